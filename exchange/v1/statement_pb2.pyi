@@ -1142,6 +1142,28 @@ class Statement(_message.Message):
 Global___Statement: _TypeAlias = Statement  # noqa: Y015
 
 @_typing.final
+class SignalSection(_message.Message):
+    """The records of a signal statement, read a second time as what they are: same bytes, same field as Statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalRecord]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___SignalRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalSection: _TypeAlias = SignalSection  # noqa: Y015
+
+@_typing.final
 class Entry(_message.Message):
     """A leaf as it is delivered."""
 

@@ -1,0 +1,131 @@
+"""The bodies of headers, kind by kind: one reader and one writer each, in one table.
+
+The body of kind n is header field 100 + n. A new kind adds its entry to `_BODIES`; nothing else in the codec changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from exchange.domain.kinds import Kind
+from exchange.domain.statement import (
+    Body,
+    Community,
+    Genesis,
+    GenesisKey,
+    Key,
+    Member,
+    Membership,
+    Quota,
+    SignalHeader,
+    Suspension,
+)
+from exchange.v1 import statement_pb2 as pb
+
+FIRST_BODY_FIELD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _BodyRow:
+    field: str
+    type: type[Body]
+    read: Callable[[Any], Body]
+    write: Callable[[Any], Any]
+
+
+def _read_signal(m: pb.SignalHeader) -> SignalHeader:
+    return SignalHeader(
+        label=m.label,
+        confidence=m.confidence,
+        severity=m.severity,
+        handling=m.handling,
+        audience=m.audience,
+        audience_id=m.audience_id,
+        election=m.election,
+        target_class=m.target_class,
+        expires_at_ms=m.expires_at_ms,
+        observed_at_ms=m.observed_at_ms,
+        actioned_at_ms=m.actioned_at_ms,
+        source_action=m.source_action,
+        guidance_clause=m.guidance_clause,
+        lawful_basis=m.lawful_basis,
+        backfill=m.backfill,
+        indicator_types=tuple(m.indicator_types),
+        replaces=tuple(m.replaces),
+        derived_from=tuple(m.derived_from),
+    )
+
+
+def _read_genesis(m: pb.Genesis) -> Genesis:
+    return Genesis(
+        exchange=m.exchange,
+        log_public_key=m.log_public_key,
+        operator=m.operator,
+        operator_name=m.operator_name,
+        keys=tuple(GenesisKey(key.role, key.public_key) for key in m.keys),
+        operator_threshold=m.operator_threshold,
+    )
+
+
+def _write_genesis(b: Genesis) -> pb.Genesis:
+    keys = [pb.GenesisKey(role=key.role, public_key=key.public_key) for key in b.keys]  # type: ignore[arg-type]
+    return pb.Genesis(**{**_fields(b), "keys": keys})
+
+
+def _fields(body: Body) -> dict[str, Any]:
+    return {name: getattr(body, name) for name in body.__slots__}
+
+
+def _plain(message: type[Any], body: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return reader and writer of a body whose fields are the message's own, one to one."""
+    names = tuple(body.__slots__)
+
+    def read(m: Any) -> Any:  # noqa: ANN401 - a generated message
+        values = {name: getattr(m, name) for name in names}
+        return body(**{n: v if isinstance(v, str | bytes | int) else tuple(v) for n, v in values.items()})
+
+    def write(b: Any) -> Any:  # noqa: ANN401 - a body
+        return message(**_fields(b))
+
+    return read, write
+
+
+_BODIES: dict[Kind, _BodyRow] = {
+    Kind.SIGNAL: _BodyRow("signal", SignalHeader, _read_signal, lambda b: pb.SignalHeader(**_fields(b))),
+    Kind.GENESIS: _BodyRow("genesis", Genesis, _read_genesis, _write_genesis),
+    Kind.MEMBER: _BodyRow("member", Member, *_plain(pb.Member, Member)),
+    Kind.KEY: _BodyRow("key", Key, *_plain(pb.Key, Key)),
+    Kind.MEMBERSHIP: _BodyRow("membership", Membership, *_plain(pb.Membership, Membership)),
+    Kind.SUSPENSION: _BodyRow("suspension", Suspension, *_plain(pb.Suspension, Suspension)),
+    Kind.COMMUNITY: _BodyRow("community", Community, *_plain(pb.Community, Community)),
+    Kind.QUOTA: _BodyRow("quota", Quota, *_plain(pb.Quota, Quota)),
+}
+_FIELDS = {row.field: kind for kind, row in _BODIES.items()}
+_KIND_OF = {row.type: kind for kind, row in _BODIES.items()}
+
+
+def kind_of(body: Body) -> Kind:
+    """Return the kind whose body this is."""
+    return _KIND_OF[type(body)]
+
+
+def present(message: pb.Header) -> list[int]:
+    """Return the kinds whose bodies a header message holds."""
+    return [_FIELDS[field.name] for field, _ in message.ListFields() if field.number > FIRST_BODY_FIELD]
+
+
+def read(message: pb.Header, kind: int) -> Body | None:
+    """Return the body of a kind, or None where there is none or the kind is not read by this release."""
+    row = _BODIES.get(kind)  # type: ignore[call-overload]
+    if row is None or not message.HasField(row.field):
+        return None
+    body: Body = row.read(getattr(message, row.field))
+    return body
+
+
+def write(message: pb.Header, body: Body) -> None:
+    """Put a body into its field of a header message."""
+    row = _BODIES[kind_of(body)]
+    getattr(message, row.field).CopyFrom(row.write(body))

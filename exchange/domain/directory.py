@@ -1,0 +1,189 @@
+"""The directory: who the members are, which keys speak for them, which communities they share. A pure fold.
+
+`Directory.apply` takes the directory log's entries in order; nothing else changes it. Hub, SDK and auditor run this
+same fold over the same leaves and so come to the same answer. Entries of kinds unknown to this release are counted
+and otherwise ignored. What must stay true: every question about someone unknown is answered with "no".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import MemberClass, Role
+from exchange.domain.statement import (
+    Community,
+    Genesis,
+    Header,
+    Key,
+    Member,
+    Membership,
+    Quota,
+    State,
+    Suspension,
+)
+
+
+_ROLES = {role.value: role for role in Role}
+_CLASSES = frozenset(MemberClass)
+
+
+@dataclass(slots=True)
+class KeyEntry:
+    """A registered signing key."""
+
+    key_id: bytes
+    member: str
+    role: Role
+    public_key: bytes
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class MemberEntry:
+    """What the directory knows of one member."""
+
+    id: str
+    display_name: str
+    member_class: MemberClass
+    roles: frozenset[Role]
+    keys: dict[bytes, KeyEntry] = field(default_factory=dict)
+    communities: set[str] = field(default_factory=set)
+    #: Communities it has left, and when that was received.
+    left: dict[str, int] = field(default_factory=dict)
+    suspended: bool = False
+    #: When the present suspension was received; 0 when there is none.
+    suspended_at_ms: int = 0
+    revoked_roles: set[Role] = field(default_factory=set)
+    quota: Quota | None = None
+
+
+class Directory:
+    """The folded state. Read it freely between calls of `apply`; only `apply` writes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.exchange = ""
+        self.genesis: Genesis | None = None
+        self.members: dict[str, MemberEntry] = {}
+        self.keys: dict[bytes, KeyEntry] = {}
+        self.communities: dict[str, Community] = {}
+
+    @property
+    def origin(self) -> str:
+        """The directory log's own origin."""
+        return f"{self.exchange}/{Origin.DIRECTORY_LOG}"
+
+    def apply(self, header: Header, received_at_ms: int) -> None:
+        """Take the next entry of the log. A statement about an unknown member is counted and changes nothing."""
+        self.size += 1
+        match header.body:
+            case Genesis() as genesis if self.size == 1:
+                self._found(genesis)
+            case Member() as member:
+                self._describe(member)
+            case Key() as key:
+                self._set_key(key)
+            case Membership() as membership if membership.member in self.members:
+                self._join_or_leave(membership, received_at_ms)
+            case Suspension() as suspension if suspension.member in self.members:
+                self._suspend(suspension, received_at_ms)
+            case Community() as community:
+                self.communities[community.origin] = community
+            case Quota() as quota if quota.member in self.members:
+                self.members[quota.member].quota = quota
+            case _:
+                pass
+
+    def _found(self, genesis: Genesis) -> None:
+        self.genesis = genesis
+        self.exchange = genesis.exchange
+        roles = tuple(sorted({key.role for key in genesis.keys}))
+        self._describe(Member(genesis.operator, genesis.operator_name, MemberClass.OPERATOR, roles))
+        for key in genesis.keys:
+            self._set_key(Key(genesis.operator, key.role, key.public_key, State.ACTIVE))
+
+    def _describe(self, member: Member) -> None:
+        roles = frozenset(_ROLES[role] for role in member.roles if role in _ROLES)
+        known = self.members.get(member.id)
+        if known is None:
+            if member.member_class not in _CLASSES:
+                return
+            self.members[member.id] = MemberEntry(
+                member.id, member.display_name, MemberClass(member.member_class), roles
+            )
+            return
+        known.display_name = member.display_name
+        known.roles = roles
+
+    def _set_key(self, key: Key) -> None:
+        owner = self.members.get(key.member)
+        if owner is None or key.role not in _ROLES:
+            return
+        key_id = sha256(key.public_key).digest()
+        known = self.keys.get(key_id)
+        if known is None:
+            known = KeyEntry(key_id, key.member, Role(key.role), key.public_key)
+            self.keys[key_id] = known
+            owner.keys[key_id] = known
+        if known.member == key.member and key.state == State.ENDED:
+            known.revoked = True
+
+    def _join_or_leave(self, membership: Membership, received_at_ms: int) -> None:
+        member = self.members[membership.member]
+        if membership.state == State.ACTIVE:
+            member.communities.add(membership.community)
+            member.left.pop(membership.community, None)
+        elif membership.community in member.communities:
+            member.communities.discard(membership.community)
+            member.left[membership.community] = received_at_ms
+
+    def _suspend(self, suspension: Suspension, received_at_ms: int) -> None:
+        member = self.members[suspension.member]
+        active = suspension.state == State.ACTIVE
+        if suspension.role:
+            role = _ROLES.get(suspension.role)
+            if role is None:
+                return
+            member.revoked_roles.add(role) if active else member.revoked_roles.discard(role)
+            return
+        member.suspended = active
+        member.suspended_at_ms = received_at_ms if active else 0
+
+    def key(self, key_id: bytes) -> KeyEntry | None:
+        """Return a key by its id, revoked or not; None for an unknown one."""
+        return self.keys.get(key_id)
+
+    def live_keys(self, member: str, role: Role) -> Iterator[KeyEntry]:
+        """Yield the member's unrevoked keys of a role, provided that the role itself is in force."""
+        entry = self.members.get(member)
+        if entry is None or role not in entry.roles or role in entry.revoked_roles:
+            return
+        for key in entry.keys.values():
+            if key.role == role and not key.revoked:
+                yield key
+
+    def workload_is_live(self, member: str, role: Role) -> bool:
+        """Whether a workload of that member and role may connect at all (a suspended member's may)."""
+        return next(self.live_keys(member, role), None) is not None
+
+    def is_suspended(self, member: str) -> bool:
+        """Whether the member as a whole is suspended; an unknown member counts as suspended."""
+        entry = self.members.get(member)
+        return entry is None or entry.suspended
+
+    def in_community(self, member: str, origin: str) -> bool:
+        """Whether the member belongs to the community. Every member belongs to the directory."""
+        entry = self.members.get(member)
+        return entry is not None and (origin in entry.communities or origin == self.origin)
+
+    def community_members(self, origin: str) -> Iterator[MemberEntry]:
+        """Yield the members of a community."""
+        return (entry for entry in self.members.values() if origin in entry.communities)
+
+    @property
+    def operator_threshold(self) -> int:
+        """How many distinct operator keys a guarded change needs."""
+        return self.genesis.operator_threshold if self.genesis else 1

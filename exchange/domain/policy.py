@@ -1,0 +1,148 @@
+"""Who may say what, and who may read what. Pure questions to the directory; everything unknown is refused.
+
+`may_publish` is asked before a statement is sequenced and again when its group is built. `may_subscribe` and
+`visible_to` are asked at delivery, so a suspension or a revoked key takes effect at once. Nothing here depends on
+the transport or on time passing, except the leaf-only window of a suspended member, whose clock is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from exchange.domain.directory import Directory, KeyEntry
+from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import KINDS, KindRow, Log, MemberClass, Role
+from exchange.domain.statement import Header
+from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
+
+DAY_MS = 86_400_000
+#: How long a suspended or leaving member keeps a leaf-only feed.
+LEAF_ONLY_MS = 90 * DAY_MS
+
+
+class Sight(Enum):
+    """What a subscriber of a log may see at all."""
+
+    RECORDS = "records"
+    LEAVES = "leaves"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Who is calling: a member acting in one role, as its certificate says."""
+
+    member: str
+    role: Role
+
+    def __str__(self) -> str:
+        return f"{self.member}/{self.role.word}"
+
+
+def may_publish(directory: Directory, workload: Workload, header: Header, keys: Sequence[KeyEntry]) -> None:
+    """Return if this workload may publish this header, signed by these keys; the first is the workload's own.
+
+    Raises `Rejected` (unknown kind, wrong origin), `Denied`, or `VerificationFailed` (another member's key).
+    """
+    row = _row(header)
+    _check_origin(directory, header, row)
+    _check_keys(directory, workload, header, keys)
+    entry = directory.members.get(workload.member)
+    if entry is None or entry.suspended or not directory.workload_is_live(workload.member, workload.role):
+        raise Denied("this member may not publish now")
+    if workload.role not in row.publishers:
+        raise Denied(f"the role {workload.role.word} may not publish a {row.name}")
+    if row.log is Log.COMMUNITY and workload.role is not Role.OPERATOR:
+        _check_community_member(directory, workload, header, row)
+    if row.operator_threshold and workload.role is Role.OPERATOR and len(keys) < directory.operator_threshold:
+        raise Denied(
+            f"this needs the signatures of {directory.operator_threshold} operator keys",
+            hint="gather further operators' signatures over the same bytes",
+        )
+
+
+def _row(header: Header) -> KindRow:
+    row = KINDS.get(header.kind)
+    if row is None or not row.accepted:
+        name = "unknown" if row is None else row.name
+        raise Rejected(Reason.UNKNOWN_KIND, f"kind {header.kind} ({name}) is not accepted by this hub")
+    return row
+
+
+def _check_origin(directory: Directory, header: Header, row: KindRow) -> None:
+    is_directory = header.origin == directory.origin
+    if is_directory != (row.log is Log.DIRECTORY) or not (is_directory or header.origin in directory.communities):
+        raise Rejected(Reason.WRONG_ORIGIN, f"a {row.name} does not belong to this log")
+
+
+def _check_keys(directory: Directory, workload: Workload, header: Header, keys: Sequence[KeyEntry]) -> None:
+    if not keys or keys[0].member != workload.member or keys[0].role != workload.role:
+        raise VerificationFailed(Reason.WRONG_KEY, "the first signature is not by a key of the calling workload")
+    if header.publisher != workload.member:
+        raise VerificationFailed(Reason.WRONG_KEY, "the header names another publisher than the calling member")
+    if len({key.key_id for key in keys}) != len(keys):
+        raise VerificationFailed(Reason.WRONG_KEY, "a key signed twice")
+    for key in keys:
+        if key.revoked or key not in list(directory.live_keys(key.member, key.role)):
+            raise VerificationFailed(Reason.WRONG_KEY, "a signing key is revoked or its role is not in force")
+    for key in keys[1:]:
+        if key.role is not Role.OPERATOR or directory.is_suspended(key.member):
+            raise VerificationFailed(Reason.WRONG_KEY, "a further signature is not by a live operator key")
+
+
+def _check_community_member(directory: Directory, workload: Workload, header: Header, row: KindRow) -> None:
+    if not directory.in_community(workload.member, header.origin):
+        raise Denied("this member may not publish here")
+    entry = directory.members[workload.member]
+    if Role.PIPELINE in row.publishers and row.publishers <= {Role.PIPELINE, Role.LIAISON, Role.OPERATOR}:
+        # The red line of the whole exchange: only platforms say what breached their terms.
+        if entry.member_class is not MemberClass.PLATFORM:
+            raise Denied(f"only a platform may publish a {row.name}")
+
+
+def may_subscribe(directory: Directory, workload: Workload, origin: str, *, now_ms: int) -> Sight:
+    """Return what this workload may see of a log; raises `Denied`, which never tells whether the log exists."""
+    refused = Denied("no such log, or not yours to read")
+    if not directory.workload_is_live(workload.member, workload.role):
+        raise refused
+    if origin != directory.origin and origin not in directory.communities:
+        raise refused
+    if origin == directory.origin:
+        return Sight.LEAVES
+    entry = directory.members[workload.member]
+    auditor = entry.member_class in (MemberClass.OPERATOR, MemberClass.WITNESS)
+    if not auditor and not directory.in_community(workload.member, origin):
+        if now_ms - entry.left.get(origin, now_ms - LEAF_ONLY_MS) >= LEAF_ONLY_MS:
+            raise refused
+        return Sight.LEAVES
+    if entry.suspended:
+        if now_ms - entry.suspended_at_ms >= LEAF_ONLY_MS:
+            raise refused
+        return Sight.LEAVES
+    reads_something = any(workload.role in row.readers for row in KINDS.values())
+    return Sight.RECORDS if reads_something and not auditor else Sight.LEAVES
+
+
+def visible_to(workload: Workload, kind: int, publisher: str, audience: Collection[str] | None) -> bool:
+    """Whether a workload with sight of records may read those of one entry.
+
+    ``audience`` is None for EVERYONE and else the members that may read; an empty one lets nobody in but the
+    publisher, whose own words these are.
+    """
+    row = KINDS.get(kind)
+    if row is None or workload.role not in row.readers:
+        return False
+    return audience is None or workload.member == publisher or workload.member in audience
+
+
+def require_fresh(age_ms: int, *, limit_ms: int = 5_000) -> None:
+    """Return if a directory view of this age may still be judged by; raises `Unavailable`."""
+    if age_ms > limit_ms:
+        raise Unavailable("the hub's view of the directory is not fresh", retry_after_ms=500)
+
+
+def directory_of(origin: str) -> str | None:
+    """Return the directory origin that belongs to a log's origin, or None when it is not an origin."""
+    parsed = Origin.parse(origin)
+    return None if parsed is None else parsed.directory

@@ -1,0 +1,356 @@
+"""What a statement says, as values, and the ids that bind its parts.
+
+A statement is a signed header and up to a thousand records beside it. The header is permanent; the records are
+erasable. The only tie between them is the list of *signal ids* in the header: hashes over a tag, the community, the
+publisher and the exact record bytes, which begin with a random salt. So a header reveals nothing about a record that
+is gone, and a record cannot be moved to another community or publisher.
+
+The bytes are authoritative. These values are what the bytes say; nothing is ever re-encoded from them on the way
+through. Turning bytes into values is `exchange.codec`'s work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+from typing import Protocol
+
+#: DSSE payload type of a header.
+HEADER_TYPE = "application/vnd.signal-exchange.header.v1"
+LEAF_FORMAT = 1
+
+SALT_BYTES = 16
+NONCE_BYTES = 16
+ID_BYTES = 32
+#: Every record begins with its salt: field 1, sixteen bytes.
+RECORD_PREFIX = b"\x0a\x10"
+
+_SIGNAL_TAG = b"signal-exchange/v1/signal\0"
+_AUDIENCE_TAG = b"signal-exchange/v1/audience\0"
+
+
+class Confidence(IntEnum):
+    """How sure the publisher is (MISP estimative-language)."""
+
+    LOW = 1
+    MODERATE = 2
+    HIGH = 3
+
+
+class Severity(IntEnum):
+    """How bad it is (ThreatExchange)."""
+
+    INFO = 1
+    WARNING = 2
+    SUSPICIOUS = 3
+    SEVERE = 4
+    APOCALYPSE = 5
+
+
+class Handling(IntEnum):
+    """Traffic Light Protocol 2.0."""
+
+    RED = 1
+    AMBER_STRICT = 2
+    AMBER = 3
+    GREEN = 4
+    CLEAR = 5
+
+
+class Audience(IntEnum):
+    """Who may read the records."""
+
+    EVERYONE = 1
+    RESTRICTED = 2
+
+
+class TargetClass(IntEnum):
+    """Whom the abuse is aimed at."""
+
+    CANDIDATE = 1
+    OFFICIAL = 2
+    STAFF = 3
+
+
+class SourceAction(IntEnum):
+    """What the publisher did (DSA decision_visibility and decision_account)."""
+
+    REMOVED = 1
+    DISABLED = 2
+    DEMOTED = 3
+    AGE_RESTRICTED = 4
+    INTERACTION_RESTRICTED = 5
+    LABELLED = 6
+    ACCOUNT_SUSPENDED = 7
+    ACCOUNT_TERMINATED = 8
+
+
+class LawfulBasis(IntEnum):
+    """UK GDPR Article 6(1), in its order."""
+
+    CONSENT = 1
+    CONTRACT = 2
+    LEGAL_OBLIGATION = 3
+    VITAL_INTERESTS = 4
+    PUBLIC_TASK = 5
+    LEGITIMATE_INTERESTS = 6
+
+
+class State(IntEnum):
+    """Whether what a directory statement names is in force."""
+
+    ACTIVE = 1
+    ENDED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SignalHeader:
+    """What holds for all records of a signal statement. Enum fields hold 0 where nothing was said."""
+
+    label: int
+    confidence: int
+    severity: int
+    handling: int
+    audience: int
+    expires_at_ms: int
+    indicator_types: tuple[int, ...]
+    audience_id: bytes = b""
+    election: bytes = b""
+    target_class: int = 0
+    observed_at_ms: int = 0
+    actioned_at_ms: int = 0
+    source_action: int = 0
+    guidance_clause: str = ""
+    lawful_basis: int = 0
+    backfill: bool = False
+    replaces: tuple[bytes, ...] = ()
+    derived_from: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GenesisKey:
+    """A key of the first operator."""
+
+    role: int
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Genesis:
+    """The exchange itself: entry 0 of its directory."""
+
+    exchange: str
+    log_public_key: bytes
+    operator: str
+    operator_name: str
+    keys: tuple[GenesisKey, ...]
+    operator_threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An organisation, and the roles its workloads and keys may have."""
+
+    id: str
+    display_name: str
+    member_class: int
+    roles: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A member's Ed25519 signing key for one role, in force or revoked."""
+
+    member: str
+    role: int
+    public_key: bytes
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A member joins or leaves a community."""
+
+    member: str
+    community: str
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A member (role 0) or one of its roles is suspended, or the suspension is lifted."""
+
+    member: str
+    role: int
+    state: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Community:
+    """A community and its rules. Days are whole days of 24 hours."""
+
+    origin: str
+    title: str
+    log_public_key: bytes
+    last_size_under_old_key: int
+    retention_days: int
+    max_expiry_days: int
+    replay_window_days: int
+    public_entries: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A member's limits; 0 leaves the hub's default."""
+
+    member: str
+    records_per_minute: int
+    statements_per_minute: int
+    streams: int
+
+
+Body = SignalHeader | Genesis | Member | Key | Membership | Suspension | Community | Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The permanent part of a statement. ``body`` is None for kinds this release does not read."""
+
+    origin: str
+    kind: int
+    publisher: str
+    created_at_ms: int
+    nonce: bytes
+    signal_ids: tuple[bytes, ...]
+    body: Body | None
+
+
+class VideoFrameView(Protocol):
+    """One frame of a vpdq fingerprint: its time in milliseconds, quality 0..100, PDQ hash of 32 bytes."""
+
+    @property
+    def frame_ms(self) -> int: ...
+    @property
+    def quality(self) -> int: ...
+    @property
+    def pdq(self) -> bytes: ...
+
+
+class IndicatorView(Protocol):
+    """A typed, normalised, hashed identifier, as validation and matching read it."""
+
+    @property
+    def type(self) -> int: ...
+    @property
+    def profile(self) -> int: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def frames(self) -> Sequence[VideoFrameView]: ...
+
+
+class RecordView(Protocol):
+    """The erasable part of a signal, as validation and matching read it.
+
+    Both `Record` and the wire's own parsed form satisfy it, so a thousand records are checked without a copy.
+    """
+
+    @property
+    def salt(self) -> bytes: ...
+    @property
+    def indicators(self) -> Sequence[IndicatorView]: ...
+    @property
+    def case_ref(self) -> str: ...
+    @property
+    def quality(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
+    """One frame of a vpdq fingerprint."""
+
+    frame_ms: int
+    quality: int
+    pdq: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """A typed, normalised, hashed identifier."""
+
+    type: int
+    value: bytes = b""
+    profile: int = 1
+    frames: tuple[VideoFrame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The erasable part of a signal: one piece of content or one account, by one or more indicators."""
+
+    salt: bytes
+    indicators: tuple[Indicator, ...]
+    case_ref: str = ""
+    quality: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One Ed25519 signature (64 bytes); ``key_id`` = SHA-256 of the public key, a hint."""
+
+    key_id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as it is sent: exact bytes."""
+
+    payload: bytes
+    signatures: tuple[Signature, ...]
+    records: tuple[bytes, ...] = ()
+    audience_record: bytes = b""
+    resubmission: bool = False
+    payload_type: str = HEADER_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A sequenced statement without its records: what the tree hashes, as values."""
+
+    index: int
+    received_at_ms: int
+    late: bool
+    directory_size: int
+    payload: bytes
+    signatures: tuple[Signature, ...]
+    payload_type: str = HEADER_TYPE
+    format: int = LEAF_FORMAT
+
+
+def statement_id(payload: bytes) -> bytes:
+    """Return the idempotency key of a statement: SHA-256 of its serialised header."""
+    return sha256(payload).digest()
+
+
+def _bound(tag: bytes, origin: str, member: str) -> bytes:
+    o, m = origin.encode(), member.encode()
+    return b"".join((tag, len(o).to_bytes(2, "big"), o, len(m).to_bytes(2, "big"), m))
+
+
+def signal_ids(origin: str, member: str, records: Iterable[bytes]) -> list[bytes]:
+    """Return the signal id of each record: SHA-256(tag, community, publisher, record bytes), 32 bytes each.
+
+    Hiding because the record starts with a random salt, binding because SHA-256 is; the same record bytes have
+    another id in another community or from another publisher.
+    """
+    prefix = _bound(_SIGNAL_TAG, origin, member)
+    return [sha256(prefix + record).digest() for record in records]
+
+
+def audience_id(origin: str, member: str, audience_record: bytes) -> bytes:
+    """Return the commitment to an audience record, 32 bytes."""
+    return sha256(_bound(_AUDIENCE_TAG, origin, member) + audience_record).digest()

@@ -1,0 +1,340 @@
+"""Whether a statement is well formed: every rule about content, none about who says it.
+
+Hub, SDK and CLI run the same checks, so a publisher learns of a mistake before it signs. All violations are looked
+for and counted; the first twenty are reported. The order of checks is cheap to dear, and a statement whose header is
+wrong is not looked into further. Who may say it is `exchange.domain.policy`; whether bytes are a header at all is
+`exchange.codec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorRow, IndicatorType, is_name
+from exchange.domain.kinds import KINDS
+from exchange.domain.labels import ROUTED_ELSEWHERE, Label
+from exchange.domain.statement import (
+    ID_BYTES,
+    NONCE_BYTES,
+    RECORD_PREFIX,
+    SALT_BYTES,
+    Audience,
+    Confidence,
+    Handling,
+    Header,
+    IndicatorView,
+    LawfulBasis,
+    RecordView,
+    Severity,
+    SignalHeader,
+    SourceAction,
+    TargetClass,
+    audience_id,
+    signal_ids,
+)
+from exchange.errors import InvalidStatement, Reason, Violation
+
+DAY_MS = 86_400_000
+SKEW_MS = 5 * 60_000
+MAX_REPORTED = 20
+MAX_REFERENCES = 16
+MAX_INDICATORS = 8
+MAX_FRAMES = 2_000
+MAX_AUDIENCE = 500
+MAX_CASE_REF_BYTES = 128
+MAX_CLAUSE_BYTES = 128
+MAX_RECORD_BYTES = 4 * 1024
+MAX_VIDEO_RECORD_BYTES = 64 * 1024
+MAX_STATEMENT_BYTES = 768 * 1024
+MAX_LEAF_BYTES = 65_535
+#: What a leaf holds besides the payload: at most this much, with sixteen signatures.
+LEAF_OVERHEAD_BYTES = 2_048
+MAX_QUALITY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the log's own rules allow, and the time it is judged at (Unix milliseconds)."""
+
+    now_ms: int
+    max_expiry_days: int
+    replay_window_days: int
+    #: Statement ids of the elections that may be named.
+    elections: Collection[bytes] = frozenset()
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects violations; counts all, keeps the first few."""
+
+    violations: list[Violation] = field(default_factory=list)
+    total: int = 0
+    reason: Reason = Reason.INVALID
+    hint: str = ""
+
+    def add(self, where: str, what: str, *, reason: Reason = Reason.INVALID, hint: str = "") -> None:
+        """Note one violation. The first that has a reason or hint of its own gives it to the whole."""
+        self.total += 1
+        if len(self.violations) < MAX_REPORTED:
+            self.violations.append(Violation(where, what))
+        if self.reason is Reason.INVALID:
+            self.reason = reason
+        self.hint = self.hint or hint
+
+    def check(self, ok: bool, where: str, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+        """Note a violation unless ``ok``."""
+        if not ok:
+            self.add(where, what)
+
+    def raise_if_any(self) -> None:
+        """Raise `InvalidStatement` with what was found."""
+        if self.total:
+            raise InvalidStatement(tuple(self.violations), total=self.total, reason=self.reason, hint=self.hint)
+
+
+def check_created(header: Header, rules: Rules, *, resubmission: bool) -> bool:
+    """Judge created_at against the hub's clock; return whether the statement is late.
+
+    Raises `InvalidStatement` with CLOCK_SKEW. A resubmission may be as old as the replay window, never from the
+    future; anything else must lie within five minutes.
+    """
+    findings = Findings()
+    behind_ms = rules.now_ms - header.created_at_ms
+    late = behind_ms > SKEW_MS
+    if behind_ms < -SKEW_MS:
+        findings.add("created_at_ms", "lies in the future of the hub's clock", reason=Reason.CLOCK_SKEW)
+    elif late and not resubmission:
+        findings.add(
+            "created_at_ms",
+            "is more than five minutes old",
+            reason=Reason.CLOCK_SKEW,
+            hint="an outbox that sends a statement again marks it as a resubmission",
+        )
+    elif behind_ms > rules.replay_window_days * DAY_MS:
+        findings.add("created_at_ms", "is older than the replay window", reason=Reason.CLOCK_SKEW)
+    findings.raise_if_any()
+    return late
+
+
+def validate(
+    header: Header,
+    raw_records: Sequence[bytes],
+    records: Sequence[RecordView],
+    audience_record: bytes,
+    audience: Sequence[str],
+    rules: Rules,
+) -> None:
+    """Check a signal statement whole: header, records against the header, audience. Raises `InvalidStatement`.
+
+    ``raw_records`` and ``records`` are the same records, as bytes and as values; ``audience`` is the member list of
+    ``audience_record`` (both empty when the audience is everyone).
+    """
+    body = header.body
+    findings = Findings()
+    check_envelope(findings, header)
+    if not isinstance(body, SignalHeader):
+        findings.add("signal", "is missing")
+        findings.raise_if_any()
+        return
+    _check_signal_header(findings, body, rules)
+    _check_counts(findings, header, body, raw_records)
+    findings.raise_if_any()
+    _check_records(findings, body, raw_records, records)
+    _check_ids(findings, header, raw_records)
+    _check_audience(findings, header, body, audience_record, audience)
+    findings.raise_if_any()
+
+
+def check_envelope(findings: Findings, header: Header) -> None:
+    """Check what every header has, whatever its kind."""
+    findings.check(is_name(header.publisher), "publisher", "is not a member id")
+    findings.check(len(header.nonce) == NONCE_BYTES, "nonce", f"must be {NONCE_BYTES} bytes")
+    findings.check(header.created_at_ms > 0, "created_at_ms", "is missing")
+
+
+def _check_signal_header(findings: Findings, body: SignalHeader, rules: Rules) -> None:
+    if body.label in ROUTED_ELSEWHERE:
+        pointer = ROUTED_ELSEWHERE[Label(body.label)]
+        findings.add("signal.label", "is routed elsewhere", reason=Reason.ROUTED_ELSEWHERE, hint=pointer)
+    _one_of(findings, "signal.label", body.label, Label)
+    _one_of(findings, "signal.confidence", body.confidence, Confidence)
+    _one_of(findings, "signal.severity", body.severity, Severity)
+    _one_of(findings, "signal.handling", body.handling, Handling)
+    _one_of(findings, "signal.audience", body.audience, Audience)
+    _one_of(findings, "signal.target_class", body.target_class, TargetClass, optional=True)
+    _one_of(findings, "signal.source_action", body.source_action, SourceAction, optional=True)
+    _one_of(findings, "signal.lawful_basis", body.lawful_basis, LawfulBasis, optional=True)
+    if body.election and body.election not in rules.elections:
+        findings.add("signal.election", "names no election of this community")
+    findings.check(
+        len(body.guidance_clause.encode()) <= MAX_CLAUSE_BYTES,
+        "signal.guidance_clause",
+        f"is longer than {MAX_CLAUSE_BYTES} bytes",
+    )
+    _check_times(findings, body, rules)
+    _check_references(findings, body)
+    types = body.indicator_types
+    findings.check(
+        bool(types) and list(types) == sorted(set(types)), "signal.indicator_types", "must be a sorted set, not empty"
+    )
+
+
+def _check_times(findings: Findings, body: SignalHeader, rules: Rules) -> None:
+    limit_ms = rules.now_ms + rules.max_expiry_days * DAY_MS
+    if body.expires_at_ms <= 0:
+        findings.add("signal.expires_at_ms", "is mandatory")
+    elif body.expires_at_ms <= rules.now_ms:
+        findings.add("signal.expires_at_ms", "lies in the past")
+    elif body.expires_at_ms > limit_ms:
+        findings.add("signal.expires_at_ms", f"is more than {rules.max_expiry_days} days away")
+    for name, value in (("observed_at_ms", body.observed_at_ms), ("actioned_at_ms", body.actioned_at_ms)):
+        findings.check(0 <= value <= rules.now_ms + SKEW_MS, f"signal.{name}", "lies in the future")
+    if body.observed_at_ms and body.actioned_at_ms:
+        findings.check(
+            body.observed_at_ms <= body.actioned_at_ms, "signal.actioned_at_ms", "lies before observed_at_ms"
+        )
+
+
+def _check_references(findings: Findings, body: SignalHeader) -> None:
+    for name, references in (("replaces", body.replaces), ("derived_from", body.derived_from)):
+        findings.check(len(references) <= MAX_REFERENCES, f"signal.{name}", f"names more than {MAX_REFERENCES} signals")
+        findings.check(all(len(id_) == ID_BYTES for id_ in references), f"signal.{name}", "holds something not an id")
+        findings.check(len(set(references)) == len(references), f"signal.{name}", "names a signal twice")
+    findings.check(
+        not (body.replaces and body.derived_from), "signal.derived_from", "cannot stand together with replaces"
+    )
+
+
+def _check_counts(findings: Findings, header: Header, body: SignalHeader, raw_records: Sequence[bytes]) -> None:
+    row = KINDS[header.kind]
+    count = len(raw_records)
+    if not row.min_records <= count <= row.max_records:
+        findings.add(
+            "records",
+            f"must be {row.min_records} to {row.max_records}, not {count}",
+            reason=Reason.TOO_LARGE if count > row.max_records else Reason.INVALID,
+        )
+    findings.check(len(header.signal_ids) == count, "signal_ids", f"holds {len(header.signal_ids)} ids for {count}")
+    findings.check(len(set(header.signal_ids)) == len(header.signal_ids), "signal_ids", "holds an id twice")
+    if body.replaces or body.derived_from:
+        findings.check(count == 1, "records", "must be exactly one with replaces or derived_from")
+
+
+def _check_records(
+    findings: Findings, body: SignalHeader, raw_records: Sequence[bytes], records: Sequence[RecordView]
+) -> None:
+    seen: set[int] = set()
+    for position, (raw, record) in enumerate(zip(raw_records, records, strict=True)):
+        if not _looks_plain(raw, record, seen):
+            _check_record(findings, f"records[{position}]", raw, record, seen)
+    if not findings.total and seen != set(body.indicator_types):
+        findings.add("signal.indicator_types", "differs from the types in the records")
+
+
+def _looks_plain(raw: bytes, record: RecordView, seen: set[int]) -> bool:
+    """Pass the common record quickly: salt, few single-valued indicators, sizes in bounds. Else look closely."""
+    if len(raw) > MAX_RECORD_BYTES or raw[:2] != RECORD_PREFIX or record.quality > MAX_QUALITY:
+        return False
+    if len(record.case_ref) * 4 > MAX_CASE_REF_BYTES:
+        return False
+    indicators = record.indicators
+    if not 0 < len(indicators) <= MAX_INDICATORS:
+        return False
+    for indicator in indicators:
+        type_ = indicator.type
+        row = INDICATOR_TYPES.get(type_)
+        if row is None or not row.value_bytes or len(indicator.value) != row.value_bytes:
+            return False
+        if indicator.profile not in row.profiles or indicator.frames:
+            return False
+        seen.add(type_)
+    return True
+
+
+def _check_record(findings: Findings, where: str, raw: bytes, record: RecordView, seen: set[int]) -> None:
+    if raw[:2] != RECORD_PREFIX or len(record.salt) != SALT_BYTES:
+        findings.add(f"{where}.salt", f"must be the record's first field, {SALT_BYTES} bytes")
+    has_video = any(indicator.type == IndicatorType.VPDQ for indicator in record.indicators)
+    limit = MAX_VIDEO_RECORD_BYTES if has_video else MAX_RECORD_BYTES
+    if len(raw) > limit:
+        findings.add(where, f"is {len(raw)} bytes; at most {limit} are allowed", reason=Reason.TOO_LARGE)
+    if len(record.case_ref.encode()) > MAX_CASE_REF_BYTES:
+        findings.add(f"{where}.case_ref", f"is longer than {MAX_CASE_REF_BYTES} bytes")
+    findings.check(record.quality <= MAX_QUALITY, f"{where}.quality", f"must be 0 to {MAX_QUALITY}")
+    findings.check(
+        0 < len(record.indicators) <= MAX_INDICATORS, f"{where}.indicators", f"must be 1 to {MAX_INDICATORS}"
+    )
+    for position, indicator in enumerate(record.indicators):
+        check_indicator(findings, f"{where}.indicators[{position}]", indicator)
+        seen.add(indicator.type)
+
+
+def check_indicator(findings: Findings, where: str, indicator: IndicatorView) -> None:
+    """Check one indicator against the registry."""
+    row = INDICATOR_TYPES.get(indicator.type)
+    if row is None:
+        findings.add(f"{where}.type", f"{indicator.type} is not a known indicator type")
+        return
+    findings.check(
+        indicator.profile in row.profiles, f"{where}.profile", f"{indicator.profile} is unknown for {row.type.word}"
+    )
+    if row.has_frames:
+        _check_frames(findings, where, indicator)
+    else:
+        findings.check(not indicator.frames, f"{where}.frames", f"has no place in a {row.type.word}")
+        _check_value(findings, where, indicator, row)
+
+
+def _check_value(findings: Findings, where: str, indicator: IndicatorView, row: IndicatorRow) -> None:
+    size = len(indicator.value)
+    if size == row.value_bytes:
+        return
+    hint = "send the raw bytes of the hash, not its hexadecimal text" if size == 2 * row.value_bytes else ""
+    findings.add(
+        f"{where}.value", f"is {size} bytes; a {row.type.word} has exactly {row.value_bytes}", hint=hint
+    )
+
+
+def _check_frames(findings: Findings, where: str, indicator: IndicatorView) -> None:
+    frames = indicator.frames
+    findings.check(not indicator.value, f"{where}.value", "must be empty for a vpdq")
+    findings.check(0 < len(frames) <= MAX_FRAMES, f"{where}.frames", f"must be 1 to {MAX_FRAMES}")
+    findings.check(all(len(frame.pdq) == PDQ_BYTES for frame in frames), f"{where}.frames", "hold a PDQ hash each")
+    findings.check(all(frame.quality <= MAX_QUALITY for frame in frames), f"{where}.frames", "quality is 0 to 100")
+    times = [frame.frame_ms for frame in frames]
+    findings.check(times == sorted(times), f"{where}.frames", "must be in order of time")
+
+
+def _check_ids(findings: Findings, header: Header, raw_records: Sequence[bytes]) -> None:
+    computed = signal_ids(header.origin, header.publisher, raw_records)
+    if tuple(computed) == header.signal_ids:
+        return
+    for position, (ours, theirs) in enumerate(zip(computed, header.signal_ids, strict=False)):
+        findings.check(ours == theirs, f"records[{position}]", "does not hash to its signal id")
+
+
+def _check_audience(
+    findings: Findings, header: Header, body: SignalHeader, audience_record: bytes, audience: Sequence[str]
+) -> None:
+    if body.audience == Audience.EVERYONE:
+        findings.check(not body.audience_id, "signal.audience_id", "has no place when the audience is everyone")
+        findings.check(not audience_record, "audience_record", "has no place when the audience is everyone")
+        return
+    findings.check(bool(audience), "audience_record", "must name at least one member: an empty audience is an error")
+    findings.check(len(audience) <= MAX_AUDIENCE, "audience_record", f"names more than {MAX_AUDIENCE} members")
+    findings.check(all(map(is_name, audience)), "audience_record", "names something that is not a member id")
+    findings.check(list(audience) == sorted(set(audience)), "audience_record", "must be sorted, without repeats")
+    findings.check(
+        audience_record[:2] == RECORD_PREFIX, "audience_record.salt", f"must come first, {SALT_BYTES} bytes"
+    )
+    committed = audience_id(header.origin, header.publisher, audience_record)
+    findings.check(body.audience_id == committed, "signal.audience_id", "is not the id of the audience record")
+
+
+def _one_of(findings: Findings, where: str, value: int, words: type[IntEnum], *, optional: bool = False) -> None:
+    if not value and optional:
+        return
+    if value not in words._value2member_map_:
+        findings.add(where, f"{value} is not known" if value else "is mandatory")

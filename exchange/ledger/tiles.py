@@ -1,0 +1,154 @@
+"""C2SP tlog-tiles: how a tree is cut into tiles of 256 hashes and bundles of 256 entries, and what they are called.
+
+Tile ``n`` of level ``l`` holds the hashes MTH(D[(n*256+i)*256^l : (n*256+i+1)*256^l]) for i in 0..255. Only full
+tiles are hashed into the next level. For a given size the last tile of a level may be partial; partial tiles follow
+from their rows and are not stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from exchange.errors import Reason, Rejected
+from exchange.ledger.merkle import HASH_BYTES, node_hash
+
+TILE_HEIGHT = 8
+TILE_WIDTH = 256
+MAX_LEVEL = 63
+MAX_ENTRY_BYTES = 65_535
+_LENGTH_BYTES = 2
+
+_PATH = re.compile(
+    r"tile/(?P<level>0|[1-9][0-9]?|entries)/(?P<index>(?:x[0-9]{3}/)*[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A full hash tile: 256 hashes, 8,192 bytes."""
+
+    level: int
+    index: int
+    hashes: bytes
+
+    def root(self) -> bytes:
+        """Return the hash of the tile's subtree: one hash of the next level."""
+        return subtree_root(split_hashes(self.hashes))
+
+
+@dataclass(frozen=True, slots=True)
+class TileName:
+    """What a tile path names. ``level`` is -1 for an entry bundle."""
+
+    level: int
+    index: int
+    width: int
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether this is an entry bundle rather than a hash tile."""
+        return self.level < 0
+
+
+def split_hashes(data: bytes) -> list[bytes]:
+    """Return the 32-byte hashes in a tile."""
+    return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
+
+
+def subtree_root(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over a power-of-two number of hashes."""
+    level = list(hashes)
+    while len(level) > 1:
+        level = [node_hash(level[at], level[at + 1]) for at in range(0, len(level), 2)]
+    return level[0]
+
+
+def tile_width(size: int, level: int, index: int) -> int:
+    """Return how many hashes (0..256) tile ``index`` of ``level`` has in a tree of ``size`` leaves."""
+    hashes = size >> (TILE_HEIGHT * level)
+    return max(0, min(TILE_WIDTH, hashes - index * TILE_WIDTH))
+
+
+def right_edge(size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (level, index, width) of the partial tiles of a tree, lowest level first; none where a level is full."""
+    level = 0
+    while size >> (TILE_HEIGHT * level):
+        index, width = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+        if width:
+            yield level, index, width
+        level += 1
+
+
+def tiles_for_size(size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (level, index, width) of every tile of a tree, level by level."""
+    level = 0
+    while size >> (TILE_HEIGHT * level):
+        full, width = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+        yield from ((level, index, TILE_WIDTH) for index in range(full))
+        if width:
+            yield level, full, width
+        level += 1
+
+
+def _number(index: int) -> str:
+    text = f"{index % 1000:03d}"
+    while index >= 1000:
+        index //= 1000
+        text = f"x{index % 1000:03d}/{text}"
+    return text
+
+
+def _path(kind: str, index: int, width: int) -> str:
+    partial = "" if width == TILE_WIDTH else f".p/{width}"
+    return f"tile/{kind}/{_number(index)}{partial}"
+
+
+def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of a hash tile below a log's prefix."""
+    return _path(str(level), index, width)
+
+
+def entries_path(index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of an entry bundle below a log's prefix."""
+    return _path("entries", index, width)
+
+
+def parse_tile_path(path: str) -> TileName:
+    """Return what a path names. Raises `Rejected` (MALFORMED) for any other spelling than the canonical one."""
+    match = _PATH.fullmatch(path)
+    if match is None:
+        raise Rejected(Reason.MALFORMED, "not a tile path")
+    level = -1 if match["level"] == "entries" else int(match["level"])
+    index = int(match["index"].replace("x", "").replace("/", ""))
+    width = int(match["width"]) if match["width"] else TILE_WIDTH
+    canonical = entries_path(index, width) if level < 0 else tile_path(level, index, width)
+    if canonical != path or level > MAX_LEVEL or (match["width"] and width >= TILE_WIDTH):
+        raise Rejected(Reason.MALFORMED, "not a tile path")
+    return TileName(level, index, width)
+
+
+def encode_bundle(entries: Sequence[bytes]) -> bytes:
+    """Return an entry bundle: each entry after its big-endian uint16 length."""
+    parts: list[bytes] = []
+    for entry in entries:
+        parts.append(len(entry).to_bytes(_LENGTH_BYTES, "big"))
+        parts.append(entry)
+    return b"".join(parts)
+
+
+def decode_bundle(data: bytes) -> tuple[bytes, ...]:
+    """Return the entries of a bundle. Raises `Rejected` (MALFORMED)."""
+    entries: list[bytes] = []
+    at = 0
+    while at < len(data):
+        start = at + _LENGTH_BYTES
+        end = start + int.from_bytes(data[at:start], "big")
+        if end > len(data) or start > len(data):
+            raise Rejected(Reason.MALFORMED, "entry bundle: truncated")
+        entries.append(data[start:end])
+        at = end
+    if len(entries) > TILE_WIDTH:
+        raise Rejected(Reason.MALFORMED, f"entry bundle: more than {TILE_WIDTH} entries")
+    return tuple(entries)
