@@ -1,0 +1,44 @@
+"""Writing files so that they survive the loss of power: write aside, fsync, rename, fsync the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folders(folder: Path) -> None:
+    """Create a folder and its parents, each durable in the one above."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Write a file that must never change; return False when it exists with the same bytes.
+
+    Raises FileExistsError when it exists with others.
+    """
+    if path.exists():
+        if path.read_bytes() != data:
+            raise FileExistsError(f"{path} exists with other content")
+        return False
+    make_folders(path.parent)
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+    sync_folder(path.parent)
+    return True
