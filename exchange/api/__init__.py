@@ -1,0 +1,1 @@
+"""The gRPC edge: the guard, one thin servicer a service, and the one table of statuses."""

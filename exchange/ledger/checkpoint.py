@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from exchange.ledger import note
 from exchange.ledger.ed25519 import SigningKey
-from exchange.ledger.merkle import HASH_BYTES
+from exchange.ledger.merkle import EMPTY_ROOT, HASH_BYTES
 from exchange.ledger.note import Verifier, bad_note
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _PROOF_HEADER = "c2sp.org/tlog-proof@v1\n"
 _MAX_PROOF_HASHES = 63
+_MAX_SIZE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class Checkpoint:
 def _parse_size(text: str) -> int:
     if not _SIZE.fullmatch(text):
         raise bad_note("the size is not a plain decimal")
-    return int(text)
+    size = int(text)
+    if size > _MAX_SIZE:
+        raise bad_note("the size is above 2^63 - 1")
+    return size
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -48,12 +52,20 @@ def parse_checkpoint(text: str) -> Checkpoint:
     root = note.decode_base64(lines[2])
     if len(root) != HASH_BYTES:
         raise bad_note(f"the root must be {HASH_BYTES} bytes")
-    return Checkpoint(lines[0], _parse_size(lines[1]), root)
+    size = _parse_size(lines[1])
+    if size == 0 and root != EMPTY_ROOT:
+        raise bad_note("an empty tree has another root")
+    return Checkpoint(lines[0], size, root)
 
 
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> bytes:
-    """Return the signed note; the key's name is the origin. Deterministic."""
-    return note.sign(checkpoint.text(), checkpoint.origin, key)
+    """Return the signed note; the key's name is the origin. Deterministic.
+
+    Raises `VerificationFailed` for a checkpoint that `parse_checkpoint` would refuse: what no one reads, no one signs.
+    """
+    text = checkpoint.text()
+    parse_checkpoint(text)
+    return note.sign(text, checkpoint.origin, key)
 
 
 def open_checkpoint(signed: bytes, verifier: Verifier) -> Checkpoint:
@@ -103,11 +115,13 @@ def parse_tlog_proof(data: bytes) -> TlogProof:
     if not text.startswith(_PROOF_HEADER) or not empty:
         raise bad_note("not a tlog-proof")
     lines = text.removeprefix(_PROOF_HEADER).removesuffix("\n").split("\n")
-    extra = note.decode_base64(lines.pop(0).removeprefix("extra ")) if lines[0].startswith("extra ") else b""
+    extra = note.decode_base64(lines.pop(0).removeprefix("extra ")) if lines[0].startswith("extra ") else None
+    if extra == b"":
+        raise bad_note("the tlog-proof has an empty extra line")
     if not lines or not lines[0].startswith("index "):
         raise bad_note("the tlog-proof has no index")
     index = _parse_size(lines[0].removeprefix("index "))
     proof = tuple(note.decode_base64(line) for line in lines[1:])
     if len(proof) > _MAX_PROOF_HASHES or any(len(hash_) != HASH_BYTES for hash_ in proof):
         raise bad_note("the tlog-proof holds something not a hash")
-    return TlogProof(index, proof, checkpoint, extra)
+    return TlogProof(index, proof, checkpoint, extra or b"")

@@ -113,4 +113,3 @@ class SigningKey:
     def sign(self, message: bytes) -> bytes:
         """Return the signature, 64 bytes."""
         return self._key.sign(message)
-

@@ -20,7 +20,7 @@ Node = tuple[int, int]
 TileRef = tuple[int, int, int]
 
 
-def _range_nodes(start: int, end: int) -> list[Node]:
+def range_nodes(start: int, end: int) -> list[Node]:
     """Return the complete nodes that cover leaves [start, end), left to right; start is aligned to the range."""
     nodes: list[Node] = []
     while start < end:
@@ -43,10 +43,10 @@ def inclusion_nodes(index: int, size: int) -> Iterator[list[Node]]:
         split = 1 << ((end - start - 1).bit_length() - 1)
         middle = start + split
         if index < middle:
-            siblings.append(_range_nodes(middle, end))
+            siblings.append(range_nodes(middle, end))
             end = middle
         else:
-            siblings.append(_range_nodes(start, middle))
+            siblings.append(range_nodes(start, middle))
             start = middle
     return iter(reversed(siblings))
 
@@ -64,13 +64,13 @@ def consistency_nodes(old: int, new: int) -> Iterator[list[Node]]:
         split = 1 << ((end - start - 1).bit_length() - 1)
         middle = start + split
         if old <= middle:
-            parts.append(_range_nodes(middle, end))
+            parts.append(range_nodes(middle, end))
             end = middle
         else:
-            parts.append(_range_nodes(start, middle))
+            parts.append(range_nodes(start, middle))
             start, whole = middle, False
     if not whole:
-        parts.append(_range_nodes(start, end))
+        parts.append(range_nodes(start, end))
     return iter(reversed(parts))
 
 
@@ -87,14 +87,21 @@ def tiles_needed(parts: Sequence[Sequence[Node]], size: int) -> set[TileRef]:
 
 
 def build(parts: Sequence[Sequence[Node]], size: int, tile: Callable[[TileRef], bytes]) -> tuple[bytes, ...]:
-    """Return the proof for planned parts, reading tiles through ``tile``."""
+    """Return the proof for planned parts, reading tiles through ``tile``.
+
+    A tile may be wider than asked for. Raises `Rejected` (MALFORMED) for one that is narrower.
+    """
 
     def value(node: Node) -> bytes:
         height, number = node
         step = height % TILE_HEIGHT
         ref = _tile_of(node, size)
         start = (number << step) - ref[1] * TILE_WIDTH
-        return subtree_root(split_hashes(tile(ref))[start : start + (1 << step)])
+        end = start + (1 << step)
+        data = tile(ref)[start * HASH_BYTES : end * HASH_BYTES]
+        if len(data) != (end - start) * HASH_BYTES:
+            raise Rejected(Reason.MALFORMED, f"hash tile {ref[0]}/{ref[1]} has fewer than {ref[2]} hashes")
+        return subtree_root(split_hashes(data))
 
     return tuple(fold_right([value(node) for node in part]) for part in parts)
 
@@ -130,6 +137,8 @@ def verify_consistency(
     """Return if the tree of ``new_size`` extends the tree of ``old_size``. Raises otherwise."""
     if not 0 <= old_size <= new_size:
         raise _bad("the old size is above the new one")
+    if len(old_root) != HASH_BYTES or len(new_root) != HASH_BYTES:
+        raise _bad(f"a root has {HASH_BYTES} bytes")
     if old_size in (0, new_size):
         _check_shape(proof, 0)
         if old_root != (new_root if old_size else EMPTY_ROOT):

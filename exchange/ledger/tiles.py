@@ -19,6 +19,7 @@ TILE_WIDTH = 256
 MAX_LEVEL = 63
 MAX_ENTRY_BYTES = 65_535
 _LENGTH_BYTES = 2
+_MAX_PATH = 64
 
 _PATH = re.compile(
     r"tile/(?P<level>0|[1-9][0-9]?|entries)/(?P<index>(?:x[0-9]{3}/)*[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
@@ -118,7 +119,7 @@ def entries_path(index: int, width: int = TILE_WIDTH) -> str:
 def parse_tile_path(path: str) -> TileName:
     """Return what a path names. Raises `Rejected` (MALFORMED) for any other spelling than the canonical one."""
     match = _PATH.fullmatch(path)
-    if match is None:
+    if match is None or len(path) > _MAX_PATH:
         raise Rejected(Reason.MALFORMED, "not a tile path")
     level = -1 if match["level"] == "entries" else int(match["level"])
     index = int(match["index"].replace("x", "").replace("/", ""))
@@ -130,9 +131,11 @@ def parse_tile_path(path: str) -> TileName:
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
-    """Return an entry bundle: each entry after its big-endian uint16 length."""
+    """Return an entry bundle: each entry after its big-endian uint16 length. Raises `Rejected` (TOO_LARGE)."""
     parts: list[bytes] = []
     for entry in entries:
+        if len(entry) > MAX_ENTRY_BYTES:
+            raise Rejected(Reason.TOO_LARGE, f"an entry is longer than {MAX_ENTRY_BYTES} bytes")
         parts.append(len(entry).to_bytes(_LENGTH_BYTES, "big"))
         parts.append(entry)
     return b"".join(parts)

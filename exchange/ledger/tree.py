@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from exchange.errors import Fatal
-from exchange.ledger.merkle import CompactRange, fold_right
+from exchange.ledger.merkle import HASH_BYTES, CompactRange, fold_right
 from exchange.ledger.proofs import inclusion_nodes
 from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, right_edge, split_hashes
 
@@ -69,9 +69,10 @@ class Tree:
         """
         rows: dict[int, _Row] = {}
         for level, index, width in right_edge(size):
-            nodes = split_hashes(tile(level, index, width))
-            if len(nodes) != width:
+            data = tile(level, index, width)
+            if len(data) != width * HASH_BYTES:
                 raise Fatal(f"hash tile {level}/{index} does not have {width} hashes")
+            nodes = split_hashes(data)
             first = index * TILE_WIDTH
             for step in range(TILE_HEIGHT):
                 rows[level * TILE_HEIGHT + step] = _Row(first, tuple(nodes))
@@ -96,6 +97,9 @@ class Tree:
         tiles: list[Tile] = []
         new: Sequence[bytes] = leaf_hashes
         for height in range(size.bit_length()):
+            if not new:
+                rows.extend(self.rows[height:])
+                break
             old = self.rows[height] if height < len(self.rows) else _Row()
             row = old.grow(new)
             rows.append(row)

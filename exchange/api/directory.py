@@ -1,0 +1,97 @@
+"""DirectoryService: who is who, as the directory's fold has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from exchange.api.guard import caller
+from exchange.api.logs import Hub
+from exchange.domain.directory import MemberEntry
+from exchange.domain.kinds import MemberClass
+from exchange.errors import Denied
+from exchange.ledger.checkpoint import log_verifier
+from exchange.v1 import directory_pb2 as pb
+from exchange.v1 import directory_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
+    """Reads only. Every member may read the directory whole; a community's list is for those who are in it."""
+
+    def __init__(self, hub: Hub, now_ms: Callable[[], int]) -> None:
+        """Read this hub's view."""
+        self._hub = hub
+        self._now_ms = now_ms
+
+    async def WhoAmI(self, request: pb.WhoAmIRequest, context: _Context) -> pb.WhoAmIResponse:  # noqa: ARG002, D102
+        workload, directory = caller(), self._hub.view.directory
+        entry = directory.members[workload.member]
+        return pb.WhoAmIResponse(
+            member=workload.member,
+            role=int(workload.role),  # type: ignore[arg-type]
+            member_class=int(entry.member_class),  # type: ignore[arg-type]
+            suspended=entry.suspended,
+            communities=sorted(entry.communities),
+            directory=directory.origin,
+            directory_size=directory.size,
+            hub_time_ms=self._now_ms(),
+        )
+
+    async def ListMembers(  # noqa: D102 - as in the proto
+        self,
+        request: pb.ListMembersRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> pb.ListMembersResponse:
+        workload, directory = caller(), self._hub.view.directory
+        operator = directory.members[workload.member].member_class is MemberClass.OPERATOR
+        if request.community and not (operator or directory.in_community(workload.member, request.community)):
+            raise Denied("no such community, or not yours to read")
+        found = directory.community_members(request.community) if request.community else directory.members.values()
+        return pb.ListMembersResponse(members=[_member(entry) for entry in found], directory_size=directory.size)
+
+    async def ListCommunities(  # noqa: D102
+        self,
+        request: pb.ListCommunitiesRequest,  # noqa: ARG002
+        context: _Context,  # noqa: ARG002
+    ) -> pb.ListCommunitiesResponse:
+        directory = self._hub.view.directory
+        return pb.ListCommunitiesResponse(
+            communities=[
+                pb.CommunitySummary(
+                    origin=community.origin,
+                    title=community.title,
+                    verifier_key=log_verifier(community.origin, community.log_public_key).vkey(),
+                    retention_days=community.retention_days,
+                    max_expiry_days=community.max_expiry_days,
+                    replay_window_days=community.replay_window_days,
+                    public_entries=community.public_entries,
+                    members=sum(1 for _ in directory.community_members(community.origin)),
+                )
+                for community in directory.communities.values()
+            ],
+            directory_size=directory.size,
+        )
+
+
+def _member(entry: MemberEntry) -> pb.MemberSummary:
+    return pb.MemberSummary(
+        id=entry.id,
+        display_name=entry.display_name,
+        member_class=int(entry.member_class),  # type: ignore[arg-type]
+        roles=sorted(int(role) for role in entry.roles),  # type: ignore[type-var]
+        suspended=entry.suspended,
+        communities=sorted(entry.communities),
+        keys=[
+            pb.KeySummary(
+                key_id=key.key_id,
+                role=int(key.role),  # type: ignore[arg-type]
+                public_key=key.public_key,
+                revoked=key.revoked,
+            )
+            for key in entry.keys.values()
+        ],
+    )

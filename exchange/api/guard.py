@@ -1,0 +1,211 @@
+"""The one interceptor: who is calling, may it call, how does the call end, and what is written down about it.
+
+Runs around every RPC, in this order: TLS version and identity, standing in the directory, stream budget, the call,
+its status, metrics. A grpc.aio interceptor sees no peer, so the identity is read from the context inside the wrapped
+handler; servicers get it from `caller()`.
+
+grpcio has no revocation and keeps old connections, so identity is judged at every RPC, and a live stream is cut when
+the directory takes something from its workload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+
+from exchange.api import status
+from exchange.domain.directory import Directory
+from exchange.domain.kinds import Role
+from exchange.domain.policy import Workload
+from exchange.errors import Denied, ExchangeError, Fatal, Unauthenticated
+from exchange.ops.metrics import Metrics
+from exchange.publish.quota import Quotas
+
+_CALLER: ContextVar[Workload] = ContextVar("caller")
+_SPIFFE = re.compile(r"spiffe://(?P<domain>[a-z0-9.-]+)/member/(?P<member>[a-z0-9][a-z0-9.-]{0,62})/(?P<role>[a-z]+)")
+_TLS = "TLSv1.3"
+_log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+def caller() -> Workload:
+    """Return the workload whose call is being served. Only servicers ask."""
+    return _CALLER.get()
+
+
+def identify(auth: dict[str, list[bytes]] | Any, trust_domain: str) -> Workload:  # noqa: ANN401 - grpc's mapping
+    """Return who the TLS peer is, by its one SPIFFE URI. Raises `Unauthenticated`."""
+    versions = [value.decode() for value in auth.get("ssl_tls_version", ())]
+    if versions != [_TLS]:
+        raise Unauthenticated("this hub speaks TLS 1.3 only", hint="raise the client's TLS version")
+    uris = [value.decode(errors="replace") for value in auth.get("peer_spiffe_id", ())]
+    match = _SPIFFE.fullmatch(uris[0]) if len(uris) == 1 else None
+    role = Role.__members__.get(match["role"].upper()) if match else None
+    if match is None or role is None or match["domain"] != trust_domain:
+        raise Unauthenticated(
+            "the client certificate names no workload of this exchange",
+            hint=f"it needs one URI SAN spiffe://{trust_domain}/member/<id>/<role>",
+        )
+    return Workload(match["member"], role)
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the directory grants a workload, as far as a live stream depends on it."""
+
+    live: bool
+    suspended: bool
+    communities: frozenset[str]
+
+    @classmethod
+    def of(cls, directory: Directory, workload: Workload) -> _Standing:
+        entry = directory.members.get(workload.member)
+        live = directory.workload_is_live(workload.member, workload.role)
+        return cls(live, directory.is_suspended(workload.member), frozenset(entry.communities if entry else ()))
+
+    def loses_to(self, now: _Standing) -> bool:
+        return (
+            (self.live and not now.live)
+            or (now.suspended and not self.suspended)
+            or not self.communities <= now.communities
+        )
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """A live stream."""
+
+    workload: Workload
+    standing: _Standing
+    task: asyncio.Task[Any]
+    cut: bool = False
+
+
+class Guard(grpc.aio.ServerInterceptor[Any, Any]):
+    """Wraps every handler of the member-facing server."""
+
+    def __init__(
+        self, trust_domain: str, directory: Callable[[], Directory], quotas: Quotas, metrics: Metrics
+    ) -> None:
+        """``directory`` returns the present view."""
+        self._trust_domain = trust_domain
+        self._directory = directory
+        self._quotas = quotas
+        self._metrics = metrics
+        self._sessions: set[_Session] = set()
+
+    def review(self) -> None:
+        """Cut every live stream whose workload has lost something. Call at each change of the directory."""
+        directory = self._directory()
+        for session in self._sessions:
+            if session.standing.loses_to(_Standing.of(directory, session.workload)):
+                session.cut = True
+                session.task.cancel()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the handler, wrapped according to its shape."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = str(handler_call_details.method).rpartition("/")[2]
+        kind = {"request_deserializer": handler.request_deserializer, "response_serializer": handler.response_serializer}
+        if handler.response_streaming:
+            wrapped = self._streaming(method, handler.stream_stream or handler.unary_stream)
+            make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else (
+                grpc.unary_stream_rpc_method_handler
+            )
+            return make(wrapped, **kind)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **kind)
+
+    def _unary(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401 - grpc's untyped behaviours
+        async def call(request: Any, context: Context) -> Any:  # noqa: ANN401
+            async with self._guarded(method, context, streaming=False):
+                return await behaviour(request, context)
+
+        return call
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401
+            async with self._guarded(method, context, streaming=True):
+                async for response in behaviour(request, context):
+                    yield response
+
+        return call
+
+    @asynccontextmanager
+    async def _guarded(self, method: str, context: Context, *, streaming: bool) -> AsyncIterator[None]:
+        started = time.monotonic()
+        code = grpc.StatusCode.OK.name
+        try:
+            workload = self._admit(context)
+            _CALLER.set(workload)
+            if streaming:
+                async with self._session(workload):
+                    yield
+            else:
+                yield
+        except ExchangeError as error:
+            code = status.STATUS[error.reason].name
+            self._note(method, error)
+            await status.abort(context, error)
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED.name
+            raise
+        except (grpc.aio.AbortError, grpc.aio.UsageError, GeneratorExit):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: nothing may leak out of it unlabelled
+            code = grpc.StatusCode.INTERNAL.name
+            incident = secrets.token_hex(6)
+            _log.error("unexpected_error", method=method, incident=incident, exc_info=error)
+            await context.abort(grpc.StatusCode.INTERNAL, f"unexpected error, incident {incident}")
+        finally:
+            self._metrics.rpc(method, code, time.monotonic() - started)
+
+    def _note(self, method: str, error: ExchangeError) -> None:
+        self._metrics.rejected(error.reason.value)
+        if isinstance(error, Fatal):
+            _log.error("fatal_error", method=method, reason=error.reason.value, message=error.message)
+
+    def _admit(self, context: Context) -> Workload:
+        workload = identify(context.auth_context(), self._trust_domain)
+        if not self._directory().workload_is_live(workload.member, workload.role):
+            raise Denied(
+                "this workload is not in force in the directory",
+                hint="the member must be registered, with this role and at least one live key for it",
+            )
+        return workload
+
+    @asynccontextmanager
+    async def _session(self, workload: Workload) -> AsyncIterator[None]:
+        directory = self._directory()
+        self._quotas.open_stream(directory, workload.member)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - grpc.aio runs each call in a task
+        session = _Session(workload, _Standing.of(directory, workload), task)
+        self._sessions.add(session)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not session.cut:
+                raise
+            task.uncancel()
+            raise Denied("the directory has ended this stream", hint="subscribe again to learn what is left") from None
+        finally:
+            self._sessions.discard(session)
+            self._quotas.close_stream(workload.member)

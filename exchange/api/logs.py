@@ -1,0 +1,51 @@
+"""The logs this hub serves, as the servicers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exchange.domain.policy import Sight, Workload, may_subscribe
+from exchange.errors import Denied, Unavailable
+from exchange.fanout.tail import Tail
+from exchange.ledger.note import Verifier
+from exchange.ports import History, LogStore
+from exchange.publish.intake import Intake
+from exchange.publish.sequencer import Sequencer
+from exchange.views.directory import DirectoryView
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One open log: its two halves, and the store between them."""
+
+    origin: str
+    verifier: Verifier
+    store: LogStore
+    history: History
+    sequencer: Sequencer
+    tail: Tail
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """What every servicer works on. ``logs`` grows when a community is created."""
+
+    view: DirectoryView
+    intake: Intake
+    logs: Mapping[str, Log]
+
+    def log_to_read(self, workload: Workload, origin: str, now_ms: int) -> tuple[Log, Sight]:
+        """Return a log and what the workload may see of it. Raises `Denied`, also for a log that is not there."""
+        sight = may_subscribe(self.view.directory, workload, origin, now_ms=now_ms)
+        log = self.logs.get(origin)
+        if log is None:
+            raise Denied("no such log, or not yours to read")
+        return log, sight
+
+    def log_to_write(self, origin: str) -> Log:
+        """Return the log of a checked statement. Raises `Unavailable` while a new community is being opened."""
+        log = self.logs.get(origin)
+        if log is None:
+            raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
+        return log

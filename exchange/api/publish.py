@@ -1,0 +1,117 @@
+"""PublishService: statements in, receipts out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+
+from exchange import codec
+from exchange.api import status
+from exchange.api.guard import caller
+from exchange.api.logs import Hub
+from exchange.domain.policy import Workload
+from exchange.domain.statement import statement_id
+from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
+from exchange.publish.sequencer import Receipt
+from exchange.v1 import publish_pb2 as pb
+from exchange.v1 import publish_pb2_grpc, statement_pb2
+
+#: Messages of one stream that may be in work at once; beyond it, the stream is not read.
+WINDOW = 32
+#: Records checked before other calls get a turn of the event loop.
+TURN_RECORDS = 500
+
+_Answer = tuple[bytes, asyncio.Future[Receipt] | ExchangeError]
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
+    """Thin: parse, check, queue, answer."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Publish into this hub's logs."""
+        self._hub = hub
+
+    async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:  # noqa: ARG002
+        """Commit one statement."""
+        _, answer = self._offer(caller(), request.statement)
+        if isinstance(answer, ExchangeError):
+            raise answer
+        return pb.PublishResponse(receipt=_receipt(await answer))
+
+    async def PublishStream(
+        self,
+        request_iterator: AsyncIterator[pb.PublishStreamRequest],
+        context: _Context,  # noqa: ARG002
+    ) -> AsyncIterator[pb.PublishStreamResponse]:
+        """Commit many statements, a window of messages at a time; answer each message when all of it is decided."""
+        workload = caller()
+        queue: asyncio.Queue[list[_Answer] | None] = asyncio.Queue(WINDOW)
+
+        async def read() -> None:
+            try:
+                async for request in request_iterator:
+                    await queue.put(await self._offer_all(workload, request.statements))
+            finally:
+                await queue.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (answers := await queue.get()) is not None:
+                yield await _response(answers)
+            await reader
+        finally:
+            reader.cancel()
+
+    async def _offer_all(self, workload: Workload, statements: Sequence[statement_pb2.Statement]) -> list[_Answer]:
+        answers: list[_Answer] = []
+        checked = 0
+        for message in statements:
+            answers.append(self._offer(workload, message))
+            checked += len(message.records)
+            if checked >= TURN_RECORDS:
+                checked = 0
+                await asyncio.sleep(0)
+        return answers
+
+    def _offer(self, workload: Workload, message: statement_pb2.Statement) -> _Answer:
+        id_ = statement_id(message.payload)
+        try:
+            candidate = self._hub.intake.check(workload, codec.statement_from_wire(message))
+            return id_, self._hub.log_to_write(candidate.header.origin).sequencer.offer(candidate)
+        except (Rejected, Unavailable) as error:
+            return id_, error
+
+
+async def _response(answers: list[_Answer]) -> pb.PublishStreamResponse:
+    response = pb.PublishStreamResponse()
+    for id_, answer in answers:
+        result = response.results.add(statement_id=id_)
+        if isinstance(answer, ExchangeError):
+            result.rejection.CopyFrom(status.rejection(answer))
+            continue
+        try:
+            result.receipt.CopyFrom(_receipt(await answer))
+        except ExchangeError as error:
+            result.rejection.CopyFrom(status.rejection(_in_band(error)))
+    return response
+
+
+def _in_band(error: ExchangeError) -> ExchangeError:
+    """Our own trouble is told as "later": the statement is not at fault, and its publisher keeps it."""
+    if isinstance(error, Rejected | Unavailable):
+        return error
+    return Unavailable("this log takes no statements now", retry_after_ms=30_000, reason=Reason.UNAVAILABLE)
+
+
+def _receipt(receipt: Receipt) -> pb.Receipt:
+    return pb.Receipt(
+        index=receipt.index,
+        leaf=receipt.leaf,
+        inclusion_proof=receipt.inclusion_proof,
+        checkpoint=receipt.checkpoint,
+        repeated_statement=receipt.repeated,
+    )

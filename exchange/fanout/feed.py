@@ -1,0 +1,121 @@
+"""One subscriber: a cursor that pulls from the tail, a filter, and what the directory lets it see.
+
+A feed yields ready feed messages as bytes. Entries come in index order without gaps; one that is filtered out or
+not for this member comes as its leaf, and the two look the same. Standing is asked before every message, so a
+suspension takes effect at the next one at the latest; the guard cuts the stream besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from exchange.domain.policy import Sight, Workload, visible_to
+from exchange.fanout.item import Item
+from exchange.fanout.tail import Tail
+from exchange.fanout.wire import FeedWire
+
+MAX_MESSAGE_BYTES = 1_000_000
+MAX_ITEMS = 4096
+HEARTBEAT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a subscriber wants the records of, judged on headers. Empty sets let everything pass."""
+
+    labels: frozenset[int] = frozenset()
+    indicator_types: frozenset[int] = frozenset()
+    elections: frozenset[bytes] = frozenset()
+
+    @property
+    def passes_all(self) -> bool:
+        """Whether nothing is filtered out."""
+        return not (self.labels or self.indicator_types or self.elections)
+
+    def passes(self, item: Item) -> bool:
+        """Whether this item is wanted."""
+        return (
+            (not self.labels or item.label in self.labels)
+            and (not self.indicator_types or not self.indicator_types.isdisjoint(item.indicator_types))
+            and (not self.elections or item.election in self.elections)
+        )
+
+
+class Feed:
+    """The messages of one stream, after its hello."""
+
+    def __init__(
+        self,
+        tail: Tail,
+        wire: FeedWire,
+        workload: Workload,
+        *,
+        cursor: int,
+        wanted: Filter,
+        standing: Callable[[], Sight],
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        """``standing`` says what the workload may see now, or raises `Denied`."""
+        self._tail = tail
+        self._wire = wire
+        self._filter = wanted
+        self._standing = standing
+        self._heartbeat_s = heartbeat_s
+        self._probe: bytes | None = None
+        self.workload = workload
+        self.cursor = cursor
+        self.sent_entries = 0
+
+    def probe(self, state: bytes) -> None:
+        """Echo this state with the next message; a newer probe replaces one not yet sent."""
+        self._probe = state
+        self._tail.wake()
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Yield messages until the hub drains or the standing ends (`Denied`)."""
+        tail = self._tail
+        while not tail.draining:
+            news = await tail.wait(self.cursor, self._heartbeat_s)
+            sight = self._standing()
+            if self._probe is not None:
+                state, self._probe = self._probe, None
+                yield self._wire.probe(state)
+            if self.cursor < tail.sealed.size:
+                yield await self._next(sight)
+            elif not news:
+                yield self._wire.heartbeat(tail.sealed.size)
+        yield self._wire.draining(self.cursor)
+
+    async def _next(self, sight: Sight) -> bytes:
+        items = _fitting(await self._tail.items(self.cursor, MAX_ITEMS), sight)
+        message = self._join(items, sight)
+        self.cursor = items[-1].index + 1
+        self.sent_entries += len(items)
+        sealed = self._tail.sealed
+        if self.cursor == sealed.size:
+            return message + self._wire.checkpoint(sealed.checkpoint)
+        return message
+
+    def _join(self, items: Sequence[Item], sight: Sight) -> bytes:
+        if sight is Sight.LEAVES:
+            return self._tail.joined(items, full=False)
+        if self._filter.passes_all and all(self._plainly_visible(item) for item in items):
+            return self._tail.joined(items, full=True)
+        return b"".join([item.full if self._sees(item) else item.bare for item in items])
+
+    def _plainly_visible(self, item: Item) -> bool:
+        return not item.restricted and self._sees(item)
+
+    def _sees(self, item: Item) -> bool:
+        return visible_to(self.workload, item.kind, item.publisher, item.audience) and self._filter.passes(item)
+
+
+def _fitting(items: Sequence[Item], sight: Sight) -> Sequence[Item]:
+    """Return as many of the first items as fit into one message, at least one."""
+    total = 0
+    for count, item in enumerate(items):
+        total += len(item.full) if sight is Sight.RECORDS else len(item.bare)
+        if total > MAX_MESSAGE_BYTES and count:
+            return items[:count]
+    return items

@@ -1,0 +1,58 @@
+"""One deliverable entry: its frames, and the few facts that decide who sees its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from exchange import codec
+from exchange.domain.statement import Audience, SignalHeader
+from exchange.ports import StoredEntry
+
+
+@dataclass(slots=True)
+class Item:
+    """A sealed entry, ready to send. ``audience`` is None for everyone; an empty one lets nobody in."""
+
+    index: int
+    #: The frame with records (or with the erased mark).
+    full: bytes
+    kind: int
+    publisher: str
+    label: int = 0
+    indicator_types: frozenset[int] = frozenset()
+    election: bytes = b""
+    audience: frozenset[str] | None = None
+    _bare: bytes = field(default=b"", repr=False)
+
+    @property
+    def bare(self) -> bytes:
+        """The frame without records, made when first asked for."""
+        if not self._bare:
+            self._bare = codec.leaf_only_frame(codec.frame_leaf(self.full))
+        return self._bare
+
+    @property
+    def size(self) -> int:
+        """Bytes held for this item, roughly."""
+        return len(self.full) + len(self._bare)
+
+    @property
+    def restricted(self) -> bool:
+        """Whether its records are for some members only."""
+        return self.audience is not None
+
+
+def item_of(entry: StoredEntry) -> Item:
+    """Return the item for a stored entry. The header decides; only a restricted one is read further."""
+    leaf = codec.decode_leaf(codec.frame_leaf(entry.frame))
+    header = codec.decode_header(leaf.payload, strict=False)
+    item = Item(entry.index, entry.frame, header.kind, header.publisher)
+    body = header.body
+    if isinstance(body, SignalHeader):
+        item.label = body.label
+        item.indicator_types = frozenset(body.indicator_types)
+        item.election = body.election
+        if body.audience != Audience.EVERYONE:
+            record = codec.decode_frame(entry.frame).audience_record
+            item.audience = frozenset(codec.decode_audience(record, strict=False))
+    return item

@@ -1,0 +1,112 @@
+"""Every metric the hub has: one row each, with its type, help and labels.
+
+Labels come from small fixed sets (origins, reasons, methods, codes). Never a member, an index or an identifier: the
+first would make series without bound, the last would break a promise. Base units, `signal_exchange_` in front.
+Nothing is made at import: `create_metrics` makes a registry of its own, so tests and several hubs can live together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+PREFIX = "signal_exchange_"
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STATEMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One line of the table."""
+
+    name: str
+    kind: type[Counter | Gauge | Histogram]
+    help: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+
+
+def _row(row: MetricRow) -> Any:  # noqa: ANN401 - a dataclass field is typed by its annotation
+    return field(metadata={"row": row})
+
+
+def _counter(name: str, text: str, *labels: str) -> Any:  # noqa: ANN401 - as _row
+    return _row(MetricRow(PREFIX + name, Counter, text, labels))
+
+
+def _gauge(name: str, text: str, *labels: str) -> Any:  # noqa: ANN401 - as _row
+    return _row(MetricRow(PREFIX + name, Gauge, text, labels))
+
+
+def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Any:  # noqa: ANN401 - as _row
+    return _row(MetricRow(PREFIX + name, Histogram, text, labels, buckets))
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The table, and the live metrics under the same names: ``metrics.statements.labels(origin, "accepted").inc()``."""
+
+    registry: CollectorRegistry
+
+    statements: Counter = _counter(
+        "statements_total", "Statements offered, by what became of them: accepted, repeated, rejected.", "origin", "outcome"
+    )
+    records: Counter = _counter("records_total", "Records of accepted statements.", "origin")
+    publish_seconds: Histogram = _histogram(
+        "publish_seconds", "From a statement's arrival to its sealed receipt.", "origin"
+    )
+    group_statements: Histogram = _histogram(
+        "group_statements", "Statements committed together.", "origin", buckets=_STATEMENTS
+    )
+    commit_seconds: Histogram = _histogram("commit_seconds", "One durable append to the store.", "origin")
+    feed_streams: Gauge = _gauge("feed_streams", "Subscribers connected now.", "origin")
+    feed_entries: Counter = _counter("feed_entries_total", "Entries written to live subscribers.", "origin")
+    feed_messages: Counter = _counter("feed_messages_total", "Feed messages written.", "origin")
+    feed_lag_entries: Gauge = _gauge(
+        "feed_lag_entries", "Entries between the sealed size and the slowest connected subscriber.", "origin"
+    )
+    catchup_entries: Counter = _counter(
+        "catchup_entries_total", "Entries read from the store for subscribers behind the tail.", "origin"
+    )
+    checkpoint_size: Gauge = _gauge("checkpoint_size", "Size of the last sealed checkpoint.", "origin")
+    last_seal_timestamp: Gauge = _gauge(
+        "last_seal_timestamp_seconds", "Wall clock of the last seal by this process, Unix seconds.", "origin"
+    )
+    rejected: Counter = _counter("rejected_total", "Refusals, by the reason that the client was given.", "reason")
+    rpcs: Counter = _counter("rpc_total", "Finished RPCs.", "method", "code")
+    rpc_seconds: Histogram = _histogram("rpc_seconds", "Duration of unary RPCs.", "method")
+    certificate_expiry: Gauge = _gauge(
+        "cert_expiry_seconds", "Seconds until a certificate of this process expires.", "certificate"
+    )
+    store_rolled_back: Gauge = _gauge(
+        "store_rolled_back", "1 when the store is behind a checkpoint this machine has released: see the runbook.", "origin"
+    )
+    ready: Gauge = _gauge("ready", "1 when the process is ready for work.")
+    build_info: Gauge = _gauge("build_info", "Always 1; the labels tell what runs.", "version", "python")
+
+
+def metric_rows() -> tuple[MetricRow, ...]:
+    """Return the table, for documentation, dashboards' tests and alerts' tests."""
+    return tuple(item.metadata["row"] for item in fields(Metrics) if "row" in item.metadata)
+
+
+def create_metrics() -> Metrics:
+    """Make every metric of the table, in a registry of its own."""
+    registry = CollectorRegistry()
+    live: dict[str, Any] = {}
+    for item in fields(Metrics):
+        row: MetricRow | None = item.metadata.get("row")
+        if row is None:
+            continue
+        options: dict[str, Any] = {"buckets": row.buckets} if row.buckets else {}
+        live[item.name] = row.kind(row.name, row.help, row.labels, registry=registry, **options)
+    return Metrics(registry=registry, **live)
+
+
+def render(metrics: Metrics) -> tuple[bytes, str]:
+    """Return the body and content type of ``/metrics``."""
+    return generate_latest(metrics.registry), CONTENT_TYPE_LATEST

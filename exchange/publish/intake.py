@@ -1,0 +1,129 @@
+"""From bytes a caller sent to a statement that may be sequenced, or a typed refusal. Changes nothing.
+
+Cheap checks come before dear ones: sizes, the strict reading of the header, whose key it is, the signatures, then
+policy, the clock, the budget, and only then each record. The directory is a parameter: intake judges, it does not
+look things up. The sequencer asks `Intake.judge` again when the statement's group is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exchange import codec
+from exchange.domain.directory import Directory, KeyEntry
+from exchange.domain.directory_rules import validate_directory_statement
+from exchange.domain.policy import Workload, may_publish
+from exchange.domain.statement import HEADER_TYPE, Header, Statement, statement_id
+from exchange.domain.validation import (
+    LEAF_OVERHEAD_BYTES,
+    MAX_LEAF_BYTES,
+    MAX_STATEMENT_BYTES,
+    Rules,
+    check_created,
+    validate,
+)
+from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.ledger import ed25519
+from exchange.ledger.dsse import pae
+from exchange.publish.quota import Quotas
+
+MAX_SIGNATURES = 16
+#: How old a directory statement may be: a month, as by default in a community.
+DIRECTORY_REPLAY_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A statement that passed every check, waiting to be sequenced."""
+
+    statement_id: bytes
+    statement: Statement
+    header: Header
+    workload: Workload
+    keys: tuple[KeyEntry, ...]
+    late: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload and records."""
+        return len(self.statement.payload) + sum(map(len, self.statement.records))
+
+
+class Intake:
+    """Checks statements for every log of one exchange."""
+
+    def __init__(self, directory: Callable[[], Directory], quotas: Quotas, now_ms: Callable[[], int]) -> None:
+        """``directory`` returns the current view or raises `Unavailable` when it is stale."""
+        self._directory = directory
+        self._quotas = quotas
+        self._now_ms = now_ms
+
+    def check(self, workload: Workload, statement: Statement) -> Candidate:
+        """Return the candidate. Raises `Rejected` (any of its kinds), `OverQuota` or `Unavailable`."""
+        directory = self._directory()
+        _check_sizes(statement)
+        header = codec.decode_header(statement.payload, strict=True)
+        keys = _keys(directory, statement)
+        _verify(statement, keys)
+        may_publish(directory, workload, header, keys)
+        if header.origin == directory.origin:
+            late = self._check_directory(directory, header, statement)
+        else:
+            late = self._check_signal(directory, workload, header, statement)
+        return Candidate(statement_id(statement.payload), statement, header, workload, keys, late)
+
+    def judge(self, candidate: Candidate) -> int:
+        """Judge policy again, at the present directory; return its size. Raises like `check`."""
+        directory = self._directory()
+        may_publish(directory, candidate.workload, candidate.header, candidate.keys)
+        if candidate.header.origin == directory.origin:
+            validate_directory_statement(candidate.header, directory)
+        return directory.size
+
+    def _check_directory(self, directory: Directory, header: Header, statement: Statement) -> bool:
+        rules = Rules(self._now_ms(), 0, DIRECTORY_REPLAY_DAYS)
+        late = check_created(header, rules, resubmission=statement.resubmission)
+        if statement.records or statement.audience_record:
+            raise Rejected(Reason.INVALID, "a directory statement has no records")
+        self._quotas.take(directory, header.publisher, records=0)
+        validate_directory_statement(header, directory)
+        return late
+
+    def _check_signal(self, directory: Directory, workload: Workload, header: Header, statement: Statement) -> bool:
+        community = directory.communities[header.origin]
+        rules = Rules(self._now_ms(), community.max_expiry_days, community.replay_window_days)
+        late = check_created(header, rules, resubmission=statement.resubmission)
+        self._quotas.take(directory, workload.member, records=len(statement.records))
+        records = codec.decode_records(statement.records, strict=True)
+        audience = codec.decode_audience(statement.audience_record, strict=True)
+        validate(header, statement.records, records, statement.audience_record, audience, rules)
+        return late
+
+
+def _check_sizes(statement: Statement) -> None:
+    if statement.payload_type != HEADER_TYPE:
+        raise Rejected(Reason.MALFORMED, f"payload type {statement.payload_type[:80]!r} is not {HEADER_TYPE}")
+    if not statement.payload:
+        raise Rejected(Reason.MALFORMED, "the statement has no payload")
+    if len(statement.payload) > MAX_LEAF_BYTES - LEAF_OVERHEAD_BYTES:
+        raise Rejected(Reason.TOO_LARGE, "the header does not fit into a leaf of 65,535 bytes")
+    total = len(statement.payload) + len(statement.audience_record) + sum(map(len, statement.records))
+    if total > MAX_STATEMENT_BYTES:
+        raise Rejected(Reason.TOO_LARGE, f"the statement is {total} bytes; at most {MAX_STATEMENT_BYTES} are allowed")
+    if not 0 < len(statement.signatures) <= MAX_SIGNATURES:
+        raise VerificationFailed(Reason.BAD_SIGNATURE, f"a statement has 1 to {MAX_SIGNATURES} signatures")
+
+
+def _keys(directory: Directory, statement: Statement) -> tuple[KeyEntry, ...]:
+    found = [directory.key(signature.key_id) for signature in statement.signatures]
+    keys = tuple(key for key in found if key is not None)
+    if len(keys) != len(found):
+        raise VerificationFailed(Reason.WRONG_KEY, "a signing key is not registered")
+    return keys
+
+
+def _verify(statement: Statement, keys: tuple[KeyEntry, ...]) -> None:
+    message = pae(statement.payload_type, statement.payload)
+    for signature, key in zip(statement.signatures, keys, strict=True):
+        ed25519.verify(key.public_key, signature.signature, message)

@@ -1,0 +1,334 @@
+"""Gives statements their place: groups them, extends the tree, commits, signs, seals, and answers.
+
+One order of effects, always: build the group -> append (durable) -> sign the durable head -> record the mark ->
+seal (visible) -> answer. Only durable heads are signed, and the answer is the last thing that happens. Recovery after
+a crash runs the same signing and sealing on the group that was left unsealed.
+
+While one group commits, the next one gathers: that is the whole of group commit. Everything here runs on the event
+loop but the SQL and the fsyncs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from exchange import codec
+from exchange.domain.statement import Leaf
+from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Unavailable, VerificationFailed
+from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint, sign_checkpoint
+from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.merkle import EMPTY_ROOT, leaf_hash
+from exchange.ledger.proofs import verify_consistency
+from exchange.ledger.tiles import right_edge
+from exchange.ledger.tree import Extension, Tree
+from exchange.ports import AlreadyCommitted, Group, Head, History, LogStore, SealedMark, StoredEntry, TreeHead
+from exchange.proving import consistency_proof, inclusion_proof
+from exchange.publish.clock import WatchedClock
+from exchange.publish.intake import Candidate
+
+MAX_GROUP = 512
+MAX_GROUP_BYTES = 4 * 1024 * 1024
+MAX_WAITING = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The publisher's proof: the leaf, its place, its path to the root of a signed checkpoint."""
+
+    index: int
+    leaf: bytes
+    inclusion_proof: tuple[bytes, ...]
+    checkpoint: bytes
+    repeated: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting:
+    candidate: Candidate
+    answer: asyncio.Future[Receipt]
+    #: The same statement, sent again while this one was waiting.
+    twins: list[_Waiting] = field(default_factory=list)
+
+    def fail(self, error: ExchangeError) -> None:
+        for waiting in (self, *self.twins):
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+
+    def succeed(self, receipt: Receipt) -> None:
+        if not self.answer.done():
+            self.answer.set_result(receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    group: Group
+    extension: Extension
+    leaves: tuple[bytes, ...]
+
+
+class Sequencer:
+    """The one writer of one log in this process."""
+
+    def __init__(
+        self,
+        origin: str,
+        store: LogStore,
+        history: History,
+        mark: SealedMark,
+        key: SigningKey,
+        clock: WatchedClock,
+        *,
+        judge: Callable[[Candidate], int],
+        ready: Callable[[int], Awaitable[None]],
+        max_group: int = MAX_GROUP,
+        committed: Callable[[int, int], None] = lambda statements, records: None,
+    ) -> None:
+        """``judge`` runs policy at group time and returns the directory size; ``ready(size)`` waits until it may.
+
+        ``committed`` hears of each sealed group: its statements and records.
+        """
+        self.origin = origin
+        self._store = store
+        self._history = history
+        self._mark = mark
+        self._key = key
+        self._clock = clock
+        self._judge = judge
+        self._ready = ready
+        self._max_group = max_group
+        self._committed = committed
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._tree = Tree()
+        self._fatal: ExchangeError | None = None
+
+    @property
+    def failure(self) -> ExchangeError | None:
+        """Why this log no longer takes statements; None while it does."""
+        return self._fatal
+
+    async def open(self, *, adopt: bool = False) -> None:
+        """Finish what a crash left, check that the log is not an old copy, and load the tree.
+
+        Raises `Fatal` (ROLLED_BACK) when the store is behind, or beside, what this machine has released before.
+        ``adopt`` accepts a log that this machine has no mark of.
+        """
+        head = await self._store.head()
+        await self._check_mark(head, adopt=adopt)
+        if head.sealed != head.durable or not head.checkpoint:
+            await self._seal(head.durable)
+        await self._load_tree((await self._store.head()).durable)
+
+    async def _check_mark(self, head: Head, *, adopt: bool) -> None:
+        note = await self._mark.load()
+        if note is None:
+            if head.durable.size and not adopt:
+                raise Fatal(
+                    f"{self.origin}: this machine has no record of the log's last checkpoint",
+                    reason=Reason.ROLLED_BACK,
+                    hint="compare the log with a member's copy, then start once with --adopt",
+                )
+            return
+        seen = open_checkpoint(note, log_verifier(self.origin, self._key.public_key))
+        if seen.size > head.durable.size:
+            raise Fatal(
+                f"{self.origin}: the store ends at {head.durable.size}, but {seen.size} was released",
+                reason=Reason.ROLLED_BACK,
+                hint="this is an old copy: bring back the missing entries before the hub may sign again",
+            )
+        if head.sealed.size >= seen.size:
+            proof = await consistency_proof(self._history, seen.size, head.sealed.size) if seen.size else ()
+            self._compare(seen, head.sealed, proof)
+        elif head.durable.size == seen.size:
+            self._compare(seen, head.durable, ())
+
+    def _compare(self, seen: Checkpoint, now: TreeHead, proof: Sequence[bytes]) -> None:
+        try:
+            verify_consistency(
+                old_size=seen.size, new_size=now.size, old_root=seen.root, new_root=now.root, proof=proof
+            )
+        except VerificationFailed as error:
+            raise Fatal(
+                f"{self.origin}: the store's tree is not the one whose checkpoint was released",
+                reason=Reason.ROLLED_BACK,
+                hint="do not serve this copy",
+            ) from error
+
+    async def _load_tree(self, head: TreeHead) -> None:
+        refs = list(right_edge(head.size))
+        tiles = {ref: await self._history.tile(*ref) for ref in refs}
+        tree = Tree.load(head.size, lambda level, index, width: tiles[level, index, width])
+        if tree.root() != (head.root if head.size else EMPTY_ROOT):
+            raise Fatal(f"{self.origin}: the stored hashes do not make the stored root")
+        self._tree = tree
+
+    def offer(self, candidate: Candidate) -> asyncio.Future[Receipt]:
+        """Queue a checked statement; the future resolves to its receipt or to the error that refused it.
+
+        Raises `Unavailable` when too many wait, and the fatal error once the sequencer has stopped.
+        """
+        if self._fatal is not None:
+            raise Unavailable("this log takes no statements now", retry_after_ms=30_000)
+        if len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("too many statements are waiting", retry_after_ms=200)
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(candidate, answer))
+        self._wake.set()
+        return answer
+
+    async def run(self) -> None:
+        """Commit groups until cancelled. A `Fatal` stops this log for good; what waits is refused."""
+        batch: list[_Waiting] = []
+        try:
+            while True:
+                await self._wake.wait()
+                batch = self._take()
+                await self._commit(batch)
+        except ExchangeError as error:
+            self._fatal = error
+            raise
+        finally:
+            gone = Unavailable("the hub is stopping, or this log has stopped", retry_after_ms=1_000)
+            for waiting in (*batch, *self._waiting):
+                waiting.fail(gone)
+
+    def _take(self) -> list[_Waiting]:
+        """Take the next group's statements; statements sent twice wait behind their first."""
+        taken: dict[bytes, _Waiting] = {}
+        size = position = 0
+        for position, waiting in enumerate(self._waiting, start=1):
+            first = taken.setdefault(waiting.candidate.statement_id, waiting)
+            if first is not waiting:
+                first.twins.append(waiting)
+            size += waiting.candidate.size
+            if len(taken) >= self._max_group or size >= MAX_GROUP_BYTES:
+                break
+        del self._waiting[:position]
+        if not self._waiting:
+            self._wake.clear()
+        return list(taken.values())
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        while batch:
+            try:
+                head = await self._store.head()
+                await self._ready(head.durable.size)
+                batch, built = self._build(batch, head)
+                if built is None:
+                    return
+                await self._store.append(head.durable, built.group)
+            except AlreadyCommitted as repeat:
+                batch = await self._answer_repeats(batch, repeat.indices)
+            except Conflict:
+                await self._catch_up()
+            except Unavailable as error:
+                for waiting in batch:
+                    waiting.fail(error)
+                return
+            else:
+                checkpoint = await self._seal(built.group.head)
+                self._tree = built.extension.tree
+                await self._answer(batch, built, checkpoint)
+                return
+
+    def _build(self, batch: list[_Waiting], head: Head) -> tuple[list[_Waiting], _Built | None]:
+        """Judge each statement again and make the group; refused ones are answered and drop out."""
+        received_at_ms = self._clock.receive_ms(head.last_received_at_ms)
+        kept: list[_Waiting] = []
+        entries: list[StoredEntry] = []
+        leaves: list[bytes] = []
+        directory_size = head.last_directory_size
+        for waiting in batch:
+            try:
+                directory_size = max(directory_size, self._judge(waiting.candidate))
+            except ExchangeError as error:
+                waiting.fail(error)
+                continue
+            index = head.durable.size + len(kept)
+            leaf, entry = _entry(waiting.candidate, index, received_at_ms, directory_size)
+            kept.append(waiting)
+            leaves.append(leaf)
+            entries.append(entry)
+        if not kept:
+            return kept, None
+        extension = self._tree.extend([entry.leaf_hash for entry in entries])
+        new_head = TreeHead(extension.tree.size, extension.tree.root())
+        group = Group(tuple(entries), extension.full_tiles, new_head, directory_size)
+        return kept, _Built(group, extension, tuple(leaves))
+
+    async def _seal(self, head: TreeHead) -> bytes:
+        """Sign a durable head, remember it on this machine, make it visible; return the signed checkpoint."""
+        checkpoint = sign_checkpoint(Checkpoint(self.origin, head.size, head.root), self._key)
+        await self._mark.record(checkpoint)
+        await self._store.seal(head, checkpoint)
+        return checkpoint
+
+    async def _catch_up(self) -> None:
+        """Somebody else wrote: seal what is unsealed, and load the tree as it is now."""
+        head = await self._store.head()
+        if head.sealed != head.durable:
+            await self._seal(head.durable)
+        await self._load_tree(head.durable)
+
+    async def _answer(self, batch: list[_Waiting], built: _Built, checkpoint: bytes) -> None:
+        tree = built.extension.tree
+        for waiting, entry, leaf in zip(batch, built.group.entries, built.leaves, strict=True):
+            proof = tree.inclusion_proof(entry.index)
+            waiting.succeed(Receipt(entry.index, leaf, proof, checkpoint))
+            for twin in waiting.twins:
+                self._answer_twin(waiting.candidate, twin, Receipt(entry.index, leaf, proof, checkpoint, repeated=True))
+        self._committed(len(batch), sum(len(waiting.candidate.statement.records) for waiting in batch))
+
+    @staticmethod
+    def _answer_twin(first: Candidate, twin: _Waiting, receipt: Receipt) -> None:
+        if twin.candidate.statement.signatures == first.statement.signatures:
+            twin.succeed(receipt)
+        else:
+            twin.fail(_mismatch())
+
+    async def _answer_repeats(self, batch: list[_Waiting], indices: dict[bytes, int]) -> list[_Waiting]:
+        """Answer statements that are in the log already, each with a fresh proof; return the others."""
+        fresh: list[_Waiting] = []
+        for waiting in batch:
+            index = indices.get(waiting.candidate.statement_id)
+            if index is None:
+                fresh.append(waiting)
+                continue
+            receipt = await self._receipt(index)
+            signatures = codec.decode_leaf(receipt.leaf).signatures
+            for each in (waiting, *waiting.twins):
+                if each.candidate.statement.signatures == signatures:
+                    each.succeed(receipt)
+                else:
+                    each.fail(_mismatch())
+        return fresh
+
+    async def _receipt(self, index: int) -> Receipt:
+        head = await self._store.head()
+        (entry,) = await self._store.read(index, 1)
+        proof = await inclusion_proof(self._history, index, head.sealed.size)
+        return Receipt(index, codec.frame_leaf(entry.frame), proof, head.checkpoint, repeated=True)
+
+
+def _mismatch() -> VerificationFailed:
+    return VerificationFailed(Reason.REPLAY_MISMATCH, "the same statement is in the ledger with other signatures")
+
+
+def _entry(
+    candidate: Candidate, index: int, received_at_ms: int, directory_size: int
+) -> tuple[bytes, StoredEntry]:
+    statement = candidate.statement
+    leaf = codec.encode_leaf(
+        Leaf(
+            index=index,
+            received_at_ms=received_at_ms,
+            late=candidate.late,
+            directory_size=directory_size,
+            payload=statement.payload,
+            signatures=statement.signatures,
+        )
+    )
+    frame = codec.full_frame(leaf, statement.records, statement.audience_record)
+    return leaf, StoredEntry(index, candidate.statement_id, leaf_hash(leaf), received_at_ms, frame)
