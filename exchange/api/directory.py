@@ -82,7 +82,7 @@ def _member(entry: MemberEntry) -> pb.MemberSummary:
         id=entry.id,
         display_name=entry.display_name,
         member_class=int(entry.member_class),  # type: ignore[arg-type]
-        roles=sorted(int(role) for role in entry.roles),  # type: ignore[type-var]
+        roles=sorted(int(role) for role in entry.roles),  # type: ignore[misc]
         suspended=entry.suspended,
         communities=sorted(entry.communities),
         keys=[

@@ -62,7 +62,7 @@ class FeedServicer:
         self._wire = _Wire(now_ms)
         self._live: dict[str, set[Feed]] = {}
 
-    def handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+    def handlers(self) -> grpc.GenericRpcHandler:
         """Return the service's handlers."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -106,13 +106,15 @@ class FeedServicer:
         )
         live = self._live.setdefault(origin, set())
         live.add(feed)
-        self._metrics.feed_opened(origin)
+        self._metrics.feed_streams.labels(origin).inc()
         try:
             async for message in feed.messages():
+                self._metrics.feed_messages.labels(origin).inc()
                 yield message
         finally:
             live.discard(feed)
-            self._metrics.feed_closed(origin, feed.sent_entries)
+            self._metrics.feed_streams.labels(origin).dec()
+            self._metrics.feed_entries.labels(origin).inc(feed.sent_entries)
 
     async def _hello(self, log: Log, request: pb.SubscribeRequest) -> bytes:
         head = await log.store.head()

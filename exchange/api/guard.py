@@ -37,7 +37,6 @@ _TLS = "TLSv1.3"
 _log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 def caller() -> Workload:
@@ -93,7 +92,7 @@ class _Session:
     cut: bool = False
 
 
-class Guard(grpc.aio.ServerInterceptor[Any, Any]):
+class Guard(grpc.aio.ServerInterceptor):
     """Wraps every handler of the member-facing server."""
 
     def __init__(
@@ -116,9 +115,9 @@ class Guard(grpc.aio.ServerInterceptor[Any, Any]):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Any:  # noqa: ANN401 - a handler of any shape
         """Return the handler, wrapped according to its shape."""
         handler = await continuation(handler_call_details)
         if handler is None:
@@ -175,10 +174,12 @@ class Guard(grpc.aio.ServerInterceptor[Any, Any]):
             _log.error("unexpected_error", method=method, incident=incident, exc_info=error)
             await context.abort(grpc.StatusCode.INTERNAL, f"unexpected error, incident {incident}")
         finally:
-            self._metrics.rpc(method, code, time.monotonic() - started)
+            self._metrics.rpcs.labels(method, code).inc()
+            if not streaming:
+                self._metrics.rpc_seconds.labels(method).observe(time.monotonic() - started)
 
     def _note(self, method: str, error: ExchangeError) -> None:
-        self._metrics.rejected(error.reason.value)
+        self._metrics.rejected.labels(error.reason.value).inc()
         if isinstance(error, Fatal):
             _log.error("fatal_error", method=method, reason=error.reason.value, message=error.message)
 

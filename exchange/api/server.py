@@ -49,7 +49,7 @@ class TLSFiles:
         """
         initial = self._load()
 
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
+        def fetch() -> Any:  # noqa: ANN401 - None keeps the last one, which the stubs do not know
             try:
                 return self._load()
             except OSError:

@@ -69,7 +69,7 @@ def check_strict(public_key: bytes, signature: bytes) -> None:
 
 
 def verify_openssl(public_key: bytes, signature: bytes, message: bytes) -> None:
-    """OpenSSL's verdict on a signature that passed `check_strict`. Raises `VerificationFailed`."""
+    """The verdict of OpenSSL on a signature that passed `check_strict`. Raises `VerificationFailed`."""
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError) as error:
@@ -77,7 +77,7 @@ def verify_openssl(public_key: bytes, signature: bytes, message: bytes) -> None:
 
 
 def verify_sodium(public_key: bytes, signature: bytes, message: bytes) -> None:
-    """libsodium's verdict on a signature that passed `check_strict`. Raises `VerificationFailed`."""
+    """The verdict of libsodium on a signature that passed `check_strict`. Raises `VerificationFailed`."""
     try:
         _sodium.crypto_sign_open(signature + message, public_key)
     except (_BadSignatureError, ValueError) as error:

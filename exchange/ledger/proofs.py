@@ -60,7 +60,7 @@ def consistency_nodes(old: int, new: int) -> Iterator[list[Node]]:
         raise Rejected(Reason.MALFORMED, "the old size is above the new one")
     parts: list[list[Node]] = []
     start, end, whole = 0, new, True
-    while 0 < old and old != end:
+    while old > 0 and old != end:
         split = 1 << ((end - start - 1).bit_length() - 1)
         middle = start + split
         if old <= middle:
@@ -119,6 +119,8 @@ def verify_inclusion(*, leaf_hash: bytes, index: int, size: int, proof: Sequence
     """Return if the leaf is number ``index`` in the tree of ``size`` leaves with this root. Raises otherwise."""
     if not 0 <= index < size:
         raise _bad("the index lies outside the tree")
+    if len(leaf_hash) != HASH_BYTES or len(root) != HASH_BYTES:
+        raise _bad(f"a leaf hash and a root have {HASH_BYTES} bytes")
     inner = (index ^ (size - 1)).bit_length()
     border = (index >> inner).bit_count()
     _check_shape(proof, inner + border)

@@ -111,10 +111,10 @@ class Tree:
 
     def inclusion_proof(self, index: int) -> tuple[bytes, ...]:
         """Return the RFC 6962 path of a leaf of the last group in this tree. Raises `Fatal` for an older leaf."""
-        path: list[bytes] = []
-        for parts in inclusion_nodes(index, self.size):
-            path.append(fold_right([self.rows[height].get(number) for height, number in parts]))
-        return tuple(path)
+        return tuple(
+            fold_right([self.rows[height].get(number) for height, number in parts])
+            for parts in inclusion_nodes(index, self.size)
+        )
 
 
 def _node(left: bytes, right: bytes) -> bytes:

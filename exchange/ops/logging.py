@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import date
 from enum import Enum, StrEnum
+from itertools import pairwise
 from pathlib import PurePath
 from traceback import extract_tb
 from typing import Any, TextIO
@@ -29,7 +30,7 @@ REDACTED = "[redacted]"
 #: Words that make a field's name forbidden, wherever they stand in it (``caseRef``, ``reporter_email`` ...).
 FORBIDDEN_WORDS = frozenset(
     {
-        "address", "body", "email", "emails", "evidence", "frame", "frames", "handle", "handles", "hash", "hashes",
+        "body", "email", "emails", "evidence", "frame", "frames", "handle", "handles", "hash", "hashes",
         "identifier", "identifiers", "indicator", "indicators", "passphrase", "password", "payload", "pdq", "phone",
         "phones", "pseudonym", "pseudonyms", "record", "records", "salt", "secret", "seed", "tlsh", "token", "url",
         "urls", "username", "value", "values", "vpdq",
@@ -69,28 +70,28 @@ def is_forbidden(name: str) -> bool:
     if name in ALLOWED_NAMES:
         return False
     words = [word.lower() for word in _WORDS.findall(name)]
-    return not FORBIDDEN_WORDS.isdisjoint(words) or not FORBIDDEN_PAIRS.isdisjoint(zip(words, words[1:], strict=False))
+    return not FORBIDDEN_WORDS.isdisjoint(words) or not FORBIDDEN_PAIRS.isdisjoint(pairwise(words))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace whatever in an event could identify somebody. The last processor before rendering."""
     text = _LONG_HEX.sub(REDACTED, scrub(str(event.pop("event", ""))))
-    fields = {name: item for name, item in event.items() if name not in {"error", "level", "timestamp"}}
+    fields = {name: item for name, item in event.items() if name not in {"level", "raised", "timestamp"}}
     kept = {name: event[name] for name in ("timestamp", "level") if name in event}
-    error = {"error": event["error"]} if "error" in event else {}
-    return {**kept, "event": text, **_clean_mapping(fields), **error}
+    raised = {"raised": event["raised"]} if "raised" in event else {}
+    return {**kept, "event": text, **_clean_mapping(fields), **raised}
 
 
 def describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Turn ``exc_info`` into the field ``error``: types, frames, and the messages that may be shown."""
-    event.pop("error", None)
+    """Turn ``exc_info`` into the field ``raised``: types, frames, and the messages that may be shown."""
+    event.pop("raised", None)
     found = event.pop("exc_info", None)
     if isinstance(found, tuple):
         found = found[1]
     elif found is True:
         found = sys.exc_info()[1]
     if isinstance(found, BaseException):
-        event["error"] = _describe(found, _CAUSE_LIMIT)
+        event["raised"] = _describe(found, _CAUSE_LIMIT)
     return event
 
 
@@ -113,7 +114,12 @@ def configure(*, stream: TextIO | None = None, level: str = "info", console: boo
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, _first_line],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, describe_exception, redact, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                describe_exception,
+                redact,
+                renderer,
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
@@ -162,6 +168,8 @@ def _clean(item: object) -> object:
         return f"<{len(item)} bytes>"
     if isinstance(item, Mapping):
         return _clean_mapping(item)
+    if isinstance(item, BaseException):
+        return _describe(item, _CAUSE_LIMIT)
     if isinstance(item, Sequence | set | frozenset):
         return [_clean(part) for part in item]
     return f"<{type(item).__name__}>"

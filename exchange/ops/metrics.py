@@ -53,7 +53,10 @@ class Metrics:
     registry: CollectorRegistry
 
     statements: Counter = _counter(
-        "statements_total", "Statements offered, by what became of them: accepted, repeated, rejected.", "origin", "outcome"
+        "statements_total",
+        "Statements offered, by what became of them: accepted, repeated, rejected.",
+        "origin",
+        "outcome",
     )
     records: Counter = _counter("records_total", "Records of accepted statements.", "origin")
     publish_seconds: Histogram = _histogram(
@@ -83,7 +86,9 @@ class Metrics:
         "cert_expiry_seconds", "Seconds until a certificate of this process expires.", "certificate"
     )
     store_rolled_back: Gauge = _gauge(
-        "store_rolled_back", "1 when the store is behind a checkpoint this machine has released: see the runbook.", "origin"
+        "store_rolled_back",
+        "1 when the store is behind a checkpoint this machine has released: see the runbook.",
+        "origin",
     )
     ready: Gauge = _gauge("ready", "1 when the process is ready for work.")
     build_info: Gauge = _gauge("build_info", "Always 1; the labels tell what runs.", "version", "python")

@@ -252,6 +252,7 @@ class SqliteStore:
     async def wait(self, after: int) -> int:
         """See `LogStore.wait`."""
         if self._head.sealed.size <= after:
+            self._check_usable()
             await self._sealed_waiters.wait()
         return self._head.sealed.size
 

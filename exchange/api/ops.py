@@ -1,0 +1,90 @@
+"""The plain HTTP sides: health and metrics for operators, tiles for anyone who wants to check the ledger.
+
+Both are small Starlette applications without state of their own. The tiles follow C2SP tlog-tiles: checkpoint and
+hash tiles are public; entry bundles (headers, never records) only where the community says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from exchange.api.logs import Log
+from exchange.errors import ExchangeError, Reason, Rejected
+from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, encode_bundle, parse_tile_path
+from exchange.ops.health import Health
+from exchange.ops.metrics import Metrics, render
+
+_FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+_SECONDS = {"cache-control": "public, max-age=2"}
+_BINARY = "application/octet-stream"
+
+
+def ops_app(health: Health, metrics: Metrics, refresh: Callable[[], None]) -> Starlette:
+    """Return the application of the ops port; ``refresh`` brings gauges up to date before they are read."""
+
+    async def livez(_: Request) -> Response:
+        answer = health.livez()
+        return JSONResponse(dict(answer.body), answer.status)
+
+    async def readyz(_: Request) -> Response:
+        answer = health.readyz()
+        return JSONResponse(dict(answer.body), answer.status)
+
+    async def show_metrics(_: Request) -> Response:
+        refresh()
+        body, content_type = render(metrics)
+        return Response(body, headers={"content-type": content_type})
+
+    return Starlette(
+        routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", show_metrics)],
+    )
+
+
+def tiles_app(logs: Mapping[str, Log], entries_are_public: Callable[[str], bool]) -> Starlette:
+    """Return the application that serves ``/<exchange>/<log>/checkpoint`` and ``/<exchange>/<log>/tile/...``."""
+
+    async def checkpoint(request: Request) -> Response:
+        log = logs.get(_origin(request))
+        if log is None:
+            return PlainTextResponse("no such log\n", 404)
+        head = await log.store.head()
+        return PlainTextResponse(head.checkpoint, headers=_SECONDS)
+
+    async def tile(request: Request) -> Response:
+        origin = _origin(request)
+        log = logs.get(origin)
+        try:
+            name = parse_tile_path(f"tile/{request.path_params['path']}")
+            if log is None or (name.is_bundle and not entries_are_public(origin)):
+                raise Rejected(Reason.NOT_FOUND, "no such tile")
+            if name.is_bundle:
+                data = _narrow(await log.history.bundle(name.index), name.width)
+            else:
+                data = await log.history.tile(name.level, name.index, name.width)
+        except ExchangeError as error:
+            return PlainTextResponse(f"{error.message}\n", 404 if isinstance(error, Rejected) else 503)
+        return Response(data, media_type=_BINARY, headers=_FOREVER)
+
+    return Starlette(
+        routes=[
+            Route("/{exchange}/{log}/checkpoint", checkpoint),
+            Route("/{exchange}/{log}/tile/{path:path}", tile),
+        ],
+    )
+
+
+def _origin(request: Request) -> str:
+    return f"{request.path_params['exchange']}/{request.path_params['log']}"
+
+
+def _narrow(bundle: bytes, width: int) -> bytes:
+    """Return the first ``width`` entries of a bundle. Raises `Rejected` when it has fewer."""
+    entries = decode_bundle(bundle)
+    if len(entries) < width:
+        raise Rejected(Reason.NOT_FOUND, "the sealed tree has fewer entries")
+    return bundle if len(entries) == width == TILE_WIDTH else encode_bundle(entries[:width])

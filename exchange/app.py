@@ -1,0 +1,330 @@
+"""The composition root: one function opens everything in order, runs it, and takes it down in reverse.
+
+Start: directory log -> its view -> communities -> guard and services -> ports -> ready. What runs is one task group:
+the directory's follower, a sequencer and a tail for each log, the watcher that cuts streams and opens new logs, and
+the archiver. SIGTERM drains: not ready, feeds say where to go on, calls finish, logs close. A second one does not
+wait. A log whose sequencer stops takes the hub out of readiness; its feeds and proofs are served on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
+
+import grpc
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from exchange import __version__
+from exchange.api import ops as ops_api
+from exchange.api import server
+from exchange.api.guard import Guard
+from exchange.api.logs import Hub, Log
+from exchange.config import Config, split_address
+from exchange.domain.directory import Directory
+from exchange.domain.identifiers import Origin
+from exchange.domain.policy import DAY_MS
+from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
+from exchange.opening import Judging, OpenLog, open_log
+from exchange.ops.certificates import read_certificate
+from exchange.ops.grpc_ops import ops_server
+from exchange.ops.health import Health
+from exchange.ops.metrics import Metrics, create_metrics
+from exchange.ports import LogStore
+from exchange.publish.clock import WatchedClock
+from exchange.publish.intake import Candidate, Intake
+from exchange.publish.quota import Limits, Quotas
+from exchange.publish.sequencer import MAX_GROUP, Sequencer
+from exchange.stores.folders import Folders
+from exchange.views.directory import DirectoryView
+
+_log = structlog.get_logger()
+
+
+def wall_ms() -> int:
+    """Return Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Return milliseconds of a clock that never jumps."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class App:
+    """One running hub. Use `serve`, or `running` in tests."""
+
+    def __init__(self, config: Config, *, adopt: bool = False, accept_clock: bool = False) -> None:
+        """Nothing is opened yet."""
+        self._config = config
+        self._adopt = adopt
+        self._accept_clock = accept_clock
+        self._folders = Folders(config.data, config.keys_folder)
+        self._clock = WatchedClock(wall_ms, monotonic_ms)
+        self._logs: dict[str, Log] = {}
+        self._stack = AsyncExitStack()
+        self._tasks: asyncio.TaskGroup
+        self._view: DirectoryView
+        self._intake: Intake
+        self.metrics: Metrics = create_metrics()
+        self.health = Health(("store", "publish", "ports"))
+        self.port = 0
+
+    async def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
+        self._tasks = tasks
+        self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
+        quotas = self._quotas()
+        directory = await self._open_directory(quotas)
+        for origin in self._view.directory.communities:
+            await self._open_community(origin)
+        await self._check_clock()
+        self.health.serving("store")
+        guard = Guard(self._config.domain, lambda: self._view.directory, quotas, self.metrics)
+        await self._open_ports(Hub(self._view, self._intake, self._logs), guard)
+        tasks.create_task(_follow(self._view.run))
+        tasks.create_task(self._watch(guard))
+        tasks.create_task(self._archive())
+        self.health.serving("publish")
+        self.health.serving("ports")
+        _log.info("serving", exchange=self._config.exchange, port=self.port, directory_size=directory.size)
+
+    def _quotas(self) -> Quotas:
+        q = self._config.quotas
+        return Quotas(Limits(q.records_per_minute, q.statements_per_minute, q.streams), monotonic_ms)
+
+    async def _open_directory(self, quotas: Quotas) -> Directory:
+        origin = Origin(self._config.exchange, Origin.DIRECTORY_LOG)
+
+        async def ready(size: int) -> None:
+            await self._view.reached(size)
+
+        def judge(candidate: Candidate) -> int:
+            return self._intake.judge(candidate)
+
+        log = await self._open_log(origin, Judging(judge, ready, 1))
+        self._view = DirectoryView(log.store, monotonic_ms)
+        await self._view.refresh()
+        if self._view.directory.genesis is None:
+            raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
+        self._intake = Intake(self._view.fresh, quotas, self._clock.now_ms)
+        return self._view.directory
+
+    async def _open_community(self, text: str) -> None:
+        origin = Origin.parse(text)
+        if origin is None or not self._folders.log(origin.log).is_dir():
+            _log.warning("community_is_not_on_this_hub", origin=text)
+            return
+
+        async def ready(_: int) -> None:
+            return None
+
+        opened = await self._open_log(origin, Judging(self._intake.judge, ready, MAX_GROUP))
+        registered = self._view.directory.communities[text].log_public_key
+        if opened.verifier.public_key != registered:
+            raise Fatal(
+                f"{text}: the key file is not the one that the directory names for this log",
+                reason=Reason.CONFIG,
+                hint="bring back the right key file; the hub must not sign with another one",
+            )
+
+    async def _open_log(self, origin: Origin, judging: Judging) -> Log:
+        name = str(origin)
+
+        def committed(statements: int, records: int) -> None:
+            self.metrics.statements.labels(name, "accepted").inc(statements)
+            self.metrics.records.labels(name).inc(records)
+            self.metrics.group_statements.labels(name).observe(statements)
+            self.metrics.last_seal_timestamp.labels(name).set(time.time())
+
+        opened: OpenLog = await open_log(
+            self._folders,
+            origin,
+            judging,
+            self._clock,
+            time.monotonic,
+            ring_bytes=self._config.feed.ring_bytes,
+            adopt=self._adopt,
+            committed=committed,
+        )
+        self._stack.push_async_callback(opened.aclose)
+        self._logs[name] = opened.log
+        self._tasks.create_task(self._keep(name, opened.log.sequencer))
+        self._tasks.create_task(_follow(opened.log.tail.run))
+        _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
+        return opened.log
+
+    async def _keep(self, origin: str, sequencer: Sequencer) -> None:
+        """Run a sequencer; when it stops for good, say so and leave the rest running."""
+        try:
+            await sequencer.run()
+        except ExchangeError as error:
+            self.health.not_serving("publish", f"{origin}: {error.message}")
+            _log.error("sequencer_stopped", origin=origin, exc_info=error)
+
+    async def _check_clock(self) -> None:
+        heads = [await log.store.head() for log in self._logs.values()]
+        newest = max((head.last_received_at_ms for head in heads), default=0)
+        self._clock.check_start(newest, accept=self._accept_clock)
+
+    async def _open_ports(self, hub: Hub, guard: Guard) -> None:
+        config = self._config
+        main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=config.feed.heartbeat_ms / 1000)
+        tls = server.TLSFiles(config.tls.certificate, config.tls.key, config.tls.client_authority)
+        self.port = server.listen(main, config.listen, tls)
+        await main.start()
+        self._stack.push_async_callback(self._drain, main)
+        if config.ops.listen:
+            await self._http(ops_api.ops_app(self.health, self.metrics, self._refresh_gauges), config.ops.listen)
+        if config.tiles.listen:
+            await self._http(ops_api.tiles_app(self._logs, self._entries_are_public), config.tiles.listen)
+        if config.ops.grpc_listen:
+            plain = await ops_server(config.ops.grpc_listen, lambda: self.health.ready)
+            self._stack.push_async_callback(plain.stop, 0)
+
+    def _entries_are_public(self, origin: str) -> bool:
+        community = self._view.directory.communities.get(origin)
+        return community is not None and community.public_entries
+
+    async def _http(self, app: Starlette, address: str) -> None:
+        host, port = split_address(address)
+        # Signals are ours: uvicorn would take them for itself.
+        settings = uvicorn.Config(
+            app, host=host, port=port, log_level="warning", access_log=False, lifespan="off", log_config=None
+        )
+        http = uvicorn.Server(settings)
+        http.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
+        self._tasks.create_task(_serve_http(http, address))
+        while not http.started:
+            await asyncio.sleep(0.01)
+
+        async def stop() -> None:
+            http.should_exit = True
+
+        self._stack.push_async_callback(stop)
+
+    def _refresh_gauges(self) -> None:
+        self.metrics.ready.set(1 if self.health.ready else 0)
+        for origin, log in self._logs.items():
+            self.metrics.checkpoint_size.labels(origin).set(log.tail.sealed.size)
+            self.metrics.store_rolled_back.labels(origin).set(0)
+        until = read_certificate(self._config.tls.certificate).not_after.timestamp() - time.time()
+        self.metrics.certificate_expiry.labels("hub").set(until)
+
+    async def _watch(self, guard: Guard) -> None:
+        """At each change of the directory: cut streams that lost their ground, and open new communities."""
+        while True:
+            await self._view.changed()
+            guard.review()
+            for origin in list(self._view.directory.communities):
+                if origin not in self._logs:
+                    await self._open_community(origin)
+
+    async def _archive(self) -> None:
+        while True:
+            for origin, community in list(self._view.directory.communities.items()):
+                if origin in self._logs:
+                    limit = wall_ms() - community.retention_days * DAY_MS
+                    await self._archive_log(origin, self._logs[origin], limit)
+            await asyncio.sleep(self._config.retention.every_s)
+
+    async def _archive_log(self, origin: str, log: Log, limit_ms: int) -> None:
+        floor = await first_younger(log.store, limit_ms)
+        before = (await log.store.head()).floor
+        after = await log.history.archive(floor)
+        if after != before:
+            _log.info("archived", origin=origin, floor=after)
+
+    async def _drain(self, main: grpc.aio.Server) -> None:
+        self.health.drain()
+        for log in self._logs.values():
+            log.tail.drain()
+        await main.stop(self._config.drain.grace_s)
+
+    async def aclose(self) -> None:
+        """Drain and close everything, newest first. Idempotent."""
+        await self._stack.aclose()
+
+
+async def first_younger(store: LogStore, limit_ms: int) -> int:
+    """Return the index of the first entry received after ``limit_ms``: what the floor may rise to. Binary search."""
+    head = await store.head()
+    low, high = head.floor, head.sealed.size
+    while low < high:
+        middle = (low + high) // 2
+        (entry,) = await store.read(middle, 1)
+        if entry.received_at_ms <= limit_ms:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+async def _follow(run: Callable[[], Awaitable[None]]) -> None:
+    """Run what follows a log; the log's closing ends it quietly."""
+    try:
+        await run()
+    except Unavailable:
+        return
+    except ExchangeError as error:
+        _log.error("follower_stopped", exc_info=error)
+
+
+async def _serve_http(http: uvicorn.Server, address: str) -> None:
+    try:
+        await http.serve()
+    except SystemExit as error:
+        raise Fatal(f"cannot listen on {address}", reason=Reason.CONFIG) from error
+
+
+@asynccontextmanager
+async def running(config: Config, *, adopt: bool = False, accept_clock: bool = False) -> AsyncIterator[App]:
+    """Run a hub for the length of a ``with`` block."""
+    app = App(config, adopt=adopt, accept_clock=accept_clock)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                await app.open(tasks)
+                yield app
+            finally:
+                await app.aclose()
+            raise _Done
+    except* _Done:
+        pass
+
+
+class _Done(Exception):  # noqa: N818 - not an error: ends a task group whose work never ends by itself
+    """The hub is closed; what still runs is to be cancelled."""
+
+
+async def serve(
+    config: Config, *, adopt: bool = False, accept_clock: bool = False, ready: Callable[[App], None] = lambda _: None
+) -> None:
+    """Run a hub until SIGTERM or SIGINT; drain, then return. A second signal ends it at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with running(config, adopt=adopt, accept_clock=accept_clock) as app:
+        ready(app)
+        await stop.wait()
+        _log.info("draining")
+    _log.info("stopped")
+
+
+def data_exists(folder: Path) -> bool:
+    """Whether a hub's data folder holds a directory log."""
+    return (folder / "logs" / Origin.DIRECTORY_LOG).is_dir()

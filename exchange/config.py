@@ -1,0 +1,173 @@
+"""The hub's configuration: one TOML file, read once, checked whole. Unknown keys are errors.
+
+The comments on the fields are the manual; `docs/configuration.md` repeats them, and a test compares the two.
+No component ever receives a `Config`: `exchange.app` unpacks it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from exchange.domain.identifiers import is_name
+from exchange.errors import Reason, Rejected
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class TLS(_Section, frozen=True):
+    """Certificates of the member-facing port. PEM files; relative paths are relative to the configuration file."""
+
+    #: The hub's certificate, with the names members use to reach it.
+    certificate: Path
+    #: Its private key.
+    key: Path
+    #: The authority (or several) that members' client certificates come from.
+    client_authority: Path
+
+
+class Ops(_Section, frozen=True):
+    """The plaintext port for health and metrics. Bind it to loopback or a private network."""
+
+    #: HTTP: /livez, /readyz, /metrics. Empty: none.
+    listen: str = "127.0.0.1:9464"
+    #: grpc.health.v1 and reflection, without TLS. Empty: none.
+    grpc_listen: str = ""
+
+
+class Tiles(_Section, frozen=True):
+    """The public ledger as static C2SP tiles over plain HTTP, for a proxy to put TLS in front of."""
+
+    #: Empty: not served.
+    listen: str = ""
+
+
+class Quotas(_Section, frozen=True):
+    """Limits of a member that has none of its own in the directory."""
+
+    records_per_minute: _Positive = 600_000
+    statements_per_minute: _Positive = 300_000
+    #: Live streams at once.
+    streams: _Positive = 64
+
+
+class Feed(_Section, frozen=True):
+    """Fan-out."""
+
+    #: Silence after which a stream says that it lives.
+    heartbeat_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 5_000
+    #: Memory for the newest entries of each log, in bytes.
+    ring_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] = 64 * 1024 * 1024
+
+
+class Retention(_Section, frozen=True):
+    """Moving what is older than a community's retention out of the hot store."""
+
+    #: How often to look.
+    every_s: _Positive = 3_600
+
+
+class Drain(_Section, frozen=True):
+    """Going away on SIGTERM."""
+
+    #: How long calls under way may take to finish.
+    grace_s: _Positive = 20
+
+
+class Config(_Section, frozen=True):
+    """The whole file."""
+
+    #: Name of the exchange: the first half of every origin, for example "exchange.example".
+    exchange: str
+    #: Folder for the logs. Relative to the configuration file.
+    data: Path
+    #: Address of the member-facing gRPC port.
+    listen: str
+    tls: TLS
+    #: Trust domain of members' SPIFFE ids. Empty: the exchange's name.
+    trust_domain: str = ""
+    #: Folder of the logs' signing keys. Empty: "keys" inside data.
+    keys: Path | None = None
+    #: debug, info, warning or error.
+    log_level: str = "info"
+    ops: Ops = Ops()
+    tiles: Tiles = Tiles()
+    quotas: Quotas = Quotas()
+    feed: Feed = Feed()
+    retention: Retention = Retention()
+    drain: Drain = Drain()
+
+    @property
+    def domain(self) -> str:
+        """The trust domain in force."""
+        return self.trust_domain or self.exchange
+
+    @property
+    def keys_folder(self) -> Path:
+        """The folder of signing keys in force."""
+        return self.keys or self.data / "keys"
+
+
+def _wrong(path: Path, what: str) -> Rejected:
+    return Rejected(
+        Reason.CONFIG, f"{path}: {what}", hint="`exchange check-config` prints what is in force; see docs/configuration.md"
+    )
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Raises `Rejected` (CONFIG) that names the key at fault."""
+    try:
+        raw = tomllib.loads(path.read_text())
+        config = msgspec.convert(raw, Config, dec_hook=_decode)
+    except OSError as error:
+        raise _wrong(path, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _wrong(path, f"is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise _wrong(path, str(error)) from error
+    _check(path, config)
+    return _anchored(config, path.resolve().parent)
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"cannot read {kind}")
+
+
+def _check(path: Path, config: Config) -> None:
+    if not is_name(config.exchange):
+        raise _wrong(path, f"`exchange`: {config.exchange!r} is not a name (a-z, 0-9, dot, hyphen; at most 63)")
+    if config.log_level not in ("debug", "info", "warning", "error"):
+        raise _wrong(path, f"`log_level`: {config.log_level!r} is not debug, info, warning or error")
+    for name, address in (
+        ("listen", config.listen),
+        ("ops.listen", config.ops.listen),
+        ("ops.grpc_listen", config.ops.grpc_listen),
+        ("tiles.listen", config.tiles.listen),
+    ):
+        if address or name == "listen":
+            split_address(address, lambda what, key=name: _wrong(path, f"`{key}`: {what}"))
+
+
+def split_address(address: str, error: object = None) -> tuple[str, int]:
+    """Return host and port of "host:port". Raises `Rejected` (CONFIG)."""
+    host, colon, port = address.rpartition(":")
+    if colon and host and port.isdigit() and int(port) < 65_536:
+        return host.strip("[]"), int(port)
+    what = f"{address!r} is not host:port"
+    raise error(what) if callable(error) else Rejected(Reason.CONFIG, what)
+
+
+def _anchored(config: Config, base: Path) -> Config:
+    tls = TLS(base / config.tls.certificate, base / config.tls.key, base / config.tls.client_authority)
+    keys = None if config.keys is None else base / config.keys
+    return msgspec.structs.replace(config, data=base / config.data, tls=tls, keys=keys)

@@ -1,0 +1,168 @@
+"""Opening a log and founding one: store, mark, key, sequencer and tail put together.
+
+Logs are made on purpose (`found_exchange`, `make_log`), never by serving: a mistyped name cannot fork a history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from exchange import codec
+from exchange.api.logs import Log
+from exchange.domain.directory_rules import validate_genesis
+from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import Kind, Role
+from exchange.domain.policy import Workload
+from exchange.domain.statement import HEADER_TYPE, Genesis, GenesisKey, Header, Signature, Statement, statement_id
+from exchange.errors import Fatal, Reason
+from exchange.fanout.tail import Tail
+from exchange.ledger.checkpoint import log_verifier
+from exchange.ledger.dsse import pae
+from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.merkle import leaf_hash
+from exchange.publish.clock import WatchedClock
+from exchange.publish.intake import Candidate
+from exchange.publish.sequencer import Sequencer
+from exchange.stores.folders import Folders, make_key, read_key
+from exchange.stores.sealed_mark import SealedMarkFile
+from exchange.stores.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How a log's statements are judged when their group is built (`Sequencer`)."""
+
+    judge: Callable[[Candidate], int]
+    ready: Callable[[int], Awaitable[None]]
+    max_group: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLog:
+    """A log with what must be closed after it."""
+
+    log: Log
+    store: SqliteStore
+    mark: SealedMarkFile
+
+    async def aclose(self) -> None:
+        """Close store and mark. Idempotent."""
+        await self.store.aclose()
+        await self.mark.aclose()
+
+
+async def open_log(
+    folders: Folders,
+    origin: Origin,
+    judging: Judging,
+    clock: WatchedClock,
+    clock_s: Callable[[], float],
+    *,
+    ring_bytes: int,
+    adopt: bool,
+    committed: Callable[[int, int], None],
+) -> OpenLog:
+    """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
+    key = read_key(folders.key(origin.log))
+    store = await SqliteStore.open(folders.log(origin.log), origin=str(origin))
+    mark = SealedMarkFile(folders.mark(origin.log))
+    try:
+        sequencer = Sequencer(
+            str(origin),
+            store,
+            store,
+            mark,
+            key,
+            clock,
+            judge=judging.judge,
+            ready=judging.ready,
+            max_group=judging.max_group,
+            committed=committed,
+        )
+        await sequencer.open(adopt=adopt)
+        tail = Tail(store, clock_s, ring_bytes=ring_bytes)
+        await tail.open()
+    except BaseException:
+        await store.aclose()
+        await mark.aclose()
+        raise
+    verifier = log_verifier(str(origin), key.public_key)
+    return OpenLog(Log(str(origin), verifier, store, store, sequencer, tail), store, mark)
+
+
+async def make_log(folders: Folders, origin: Origin) -> SigningKey:
+    """Make an empty log and its signing key. Raises `Rejected` or `Fatal` when either is there already."""
+    key = make_key(folders.key(origin.log))
+    store = await SqliteStore.open(folders.log(origin.log), origin=str(origin), create=True)
+    await store.aclose()
+    return key
+
+
+def genesis_statement(
+    exchange: str,
+    log_key: SigningKey,
+    operator: str,
+    operator_name: str,
+    keys: dict[Role, list[SigningKey]],
+    threshold: int,
+    *,
+    now_ms: int,
+    nonce: bytes,
+) -> Statement:
+    """Return entry 0 of a directory, signed by the first operator's first key. Raises `InvalidStatement`."""
+    header = Header(
+        origin=str(Origin(exchange, Origin.DIRECTORY_LOG)),
+        kind=Kind.GENESIS,
+        publisher=operator,
+        created_at_ms=now_ms,
+        nonce=nonce,
+        signal_ids=(),
+        body=Genesis(
+            exchange,
+            log_key.public_key,
+            operator,
+            operator_name,
+            tuple(GenesisKey(role, key.public_key) for role, held in sorted(keys.items()) for key in held),
+            threshold,
+        ),
+    )
+    validate_genesis(header)
+    payload = codec.encode_header(header)
+    signer = keys[Role.OPERATOR][0]
+    return Statement(payload, (Signature(signer.key_id, signer.sign(pae(HEADER_TYPE, payload))),))
+
+
+async def found_exchange(folders: Folders, statement: Statement, clock: WatchedClock) -> bytes:
+    """Write a genesis as entry 0 of an empty directory log; return its leaf hash, which clients pin."""
+    header = codec.decode_header(statement.payload, strict=True)
+    validate_genesis(header)
+    origin = Origin.parse(header.origin)
+    if origin is None:
+        raise Fatal("the genesis names no origin", reason=Reason.CONFIG)
+
+    async def ready(_: int) -> None:
+        return None
+
+    opened = await open_log(
+        folders,
+        origin,
+        Judging(lambda _: 0, ready, 1),
+        clock,
+        lambda: 0.0,
+        ring_bytes=0,
+        adopt=True,
+        committed=lambda statements, records: None,
+    )
+    sequencer = opened.log.sequencer
+    task = asyncio.create_task(sequencer.run())
+    try:
+        workload = Workload(header.publisher, Role.OPERATOR)
+        candidate = Candidate(statement_id(statement.payload), statement, header, workload, (), late=False)
+        receipt = await sequencer.offer(candidate)
+        return leaf_hash(receipt.leaf)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await opened.aclose()

@@ -1,0 +1,73 @@
+"""Where a hub's logs, keys and marks lie on disk.
+
+    <data>/logs/<log>/       the log's database, lock and entry bundles
+    <data>/marks/<log>       this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
+                             copy of a log does not bring back an old mark with it
+    <keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from exchange.errors import Fatal, Reason
+from exchange.ledger.ed25519 import SigningKey
+from exchange.stores.durable import make_folders, sync_folder
+
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The places of one hub."""
+
+    data: Path
+    keys: Path
+
+    def log(self, name: str) -> Path:
+        """Return the folder of a log."""
+        return self.data / "logs" / name
+
+    def mark(self, name: str) -> Path:
+        """Return the file of a log's mark."""
+        return self.data / "marks" / name
+
+    def key(self, name: str) -> Path:
+        """Return the file of a log's signing key."""
+        return self.keys / f"{name}.seed"
+
+
+def read_key(path: Path) -> SigningKey:
+    """Return the signing key in a file. Raises `Fatal` (CONFIG) when it is missing, open to others, or not a key."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().strip()
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG, hint="a log is signed with its own key") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Fatal(
+            f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}"
+        )
+    try:
+        return SigningKey(bytes.fromhex(text))
+    except ValueError as error:
+        raise Fatal(f"{path}: is not a key of 64 hexadecimal characters", reason=Reason.CONFIG) from error
+
+
+def make_key(path: Path) -> SigningKey:
+    """Make a new signing key in a file that must not exist yet. Raises `Fatal` (CONFIG) when it does."""
+    make_folders(path.parent)
+    seed = os.urandom(_SEED_BYTES)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise Fatal(f"{path}: exists already; keys are never overwritten", reason=Reason.CONFIG) from error
+    with os.fdopen(descriptor, "w") as file:
+        file.write(seed.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+    return SigningKey(seed)
