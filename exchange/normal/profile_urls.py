@@ -30,10 +30,10 @@ HINT = "an account's address is exchanged as a pseudonym: publish it with the ty
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One row: the account addresses of a site.
+    r"""One row: the account addresses of a site.
 
     ``hosts``: its registered names, parted by spaces; a common sub-domain before them is allowed, and those in
-    ``subdomains``. ``accounts``: patterns of the whole path, without leading and closing slash; one with ``\\?``
+    ``subdomains``. ``accounts``: patterns of the whole path, without leading and closing slash; one with ``\?``
     is matched with each query parameter in turn, for others the query does not count. ``NAME`` stands for a
     segment that is not one of the site's own pages, which are listed in ``reserved``. ``by_subdomain``: the row
     is for ``name.<host>``, where the sub-domain is the account, unless it is in ``subdomains``.
@@ -67,8 +67,10 @@ SITES = (
         "Facebook",
         "facebook.com fb.com messenger.com",
         (
-            "NAME(/(about|about_[^/?]+|photos|photos_[^/?]+|videos|friends|friends_[^/?]+|likes|reels|reels_tab"
-            "|followers|following|mentions|reviews|community|live|map|sports|music|books))?",
+            (
+                "NAME(/(about|about_[^/?]+|photos|photos_[^/?]+|videos|friends|friends_[^/?]+|likes|reels|reels_tab"
+                "|followers|following|mentions|reviews|community|live|map|sports|music|books))?"
+            ),
             r"profile\.php\?id=[0-9]+",
             "people/[^/?]+/[^/?]+",
             "pages/[^/?]+/[0-9]+",
@@ -100,8 +102,10 @@ SITES = (
         "X",
         "x.com twitter.com",
         (
-            "@?NAME(/(with_replies|media|likes|followers|following|verified_followers|highlights|articles|lists"
-            "|topics|superfollows|affiliates))?",
+            (
+                "@?NAME(/(with_replies|media|likes|followers|following|verified_followers|highlights|articles|lists"
+                "|topics|superfollows|affiliates))?"
+            ),
             "i/user/[0-9]+",
             r"intent/(user|follow)\?(screen_name|user_id)=.+",
         ),
@@ -138,8 +142,10 @@ SITES = (
         "Reddit",
         "reddit.com",
         (
-            "(user|u)/(?!me(/|$))[^/?]+(/(overview|submitted|posts|comments|about|saved|gilded|upvoted|downvoted"
-            r"|hidden|about\.json))?",
+            (
+                "(user|u)/(?!me(/|$))[^/?]+(/(overview|submitted|posts|comments|about|saved|gilded|upvoted|downvoted"
+                r"|hidden|about\.json))?"
+            ),
         ),
         subdomains="np i sh amp ssl",
     ),
@@ -159,8 +165,8 @@ SITES = (
             "NAME(/(about|schedule|videos|clips|followers|following|home|chat|squad))?",
             "(popout|moderator|u)/[^/?]+(/(chat|[a-z-]+))?",
         ),
-        "bits broadcast collections creatorcamp directory downloads drops event friends inventory moderator p popout prime "
-        "products redeem store subs subscriptions team turbo u user videos wallet",
+        "bits broadcast collections creatorcamp directory downloads drops event friends inventory moderator p popout "
+        "prime products redeem store subs subscriptions team turbo u user videos wallet",
     ),
     Site("WhatsApp", "wa.me", (r"\+?[0-9]{5,16}", "(message|qr|c)/[^/?]+")),
     Site("WhatsApp", "whatsapp.com", (r"send\?phone=.+",), subdomains="api"),
@@ -169,8 +175,10 @@ SITES = (
         "VK",
         "vk.com vk.ru vkontakte.ru",
         (
-            "(?!(wall|photo|video|topic|album|doc|clip|club|public|event|app|audio|audio_playlist|story|market|product"
-            "|poll|note|page)s?-?[0-9])NAME",
+            (
+                "(?!(wall|photo|video|topic|album|doc|clip|club|public|event|app|audio|audio_playlist|story|market|product"
+                "|poll|note|page)s?-?[0-9])NAME"
+            ),
             r"friends\?id=[0-9]+",
         ),
         "add_community.php al_feed.php away away.php badbrowser.php bugs clips dev docs fave friends games gifts "

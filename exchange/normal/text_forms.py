@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from exchange.errors import Reason, Rejected
 
-MAX_VPDQ_FRAMES = 1500
-"""The most frames in one `vpdq` value: what fits a 64 KiB record, 25 minutes at one frame a second."""
+MAX_VPDQ_FRAMES = 2_000
+"""The most frames in one `vpdq` value, as a record may hold them: 33 minutes at one frame a second."""
 
 MAX_FRAME_MS = 2**31 - 1
 """The latest time of a frame, in milliseconds from the start of the video (24 days)."""
@@ -35,11 +35,14 @@ _QUALITY = re.compile(r"0|[1-9][0-9]?|100")
 
 
 class VpdqFrame(NamedTuple):
-    """One hashed frame of a video: its time in milliseconds, its quality (0..100) and its PDQ hash (32 bytes)."""
+    """One hashed frame of a video: its time in milliseconds, its quality (0..100) and its PDQ hash (32 bytes).
+
+    It has the fields that validation and matching read, so it may stand where they take a frame.
+    """
 
     frame_ms: int
     quality: int
-    value: bytes
+    pdq: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,8 @@ def parse_vpdq(text: str) -> tuple[VpdqFrame, ...]:
     The seconds are rounded to the millisecond, half to even. That programme writes them with three significant
     digits (``12.3``, ``1.23e+03``), so a value that came through it is only that exact.
 
-    Raises `Rejected` on anything else, an empty list and more than `MAX_VPDQ_FRAMES` frames among it.
+    Raises `Rejected` on anything else, an empty list, more than `MAX_VPDQ_FRAMES` frames
+    and frames out of order among it.
     """
     if len(text) > MAX_VPDQ_CHARACTERS:
         raise Rejected(Reason.TOO_LARGE, f"a vpdq text may have {MAX_VPDQ_CHARACTERS} characters")
@@ -146,17 +150,20 @@ def parse_vpdq(text: str) -> tuple[VpdqFrame, ...]:
     if not isinstance(items, list):
         raise Rejected(Reason.INVALID, "vpdq is written as a JSON list; this is something else")
     _check_frame_count(len(items))
-    return tuple(_parse_frame(index, item) for index, item in enumerate(items))
+    frames = tuple(_parse_frame(index, item) for index, item in enumerate(items))
+    _check_order(frames)
+    return frames
 
 
 def format_vpdq(frames: Iterable[tuple[int, int, bytes]]) -> str:
     """Frames (milliseconds, quality, 32 bytes) to a JSON list of ``"<pdq>,<quality>,<seconds>"``.
 
-    Seconds have three decimals. Raises `Rejected` on a value out of range, no frame or too many.
+    Seconds have three decimals. Raises `Rejected` on a value out of range, no frame, too many, or out of order.
     """
-    texts = [_format_frame(index, VpdqFrame(*frame)) for index, frame in enumerate(frames)]
-    _check_frame_count(len(texts))
-    return json.dumps(texts)
+    checked = tuple(VpdqFrame(*frame) for frame in frames)
+    _check_frame_count(len(checked))
+    _check_order(checked)
+    return json.dumps([_format_frame(index, frame) for index, frame in enumerate(checked)])
 
 
 def _check_frame_count(count: int) -> None:
@@ -166,22 +173,28 @@ def _check_frame_count(count: int) -> None:
         raise Rejected(Reason.TOO_LARGE, f"a vpdq value has at most {MAX_VPDQ_FRAMES} frames; this has {count}")
 
 
+def _check_order(frames: tuple[VpdqFrame, ...]) -> None:
+    for index in range(1, len(frames)):
+        if frames[index].frame_ms < frames[index - 1].frame_ms:
+            raise Rejected(Reason.INVALID, f"frame {index}: frames stand in the order of their times")
+
+
 def _parse_frame(index: int, item: object) -> VpdqFrame:
     parts = item.split(",") if isinstance(item, str) else []
     if len(parts) != 3 or not _QUALITY.fullmatch(parts[1]) or not _SECONDS.fullmatch(parts[2]):
         raise Rejected(Reason.INVALID, f'frame {index}: a frame is written as "<pdq>,<quality 0-100>,<seconds>"')
     try:
-        value = parse_pdq(parts[0])
+        pdq = parse_pdq(parts[0])
     except Rejected as error:
         raise Rejected(error.reason, f"frame {index}: {error.message}") from error
     frame_ms = int((Decimal(parts[2]) * 1000).to_integral_value(ROUND_HALF_EVEN))
-    return _checked_frame(index, VpdqFrame(frame_ms, int(parts[1]), value))
+    return _checked_frame(index, VpdqFrame(frame_ms, int(parts[1]), pdq))
 
 
 def _format_frame(index: int, frame: VpdqFrame) -> str:
     _checked_frame(index, frame)
     seconds, milliseconds = divmod(frame.frame_ms, 1000)
-    return f"{frame.value.hex()},{frame.quality},{seconds}.{milliseconds:03d}"
+    return f"{frame.pdq.hex()},{frame.quality},{seconds}.{milliseconds:03d}"
 
 
 def _checked_frame(index: int, frame: VpdqFrame) -> VpdqFrame:
@@ -189,6 +202,6 @@ def _checked_frame(index: int, frame: VpdqFrame) -> VpdqFrame:
         raise Rejected(Reason.INVALID, f"frame {index}: its time must lie within 0..{MAX_FRAME_MS} ms")
     if not 0 <= frame.quality <= 100:
         raise Rejected(Reason.INVALID, f"frame {index}: its quality must lie within 0..100")
-    if len(frame.value) != _PDQ_BYTES:
-        raise Rejected(Reason.INVALID, f"frame {index}: its hash has {_PDQ_BYTES} bytes; this has {len(frame.value)}")
+    if len(frame.pdq) != _PDQ_BYTES:
+        raise Rejected(Reason.INVALID, f"frame {index}: its hash has {_PDQ_BYTES} bytes; this has {len(frame.pdq)}")
     return frame

@@ -33,6 +33,26 @@ def _unpack(slot: bytes) -> tuple[int, bytes] | None:
     return sequence, slot[16 : 16 + size]
 
 
+def _newest(path: Path) -> tuple[int, bytes] | None:
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    slots = [_unpack(data[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
+    whole = [slot for slot in slots if slot is not None]
+    if not whole:
+        raise Fatal(
+            f"{path}: no whole record of the last sealed checkpoint",
+            hint="compare the log with another copy; then move this file away and start once with --adopt",
+        )
+    return max(whole)
+
+
+def read_mark(path: Path) -> bytes | None:
+    """Return the newest record in a mark's file without opening it for writing; None when there is no file."""
+    newest = _newest(path)
+    return None if newest is None else newest[1]
+
+
 class SealedMarkFile:
     """A `SealedMark` in a file. One process at a time; the log's lock sees to that."""
 
@@ -59,17 +79,10 @@ class SealedMarkFile:
             self._file = None
 
     def _load(self) -> bytes | None:
-        if not self._path.exists():
+        newest = _newest(self._path)
+        if newest is None:
             return None
-        data = self._path.read_bytes()
-        slots = [_unpack(data[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
-        whole = [slot for slot in slots if slot is not None]
-        if not whole:
-            raise Fatal(
-                f"{self._path}: no whole record of the last sealed checkpoint",
-                hint="compare the log with another copy, then start once with --adopt",
-            )
-        self._sequence, note = max(whole)
+        self._sequence, note = newest
         return note
 
     def _record(self, note: bytes) -> None:

@@ -1,0 +1,109 @@
+"""``exchange community``: making communities and listing them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from exchange import config
+from exchange.cli.connect import origin_of, with_client
+from exchange.cli.output import client_option, config_option, emit, json_option
+from exchange.domain.identifiers import Origin
+from exchange.domain.statement import Community
+from exchange.errors import Reason, Rejected
+from exchange.ledger.ed25519 import SigningKey
+from exchange.opening import make_log
+from exchange.stores.folders import Folders, read_key
+from exchange_client import ClientConfig, ExchangeClient
+
+
+@click.group()
+def community() -> None:
+    """Communities: the members who share one ledger.
+
+    \b
+    Examples:
+      exchange community create uk-elections --title "UK elections" --client operator/client.toml
+      exchange community list --client operator/client.toml
+    """
+
+
+@community.command()
+@click.argument("name")
+@click.option("--title", default="", help="For people. Default: the name.")
+@click.option("--retention-days", default=400, show_default=True, help="How long the feed serves an entry.")
+@click.option("--max-expiry-days", default=365, show_default=True, help="Longest life of a signal.")
+@click.option("--replay-window-days", default=30, show_default=True, help="How old a resubmission may be.")
+@click.option("--public-entries", is_flag=True, help="Let anyone read the headers, not members only.")
+@config_option
+@client_option
+@json_option
+def create(  # noqa: PLR0913 - one parameter an option
+    name: str,
+    title: str,
+    retention_days: int,
+    max_expiry_days: int,
+    replay_window_days: int,
+    config_path: Path,
+    client_path: Path,
+    *,
+    public_entries: bool,
+    as_json: bool,
+) -> None:
+    """Make a community: its log and key on this machine, and its statement in the directory.
+
+    Run it on the hub's machine while the hub is serving; it opens the new log at once.
+    """
+    settings = config.load(config_path)
+    origin = Origin.parse(origin_of(settings.exchange, name))
+    if origin is None or origin.is_directory:
+        raise Rejected(Reason.INVALID, f"{name!r} cannot be a community's name")
+    key = asyncio.run(_log_key(Folders(settings.data, settings.keys_folder), origin))
+    body = Community(
+        str(origin),
+        title or name,
+        key.public_key,
+        0,
+        retention_days,
+        max_expiry_days,
+        replay_window_days,
+        public_entries,
+    )
+
+    async def job(client: ExchangeClient, _: ClientConfig) -> int:
+        return (await client.say(f"{settings.exchange}/{Origin.DIRECTORY_LOG}", body)).index
+
+    index = with_client(client_path, job)
+    emit({"community": str(origin), "directory_index": index}, as_json=as_json, line=f"{origin} is there")
+
+
+async def _log_key(folders: Folders, origin: Origin) -> SigningKey:
+    """Make the log, or go on with one whose statement did not get through the first time."""
+    if folders.log(origin.log).is_dir() and folders.key(origin.log).exists():
+        return read_key(folders.key(origin.log))
+    return await make_log(folders, origin)
+
+
+@community.command(name="list")
+@client_option
+@json_option
+def list_(client_path: Path, *, as_json: bool) -> None:
+    """List the communities of the exchange."""
+
+    async def job(client: ExchangeClient, _: ClientConfig) -> list[dict[str, object]]:
+        directory = await client.directory()
+        return [
+            {
+                "community": c.origin,
+                "title": c.title,
+                "members": sum(1 for _ in directory.community_members(c.origin)),
+                "retention_days": c.retention_days,
+                "max_expiry_days": c.max_expiry_days,
+            }
+            for c in directory.communities.values()
+        ]
+
+    for row in with_client(client_path, job):
+        emit(row, as_json=as_json, line=f"{row['community']:<40} {row['members']:>3} members  {row['title']}")

@@ -1,0 +1,34 @@
+"""Running one asynchronous job against a hub, as the workload that a client file describes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from exchange.app import wall_ms
+from exchange.domain.identifiers import Origin
+from exchange.errors import Reason, Rejected
+from exchange_client import ClientConfig, ExchangeClient
+
+T = TypeVar("T")
+
+
+def with_client(client_path: Path, job: Callable[[ExchangeClient, ClientConfig], Awaitable[T]]) -> T:
+    """Connect as the client file says, run the job, disconnect, return its result."""
+    settings = ClientConfig.load(client_path)
+
+    async def run() -> T:
+        async with ExchangeClient(settings, now_ms=wall_ms) as client:
+            return await job(client, settings)
+
+    return asyncio.run(run())
+
+
+def origin_of(exchange: str, name: str) -> str:
+    """Return the origin of a community given by its full origin or its last part. Raises `Rejected`."""
+    origin = Origin.parse(name if "/" in name else f"{exchange}/{name}")
+    if origin is None or origin.exchange != exchange:
+        raise Rejected(Reason.INVALID, f"{name!r} is not a community of {exchange}")
+    return str(origin)

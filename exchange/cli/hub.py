@@ -1,0 +1,137 @@
+"""``exchange init``, ``serve`` and ``check-config``: what is done on the hub's own machine."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import click
+import msgspec
+
+from exchange import app, config
+from exchange.cli.client_files import client_toml, write_new
+from exchange.cli.output import config_option, emit, json_option
+from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import Role
+from exchange.errors import Reason, Rejected
+from exchange.ledger.ed25519 import SigningKey
+from exchange.opening import found_exchange, genesis_statement, make_log
+from exchange.ops import certificates, logging
+from exchange.publish.clock import WatchedClock
+from exchange.stores.folders import Folders, make_key
+
+_HUB_TOML = """\
+# The hub of {exchange}. `exchange check-config` checks it; docs/configuration.md explains every key.
+exchange = "{exchange}"
+data = "data"
+listen = "{listen}"
+
+[tls]
+certificate = "{certificate}"
+key = "{key}"
+client_authority = "{authority}"
+
+[ops]
+listen = "{ops}"
+"""
+
+
+@click.command()
+@click.option("--exchange", "name", required=True, help="The exchange's name, such as my.exchange.")
+@click.option("--operator", required=True, help="Member id of the first operator.")
+@click.option("--operator-name", default="", help="Its name for people. Default: the id.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", show_default=True)
+@click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address of the member-facing port.")
+@click.option("--ops-listen", default="127.0.0.1:9464", show_default=True, help="Address for health and metrics.")
+@click.option("--host", "hosts", multiple=True, help="Names in the hub's development certificate. Default: localhost.")
+@json_option
+def init(  # noqa: PLR0913 - one parameter an option
+    name: str,
+    operator: str,
+    operator_name: str,
+    folder: Path,
+    listen: str,
+    ops_listen: str,
+    hosts: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Found an exchange: its directory with the genesis, keys, development certificates, configuration.
+
+    Writes hub.toml, data/, pki/ and operator/ into the folder, and prints the genesis hash that every client pins.
+
+    \b
+    Example:
+      exchange init --exchange my.exchange --operator my-org --folder hub
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if app.data_exists(folder / "data") or (folder / "hub.toml").exists():
+        raise Rejected(Reason.CONFIG, f"{folder}: there is an exchange already", hint="nothing was changed")
+    pki = folder / "pki"
+    try:
+        certificates.create_authority(pki, name)
+        hub = certificates.issue(
+            pki, "hub", "server", kind="server", hosts=hosts or ("localhost", "127.0.0.1", "::1")
+        )
+        certificates.issue(pki, operator, Role.OPERATOR.word)
+    except (ValueError, OSError) as error:
+        raise Rejected(Reason.CONFIG, str(error)) from error
+    operator_key = make_key(folder / "operator" / "signing.seed")
+    pin = asyncio.run(_found(folder, name, operator, operator_name or operator, operator_key))
+    text = _HUB_TOML.format(
+        exchange=name,
+        listen=listen,
+        ops=ops_listen,
+        certificate=hub.certificate.relative_to(folder),
+        key=hub.key.relative_to(folder),
+        authority=certificates.authority_files(pki).certificate.relative_to(folder),
+    )
+    write_new(folder / "hub.toml", text)
+    client = client_toml(folder / "operator" / "client.toml", name, operator, Role.OPERATOR, listen, pki, pin)
+    emit(
+        {"exchange": name, "genesis": pin.hex(), "config": str(folder / "hub.toml"), "operator_client": str(client)},
+        as_json=as_json,
+    )
+
+
+async def _found(folder: Path, name: str, operator: str, operator_name: str, key: SigningKey) -> bytes:
+    folders = Folders(folder / "data", folder / "data" / "keys")
+    now = app.wall_ms()
+    log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG))
+    statement = genesis_statement(
+        name, log_key, operator, operator_name, {Role.OPERATOR: [key]}, 1, now_ms=now, nonce=secrets.token_bytes(16)
+    )
+    return await found_exchange(folders, statement, WatchedClock(app.wall_ms, app.monotonic_ms))
+
+
+@click.command()
+@config_option
+@click.option("--adopt", is_flag=True, help="Take over a log of which this machine has no checkpoint on record.")
+@click.option("--accept-clock", is_flag=True, help="Believe the clock after a pause of more than an hour.")
+def serve(config_path: Path, *, adopt: bool, accept_clock: bool) -> None:
+    """Run the hub until SIGTERM, then drain. A second signal ends it at once.
+
+    \b
+    Examples:
+      exchange serve --config hub/hub.toml
+      exchange serve --accept-clock      (after the hub was down for more than an hour)
+    """
+    settings = config.load(config_path)
+    logging.configure(level=settings.log_level)
+    asyncio.run(app.serve(settings, adopt=adopt, accept_clock=accept_clock))
+
+
+@click.command()
+@config_option
+@json_option
+def check_config(config_path: Path, *, as_json: bool) -> None:
+    """Check the hub's configuration and print what is in force. Holds no secrets."""
+    settings = config.load(config_path)
+    plain = msgspec.to_builtins(settings, enc_hook=str)
+    if as_json:
+        emit(plain, as_json=True)
+        return
+    for key, value in plain.items():
+        for line in [f"{key}.{k} = {v!r}" for k, v in value.items()] if isinstance(value, dict) else [f"{key} = {value!r}"]:
+            click.echo(line)

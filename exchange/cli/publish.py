@@ -1,0 +1,123 @@
+"""``exchange publish``: signals from JSON lines into the ledger."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from exchange.app import wall_ms
+from exchange.cli.connect import origin_of, with_client
+from exchange.cli.output import REFUSED, client_option, community_option, emit, json_option
+from exchange.errors import ExchangeError, Reason, Rejected
+from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
+from exchange_client.jsonl import signal_from_json
+
+_BULK = 5_000
+
+
+@click.command()
+@click.argument("source", type=click.File("r"), default="-")
+@community_option
+@client_option
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where refused lines go, with the reasons. Default: next to the state.",
+)
+@json_option
+def publish(source: TextIO, name: str, client_path: Path, rejects: Path | None, *, as_json: bool) -> None:
+    """Publish signals, one JSON object a line, from SOURCE (a file, or - for standard input).
+
+    Every line is checked before anything is signed; refused lines go to the rejects file and the rest goes on. What is
+    acknowledged is in the ledger: the receipt's proof has been verified. What is interrupted is sent by the next run.
+
+    \b
+    A line:
+      {"label": "harassment_targeted", "indicators": [{"type": "pdq", "value": "<64 hex>"}],
+       "expires_in_days": 30, "case_ref": "T-1042"}
+    Examples:
+      exchange publish signals.jsonl --community uk-elections --client alpha/pipeline/client.toml
+      my-pipeline | exchange publish - --community uk-elections --json
+    """
+
+    async def job(client: ExchangeClient, settings: ClientConfig) -> tuple[int, int]:
+        refused = RejectFile(rejects or settings.state / "rejects.jsonl")
+        done = failed = 0
+        async with client.publisher(origin_of(settings.exchange, name)) as publisher:
+            for chunk in _chunks(source):
+                ok, bad = await _publish_chunk(publisher, chunk, refused, as_json=as_json)
+                done, failed = done + ok, failed + bad
+                if sys.stderr.isatty():
+                    click.echo(f"\r{done:,} in the ledger, {failed:,} refused", err=True, nl=False)
+        if sys.stderr.isatty():
+            click.echo(err=True)
+        if failed:
+            click.echo(f"{failed} refused, see {refused.path}", err=True)
+        return done, failed
+
+    done, failed = with_client(client_path, job)
+    if not as_json:
+        click.echo(f"{done} in the ledger, {failed} refused")
+    if failed:
+        sys.exit(REFUSED)
+
+
+def _chunks(source: TextIO) -> Iterator[list[str]]:
+    """Yield lines in bulks; from a pipe a bulk is what one line brings, so that nothing waits for a full one."""
+    bulk: list[str] = []
+    live = not source.seekable()
+    for line in source:
+        if line.strip():
+            bulk.append(line)
+        if bulk and (live or len(bulk) >= _BULK):
+            yield bulk
+            bulk = []
+    if bulk:
+        yield bulk
+
+
+async def _publish_chunk(
+    publisher: Publisher, lines: list[str], refused: RejectFile, *, as_json: bool
+) -> tuple[int, int]:
+    signals: list[Signal] = []
+    failed = 0
+    for line in lines:
+        try:
+            signals.append(_parse(line))
+        except ExchangeError as error:
+            failed += 1
+            refused.write_line(line, error)
+    outcomes: list[Outcome] = await publisher.publish(signals) if signals else []
+    done = 0
+    for outcome in outcomes:
+        if outcome.receipt is None or outcome.signal_id is None:
+            failed += 1
+            refused.write(outcome)
+            continue
+        done += 1
+        if as_json:
+            emit(
+                {
+                    "signal_id": outcome.signal_id.hex(),
+                    "index": outcome.receipt.index,
+                    "case_ref": outcome.signal.case_ref,
+                    "repeated": outcome.receipt.repeated,
+                },
+                as_json=True,
+            )
+    return done, failed
+
+
+def _parse(line: str) -> Signal:
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise Rejected(Reason.MALFORMED, f"not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise Rejected(Reason.MALFORMED, "not a JSON object")
+    return signal_from_json(data, now_ms=wall_ms())
