@@ -11,7 +11,7 @@ from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
 from exchange.ports import History, LogStore
 from exchange.publish.intake import Intake
-from exchange.publish.sequencer import Sequencer
+from exchange.publish.sequencer import Receipt, Sequencer
 from exchange.views.directory import DirectoryView
 
 
@@ -49,3 +49,8 @@ class Hub:
         if log is None:
             raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
         return log
+
+    async def in_force(self, receipt: Receipt) -> None:
+        """Return once a committed statement counts: a directory statement does when the view has taken it."""
+        if receipt.origin == self.view.directory.origin:
+            await self.view.reached(receipt.index + 1)

@@ -40,7 +40,9 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         _, answer = self._offer(caller(), request.statement)
         if isinstance(answer, ExchangeError):
             raise answer
-        return pb.PublishResponse(receipt=_receipt(await answer))
+        receipt = await answer
+        await self._hub.in_force(receipt)
+        return pb.PublishResponse(receipt=_receipt(receipt))
 
     async def PublishStream(
         self,
@@ -61,7 +63,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         reader = asyncio.create_task(read())
         try:
             while (answers := await queue.get()) is not None:
-                yield await _response(answers)
+                yield await self._response(answers)
             await reader
         finally:
             reader.cancel()
@@ -85,19 +87,20 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         except (Rejected, Unavailable) as error:
             return id_, error
 
-
-async def _response(answers: list[_Answer]) -> pb.PublishStreamResponse:
-    response = pb.PublishStreamResponse()
-    for id_, answer in answers:
-        result = response.results.add(statement_id=id_)
-        if isinstance(answer, ExchangeError):
-            result.rejection.CopyFrom(status.rejection(answer))
-            continue
-        try:
-            result.receipt.CopyFrom(_receipt(await answer))
-        except ExchangeError as error:
-            result.rejection.CopyFrom(status.rejection(_in_band(error)))
-    return response
+    async def _response(self, answers: list[_Answer]) -> pb.PublishStreamResponse:
+        response = pb.PublishStreamResponse()
+        for id_, answer in answers:
+            result = response.results.add(statement_id=id_)
+            if isinstance(answer, ExchangeError):
+                result.rejection.CopyFrom(status.rejection(answer))
+                continue
+            try:
+                receipt = await answer
+                await self._hub.in_force(receipt)
+                result.receipt.CopyFrom(_receipt(receipt))
+            except ExchangeError as error:
+                result.rejection.CopyFrom(status.rejection(_in_band(error)))
+        return response
 
 
 def _in_band(error: ExchangeError) -> ExchangeError:

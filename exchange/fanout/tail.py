@@ -23,6 +23,7 @@ PACE = 2.0
 LONGEST_PAUSE_S = 0.020
 RING_BYTES = 64 * 1024 * 1024
 _PAGE = 1024
+_CACHED_MESSAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,9 @@ class Tail:
         message = self._cache.get(key)
         if message is None:
             message = b"".join([item.full if full else item.bare for item in items])
-            if key[0] >= self.ring_start:
-                self._cache[key] = message
+            if len(self._cache) >= _CACHED_MESSAGES:
+                self._cache.clear()
+            self._cache[key] = message
         return message
 
     async def erased(self, indices: Sequence[int]) -> None:

@@ -25,7 +25,7 @@ from ada_url import URL
 from exchange.errors import Reason, Rejected
 from exchange.normal.url import canonical_url
 
-HINT = "an account's address is exchanged as a pseudonym: publish it with the type `profile_url`"
+HINT = "an account's address is never exchanged as a url: publish a `profile_url` pseudonym of it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ MAX_WAITING = 8192
 class Receipt:
     """The publisher's proof: the leaf, its place, its path to the root of a signed checkpoint."""
 
+    origin: str
     index: int
     leaf: bytes
     inclusion_proof: tuple[bytes, ...]
@@ -276,9 +277,9 @@ class Sequencer:
         tree = built.extension.tree
         for waiting, entry, leaf in zip(batch, built.group.entries, built.leaves, strict=True):
             proof = tree.inclusion_proof(entry.index)
-            waiting.succeed(Receipt(entry.index, leaf, proof, checkpoint))
+            waiting.succeed(Receipt(self.origin, entry.index, leaf, proof, checkpoint))
             for twin in waiting.twins:
-                self._answer_twin(waiting.candidate, twin, Receipt(entry.index, leaf, proof, checkpoint, repeated=True))
+                self._answer_twin(waiting.candidate, twin, Receipt(self.origin, entry.index, leaf, proof, checkpoint, repeated=True))
         self._committed(len(batch), sum(len(waiting.candidate.statement.records) for waiting in batch))
 
     @staticmethod
@@ -309,7 +310,7 @@ class Sequencer:
         head = await self._store.head()
         (entry,) = await self._store.read(index, 1)
         proof = await inclusion_proof(self._history, index, head.sealed.size)
-        return Receipt(index, codec.frame_leaf(entry.frame), proof, head.checkpoint, repeated=True)
+        return Receipt(self.origin, index, codec.frame_leaf(entry.frame), proof, head.checkpoint, repeated=True)
 
 
 def _mismatch() -> VerificationFailed:

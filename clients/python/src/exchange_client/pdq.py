@@ -21,7 +21,8 @@ change to this file must leave the vectors in ``tests/vectors/pdq.json`` within 
 from __future__ import annotations
 
 import io
-import warnings
+import struct
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,8 +48,14 @@ MIN_QUALITY = 50
 MIN_SIDE_PIXELS = 5
 """The smallest side that can be hashed. The reference answers an all-zero hash below it; we refuse."""
 
-MAX_PIXELS = 100_000_000
-"""The largest image that is decoded. A small file can claim a huge picture; this bounds the memory it gets."""
+MAX_PIXELS = 89_000_000
+"""The largest image that is decoded. A small file can claim a huge picture; this bounds the memory it gets.
+
+Just under the size from which Pillow itself warns of a decompression bomb.
+"""
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF")
+"""The file formats that are decoded. Pillow knows many more, some of which start other programmes."""
 
 _SAMPLES = 64
 _FREQUENCIES = 16
@@ -56,6 +63,24 @@ _PASSES_WINDOW_DIVISOR = 2 * _SAMPLES
 _STRIP_PIXELS = 1 << 18
 _LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 _QUALITY_DIVISOR = 90
+
+# What Pillow's decoders raise on broken files; it documents only OSError.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +107,8 @@ def hash_image(image: Image.Image | Path | str | bytes) -> PDQHash:
     hash, see `hash_image_dihedral`).
 
     Raises:
-        Rejected: not an image that can be decoded, too large, or a side under 5 pixels. Never anything else
-            for bytes from outside; a path that cannot be opened raises `OSError` as usual.
+        Rejected: not an image that can be decoded, too large, or a side under 5 pixels.
+        OSError: a path that cannot be read.
     """
     samples = _samples(image)
     return PDQHash(_bits(_low_frequencies(samples)), _quality(samples))
@@ -118,19 +143,13 @@ def hamming(a: bytes, b: bytes) -> int:
 
 def _samples(image: Image.Image | Path | str | bytes) -> NDArray[np.float32]:
     """The 64 x 64 filtered luma samples (0..255) of a picture in any of its accepted forms."""
-    if isinstance(image, Image.Image):
-        return _filtered(_pixels(image))
-    source = io.BytesIO(image) if isinstance(image, bytes) else Path(image).open("rb")
-    with source:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of large or odd files; we judge by size below
-                with Image.open(source) as opened:
-                    return _filtered(_pixels(opened))
-        except Rejected:
-            raise
-        except Exception as error:  # Pillow's decoders raise many kinds on hostile bytes: all are the input's fault
-            raise Rejected(Reason.MALFORMED, "this is not an image that can be decoded") from error
+    if isinstance(image, Path | str):
+        image = Path(image).read_bytes()
+    try:
+        pixels = _pixels(Image.open(io.BytesIO(image), formats=FORMATS) if isinstance(image, bytes) else image)
+    except _DECODER_ERRORS as error:
+        raise Rejected(Reason.MALFORMED, "this is not an image that can be decoded") from error
+    return _filtered(pixels)
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -164,7 +183,8 @@ def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     if pixels.ndim == 2:
         return pixels.astype(np.float64)
     red, green, blue = _LUMA_WEIGHTS
-    return pixels[:, :, 0] * red + pixels[:, :, 1] * green + pixels[:, :, 2] * blue
+    luma: NDArray[np.float64] = pixels[:, :, 0] * red + pixels[:, :, 1] * green + pixels[:, :, 2] * blue
+    return luma
 
 
 @lru_cache(maxsize=32)
@@ -199,9 +219,7 @@ def _cosines() -> NDArray[np.float64]:
     """The 16 x 64 cosine matrix of frequencies 1..16 (the mean, frequency 0, is left out)."""
     frequency = np.arange(1, _FREQUENCIES + 1)[:, None]
     sample = np.arange(_SAMPLES)[None, :]
-    matrix: NDArray[np.float64] = np.sqrt(2.0 / _SAMPLES) * np.cos(
-        np.pi / 2 / _SAMPLES * frequency * (2 * sample + 1)
-    )
+    matrix: NDArray[np.float64] = np.sqrt(2.0 / _SAMPLES) * np.cos(np.pi / 2 / _SAMPLES * frequency * (2 * sample + 1))
     matrix.setflags(write=False)
     return matrix
 
@@ -209,7 +227,8 @@ def _cosines() -> NDArray[np.float64]:
 def _low_frequencies(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     """The 16 x 16 lowest non-constant frequencies of the 64 x 64 samples."""
     cosines = _cosines()
-    return cosines @ samples.astype(np.float64) @ cosines.T
+    frequencies: NDArray[np.float64] = cosines @ samples.astype(np.float64) @ cosines.T
+    return frequencies
 
 
 def _bits(frequencies: NDArray[np.float64]) -> bytes:
