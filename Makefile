@@ -1,0 +1,106 @@
+# Everything a contributor runs. `make` alone lists the targets.
+# Needs: GNU make, git, Python 3.11 or later. Uses uv where it is installed, else venv and pip.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# Many organisations sign the traffic with an authority of their own; pip asks the system too.
+export UV_SYSTEM_CERTS ?= 1
+.SUFFIXES:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := $(shell command -v uv 2>/dev/null)
+PROTOS := $(sort $(wildcard proto/exchange/v1/*.proto))
+PROJECTS := pyproject.toml clients/python/pyproject.toml
+# Extra arguments for pytest: make test ARGS='-k merkle'
+ARGS ?=
+
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+  --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
+
+.PHONY: help setup test e2e demo lint format gen check-gen lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv from requirements.lock and install both packages (editable); does nothing when up to date
+
+$(STAMP): requirements.lock $(PROJECTS) Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Signal Exchange needs Python 3.11 or later; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || true)" >&2; \
+	  echo "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@rm -f $@
+ifneq ($(UV),)
+	@echo "setup: making $(VENV) with uv"
+	@$(UV) venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
+	@echo "setup: installing the locked packages"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --only-binary :all: requirements.lock
+	@echo "setup: installing signal-exchange and signal-exchange-client"
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-sources \
+	  -e . -e clients/python
+else
+	@echo "setup: making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "Python's venv module does not work here; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setup: installing $$(grep -c == requirements.lock) locked packages (a minute or two the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+	  --require-hashes --only-binary :all: -r requirements.lock
+	@echo "setup: installing signal-exchange and signal-exchange-client"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+	  --no-build-isolation -e . -e clients/python
+endif
+	@touch $@
+	@echo "setup: done"
+
+test: setup  ## The quick tests: everything that needs no server process and no browser
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not e2e" --ignore=tests/e2e $(ARGS)
+
+e2e: setup  ## The slow tests: real processes, real TLS, real stores
+	@if compgen -G 'tests/e2e/**/test_*.py' >/dev/null || compgen -G 'tests/e2e/test_*.py' >/dev/null; then \
+	  $(BIN)/python -m pytest -q -m "e2e or not e2e" tests/e2e $(ARGS); \
+	else echo "e2e: tests/e2e holds no test yet"; fi
+
+demo: setup  ## A whole exchange on this machine: hub, platforms, a signal, a match, a retraction
+	$(BIN)/exchange demo $(ARGS)
+
+lint: setup  ## Style, types, architecture, wire contract, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	@$(MAKE) check-gen
+
+format: setup  ## Rewrite the code in the house format, with the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+gen: setup  ## Regenerate exchange/v1 from proto/ (keeps its __init__.py)
+	@rm -f exchange/v1/*_pb2*.py exchange/v1/*_pb2*.pyi
+	$(call PROTOC,.)
+
+check-gen: setup  ## Fail when exchange/v1 is not what proto/ generates
+	@out="$$(mktemp -d)"; trap 'rm -rf "$$out"' EXIT; \
+	$(call PROTOC,"$$out"); \
+	diff -r --exclude=__init__.py --exclude=__pycache__ exchange/v1 "$$out/exchange/v1" \
+	  || { echo "exchange/v1 is stale: run 'make gen' and commit" >&2; exit 1; }; \
+	echo "check-gen: exchange/v1 is up to date"
+
+lock:  ## Resolve again and rewrite requirements.lock (every extra, group and platform; nothing younger than a week)
+	@tools="$$(mktemp -d)"; trap 'rm -rf "$$tools"' EXIT; \
+	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install --quiet --disable-pip-version-check uv; \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --exclude-newer "7 days" --no-emit-index-url --no-annotate --no-header \
+	  --no-emit-package signal-exchange --no-emit-package signal-exchange-client \
+	  --all-extras --group build --group demo --group lint --group test \
+	  $(PROJECTS) --output-file requirements.lock
+	@echo "lock: $$(grep -c == requirements.lock) packages; run 'make setup' and the tests"
+
+clean:  ## Remove .venv, caches and build output
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist clients/python/dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
