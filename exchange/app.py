@@ -201,7 +201,7 @@ class App:
         http = uvicorn.Server(settings)
         http.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
         self._tasks.create_task(_serve_http(http, address))
-        while not http.started:
+        while not http.started:  # noqa: ASYNC110 - uvicorn offers no event
             await asyncio.sleep(0.01)
 
         async def stop() -> None:
@@ -299,7 +299,7 @@ async def running(config: Config, *, adopt: bool = False, accept_clock: bool = F
         pass
 
 
-class _Done(Exception):  # noqa: N818 - not an error: ends a task group whose work never ends by itself
+class _Done(Exception):
     """The hub is closed; what still runs is to be cancelled."""
 
 

@@ -118,7 +118,9 @@ class Config(_Section, frozen=True):
 
 def _wrong(path: Path, what: str) -> Rejected:
     return Rejected(
-        Reason.CONFIG, f"{path}: {what}", hint="`exchange check-config` prints what is in force; see docs/configuration.md"
+        Reason.CONFIG,
+        f"{path}: {what}",
+        hint="`exchange check-config` prints what is in force; see docs/configuration.md",
     )
 
 

@@ -144,9 +144,7 @@ class FeedServicer:
         feeds = [feed for feed in self._live.get(request.origin, ()) if feed.workload == workload]
         for feed in feeds:
             feed.probe(request.state)
-        return pb.ProbeResponse(
-            streams=len(feeds), sealed_size=log.tail.sealed.size, hub_time_ms=self._now_ms()
-        )
+        return pb.ProbeResponse(streams=len(feeds), sealed_size=log.tail.sealed.size, hub_time_ms=self._now_ms())
 
 
 def _filter(message: pb.Filter) -> Filter:

@@ -95,9 +95,7 @@ class _Session:
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps every handler of the member-facing server."""
 
-    def __init__(
-        self, trust_domain: str, directory: Callable[[], Directory], quotas: Quotas, metrics: Metrics
-    ) -> None:
+    def __init__(self, trust_domain: str, directory: Callable[[], Directory], quotas: Quotas, metrics: Metrics) -> None:
         """``directory`` returns the present view."""
         self._trust_domain = trust_domain
         self._directory = directory
@@ -123,11 +121,16 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = str(handler_call_details.method).rpartition("/")[2]
-        kind = {"request_deserializer": handler.request_deserializer, "response_serializer": handler.response_serializer}
+        kind = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
         if handler.response_streaming:
             wrapped = self._streaming(method, handler.stream_stream or handler.unary_stream)
-            make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else (
-                grpc.unary_stream_rpc_method_handler
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else (grpc.unary_stream_rpc_method_handler)
             )
             return make(wrapped, **kind)
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **kind)
@@ -197,7 +200,7 @@ class Guard(grpc.aio.ServerInterceptor):
         directory = self._directory()
         self._quotas.open_stream(directory, workload.member)
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - grpc.aio runs each call in a task
+        assert task is not None
         session = _Session(workload, _Standing.of(directory, workload), task)
         self._sessions.add(session)
         try:

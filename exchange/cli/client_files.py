@@ -35,9 +35,7 @@ def write_new(path: Path, text: str) -> None:
         raise Rejected(Reason.CONFIG, f"{path}: exists already; nothing was changed") from error
 
 
-def client_toml(  # noqa: PLR0913 - the fields of the file
-    path: Path, exchange: str, member: str, role: Role, address: str, pki: Path, genesis: bytes
-) -> Path:
+def client_toml(path: Path, exchange: str, member: str, role: Role, address: str, pki: Path, genesis: bytes) -> Path:
     """Write a client's configuration beside its signing key; return its path."""
     files = certificates.issued_files(pki, member, role.word)
     base = path.parent.resolve()

@@ -40,7 +40,7 @@ def community() -> None:
 @config_option
 @client_option
 @json_option
-def create(  # noqa: PLR0913 - one parameter an option
+def create(
     name: str,
     title: str,
     retention_days: int,

@@ -46,7 +46,9 @@ class Finding:
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="Look at a hub's machine.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="Look at a hub's machine."
+)
 @click.option("--client", "client_path", type=click.Path(path_type=Path, dir_okay=False), help="Look from a client.")
 @json_option
 def doctor(config_path: Path | None, client_path: Path | None, *, as_json: bool) -> None:

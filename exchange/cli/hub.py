@@ -46,7 +46,7 @@ listen = "{ops}"
 @click.option("--ops-listen", default="127.0.0.1:9464", show_default=True, help="Address for health and metrics.")
 @click.option("--host", "hosts", multiple=True, help="Names in the hub's development certificate. Default: localhost.")
 @json_option
-def init(  # noqa: PLR0913 - one parameter an option
+def init(
     name: str,
     operator: str,
     operator_name: str,
@@ -71,9 +71,7 @@ def init(  # noqa: PLR0913 - one parameter an option
     pki = folder / "pki"
     try:
         certificates.create_authority(pki, name)
-        hub = certificates.issue(
-            pki, "hub", "server", kind="server", hosts=hosts or ("localhost", "127.0.0.1", "::1")
-        )
+        hub = certificates.issue(pki, "hub", "server", kind="server", hosts=hosts or ("localhost", "127.0.0.1", "::1"))
         certificates.issue(pki, operator, Role.OPERATOR.word)
     except (ValueError, OSError) as error:
         raise Rejected(Reason.CONFIG, str(error)) from error
@@ -133,5 +131,7 @@ def check_config(config_path: Path, *, as_json: bool) -> None:
         emit(plain, as_json=True)
         return
     for key, value in plain.items():
-        for line in [f"{key}.{k} = {v!r}" for k, v in value.items()] if isinstance(value, dict) else [f"{key} = {value!r}"]:
+        for line in (
+            [f"{key}.{k} = {v!r}" for k, v in value.items()] if isinstance(value, dict) else [f"{key} = {value!r}"]
+        ):
             click.echo(line)

@@ -66,7 +66,7 @@ def _public_key(text: str) -> bytes:
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where those go. Default: its id.")
 @client_option
 @json_option
-def add(  # noqa: PLR0913 - one parameter an option
+def add(
     id_: str,
     name: str,
     class_: str,

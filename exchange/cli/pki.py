@@ -11,7 +11,11 @@ from exchange.errors import Reason, Rejected
 from exchange.ops import certificates
 
 _FOLDER = click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), default="pki", show_default=True, help="Where it lies."
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="pki",
+    show_default=True,
+    help="Where it lies.",
 )
 
 
@@ -48,13 +52,15 @@ def authority(domain: str, folder: Path, *, as_json: bool) -> None:
 @click.option("--days", default=certificates.LEAF_DAYS, show_default=True, help="How long it is valid.")
 @_FOLDER
 @json_option
-def issue(  # noqa: PLR0913 - one parameter an option
+def issue(
     member: str, role: str, hosts: tuple[str, ...], days: int, folder: Path, *, server: bool, as_json: bool
 ) -> None:
     """Issue a certificate for a member's workload, or for the hub."""
     try:
         if server:
-            files = certificates.issue(folder, member, "server", kind="server", hosts=hosts or ("localhost",), days=days)
+            files = certificates.issue(
+                folder, member, "server", kind="server", hosts=hosts or ("localhost",), days=days
+            )
         else:
             files = certificates.issue(folder, member, role, days=days)
     except (ValueError, OSError) as error:

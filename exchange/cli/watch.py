@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import click
+from exchange_client.jsonl import delivery_to_json
 
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, json_option
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Filter
-from exchange_client.jsonl import delivery_to_json
 
 
 @click.command()
@@ -26,7 +26,7 @@ from exchange_client.jsonl import delivery_to_json
 @click.option("--skip", "skip", type=int, multiple=True, help="Go past this bad entry; the root is still checked.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many entries.")
 @json_option
-def watch(  # noqa: PLR0913 - one parameter an option
+def watch(
     name: str,
     client_path: Path,
     cursor: int | None,
@@ -68,11 +68,13 @@ def watch(  # noqa: PLR0913 - one parameter an option
         with_client(client_path, job)
 
 
-def _number(words: type[Label] | type[IndicatorType], word: str, what: str) -> int:
+def _number(words: type[Label | IndicatorType], word: str, what: str) -> int:
     try:
         return int(words[word.upper()])
     except KeyError as error:
-        raise click.UsageError(f"{word!r} is no {what}; try one of: {', '.join(w.name.lower() for w in words)}") from error
+        raise click.UsageError(
+            f"{word!r} is no {what}; try one of: {', '.join(w.name.lower() for w in words)}"
+        ) from error
 
 
 def _line(delivery: Delivery) -> str:

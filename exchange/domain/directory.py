@@ -25,7 +25,6 @@ from exchange.domain.statement import (
     Suspension,
 )
 
-
 _ROLES = {role.value: role for role in Role}
 _CLASSES = frozenset(MemberClass)
 

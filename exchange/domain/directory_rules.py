@@ -59,15 +59,11 @@ def validate_genesis(header: Header) -> None:
         findings.raise_if_any()
         return
     findings.check(is_name(genesis.exchange), "genesis.exchange", "is not a name")
-    findings.check(
-        header.origin == f"{genesis.exchange}/{Origin.DIRECTORY_LOG}", "origin", "is not the directory's"
-    )
+    findings.check(header.origin == f"{genesis.exchange}/{Origin.DIRECTORY_LOG}", "origin", "is not the directory's")
     findings.check(header.publisher == genesis.operator, "publisher", "is not the first operator")
     findings.check(len(genesis.log_public_key) == KEY_BYTES, "genesis.log_public_key", "must be 32 bytes")
     operator_keys = {key.public_key for key in genesis.keys if key.role == Role.OPERATOR}
-    findings.check(
-        0 < len(operator_keys) <= MAX_OPERATOR_KEYS, "genesis.keys", "must hold 1 to 16 operator keys"
-    )
+    findings.check(0 < len(operator_keys) <= MAX_OPERATOR_KEYS, "genesis.keys", "must hold 1 to 16 operator keys")
     findings.check(
         1 <= genesis.operator_threshold <= max(1, len(operator_keys)),
         "genesis.operator_threshold",
@@ -121,9 +117,7 @@ def _check_member(findings: Findings, member: Member, directory: Directory) -> N
     )
     findings.check(list(member.roles) == sorted(set(member.roles)), "member.roles", "must be sorted, without repeats")
     known = directory.members.get(member.id)
-    findings.check(
-        known is None or known.member_class == member.member_class, "member.member_class", "cannot change"
-    )
+    findings.check(known is None or known.member_class == member.member_class, "member.member_class", "cannot change")
 
 
 def _check_key(findings: Findings, key: Key, directory: Directory) -> None:

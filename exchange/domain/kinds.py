@@ -126,7 +126,7 @@ def _community(
 
 
 def _directory(kind: Kind, summary: str, *, threshold: bool = False) -> KindRow:
-    return KindRow(kind, Log.DIRECTORY, _OPERATOR, _NOBODY, 0, 0, threshold, True, summary)
+    return KindRow(kind, Log.DIRECTORY, _OPERATOR, _NOBODY, 0, 0, threshold, accepted=True, summary=summary)
 
 
 _ROWS = (
@@ -138,9 +138,7 @@ _ROWS = (
         records=(1, 1000),
         accepted=True,
     ),
-    _community(
-        Kind.RETRACTION, _PLATFORM | _OPERATOR, "takes signals back, with the reason", threshold=True
-    ),
+    _community(Kind.RETRACTION, _PLATFORM | _OPERATOR, "takes signals back, with the reason", threshold=True),
     _community(Kind.OPINION, _PLATFORM, "a receiver's view of a signal"),
     _community(Kind.DISPOSITION, _PLATFORM, "what a receiver did with a signal"),
     _community(Kind.ACKNOWLEDGEMENT, frozenset({Role.PIPELINE}), "processed through an index, with delivery lag"),
@@ -167,14 +165,10 @@ _ROWS = (
     ),
     _community(Kind.GUIDANCE, frozenset({Role.LIAISON, Role.OPERATOR}), "a platform's profile for candidates"),
     _community(Kind.ELECTION, _OPERATOR, "an election's window, target classes, lag target and expiry"),
-    _community(
-        Kind.QUARANTINE, frozenset({Role.OPERATOR, Role.AUTOMATION}), "flags a member's entries until release"
-    ),
+    _community(Kind.QUARANTINE, frozenset({Role.OPERATOR, Role.AUTOMATION}), "flags a member's entries until release"),
     _community(Kind.RELEASE, _OPERATOR, "ends a quarantine"),
     _community(Kind.BUDGET, frozenset({Role.PSEUDONYMS}), "rounded daily totals of pseudonym evaluations"),
-    _community(
-        Kind.ERASURE, _PLATFORM | _OPERATOR, "salt and data of signals leave every store", threshold=True
-    ),
+    _community(Kind.ERASURE, _PLATFORM | _OPERATOR, "salt and data of signals leave every store", threshold=True),
     _community(Kind.KEY_EPOCH, frozenset({Role.PSEUDONYMS}), "a pseudonym key is announced, overlaps or is destroyed"),
     _directory(Kind.GENESIS, "the exchange itself; entry 0, self-signed by the first operator"),
     _directory(Kind.MEMBER, "an organisation and the roles it may have", threshold=True),

@@ -13,7 +13,7 @@ from enum import Enum
 
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.identifiers import Origin
-from exchange.domain.kinds import KINDS, KindRow, Log, MemberClass, Role
+from exchange.domain.kinds import CLASS_ROLES, KINDS, KindRow, Log, MemberClass, Role
 from exchange.domain.statement import Header
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 
@@ -53,8 +53,12 @@ def may_publish(directory: Directory, workload: Workload, header: Header, keys: 
         raise Denied("this member may not publish now")
     if workload.role not in row.publishers:
         raise Denied(f"the role {workload.role.word} may not publish a {row.name}")
-    if row.log is Log.COMMUNITY and workload.role is not Role.OPERATOR:
-        _check_community_member(directory, workload, header, row)
+    if workload.role not in CLASS_ROLES[entry.member_class]:
+        # The red line of the whole exchange: only platforms say what breached their terms.
+        raise Denied(f"a member of its class may not publish a {row.name}")
+    outsider = workload.role is not Role.OPERATOR and not directory.in_community(workload.member, header.origin)
+    if row.log is Log.COMMUNITY and outsider:
+        raise Denied("this member may not publish here")
     if row.operator_threshold and workload.role is Role.OPERATOR and len(keys) < directory.operator_threshold:
         raise Denied(
             f"this needs the signatures of {directory.operator_threshold} operator keys",
@@ -89,16 +93,6 @@ def _check_keys(directory: Directory, workload: Workload, header: Header, keys: 
     for key in keys[1:]:
         if key.role is not Role.OPERATOR or directory.is_suspended(key.member):
             raise VerificationFailed(Reason.WRONG_KEY, "a further signature is not by a live operator key")
-
-
-def _check_community_member(directory: Directory, workload: Workload, header: Header, row: KindRow) -> None:
-    if not directory.in_community(workload.member, header.origin):
-        raise Denied("this member may not publish here")
-    entry = directory.members[workload.member]
-    if Role.PIPELINE in row.publishers and row.publishers <= {Role.PIPELINE, Role.LIAISON, Role.OPERATOR}:
-        # The red line of the whole exchange: only platforms say what breached their terms.
-        if entry.member_class is not MemberClass.PLATFORM:
-            raise Denied(f"only a platform may publish a {row.name}")
 
 
 def may_subscribe(directory: Directory, workload: Workload, origin: str, *, now_ms: int) -> Sight:

@@ -232,24 +232,43 @@ class VideoFrameView(Protocol):
     """One frame of a vpdq fingerprint: its time in milliseconds, quality 0..100, PDQ hash of 32 bytes."""
 
     @property
-    def frame_ms(self) -> int: ...
+    def frame_ms(self) -> int:
+        """Milliseconds from the start."""
+        ...
+
     @property
-    def quality(self) -> int: ...
+    def quality(self) -> int:
+        """0 to 100."""
+        ...
+
     @property
-    def pdq(self) -> bytes: ...
+    def pdq(self) -> bytes:
+        """32 bytes."""
+        ...
 
 
 class IndicatorView(Protocol):
     """A typed, normalised, hashed identifier, as validation and matching read it."""
 
     @property
-    def type(self) -> int: ...
+    def type(self) -> int:
+        """Number of an `IndicatorType`."""
+        ...
+
     @property
-    def profile(self) -> int: ...
+    def profile(self) -> int:
+        """Version of the normal form."""
+        ...
+
     @property
-    def value(self) -> bytes: ...
+    def value(self) -> bytes:
+        """Raw bytes; empty for a type made of frames."""
+        ...
+
     @property
-    def frames(self) -> Sequence[VideoFrameView]: ...
+    def frames(self) -> Sequence[VideoFrameView]:
+        """Only for a type made of frames."""
+        ...
 
 
 class RecordView(Protocol):
@@ -259,13 +278,24 @@ class RecordView(Protocol):
     """
 
     @property
-    def salt(self) -> bytes: ...
+    def salt(self) -> bytes:
+        """16 random bytes."""
+        ...
+
     @property
-    def indicators(self) -> Sequence[IndicatorView]: ...
+    def indicators(self) -> Sequence[IndicatorView]:
+        """One to eight of them."""
+        ...
+
     @property
-    def case_ref(self) -> str: ...
+    def case_ref(self) -> str:
+        """The publisher's own reference."""
+        ...
+
     @property
-    def quality(self) -> int: ...
+    def quality(self) -> int:
+        """0 to 100."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,9 +292,7 @@ def _check_value(findings: Findings, where: str, indicator: IndicatorView, row: 
     if size == row.value_bytes:
         return
     hint = "send the raw bytes of the hash, not its hexadecimal text" if size == 2 * row.value_bytes else ""
-    findings.add(
-        f"{where}.value", f"is {size} bytes; a {row.type.word} has exactly {row.value_bytes}", hint=hint
-    )
+    findings.add(f"{where}.value", f"is {size} bytes; a {row.type.word} has exactly {row.value_bytes}", hint=hint)
 
 
 def _check_frames(findings: Findings, where: str, indicator: IndicatorView) -> None:
@@ -326,9 +324,7 @@ def _check_audience(
     findings.check(len(audience) <= MAX_AUDIENCE, "audience_record", f"names more than {MAX_AUDIENCE} members")
     findings.check(all(map(is_name, audience)), "audience_record", "names something that is not a member id")
     findings.check(list(audience) == sorted(set(audience)), "audience_record", "must be sorted, without repeats")
-    findings.check(
-        audience_record[:2] == RECORD_PREFIX, "audience_record.salt", f"must come first, {SALT_BYTES} bytes"
-    )
+    findings.check(audience_record[:2] == RECORD_PREFIX, "audience_record.salt", f"must come first, {SALT_BYTES} bytes")
     committed = audience_id(header.origin, header.publisher, audience_record)
     findings.check(body.audience_id == committed, "signal.audience_id", "is not the id of the audience record")
 

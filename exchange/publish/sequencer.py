@@ -198,15 +198,16 @@ class Sequencer:
     def _take(self) -> list[_Waiting]:
         """Take the next group's statements; statements sent twice wait behind their first."""
         taken: dict[bytes, _Waiting] = {}
-        size = position = 0
-        for position, waiting in enumerate(self._waiting, start=1):
+        size = count = 0
+        for waiting in self._waiting:
+            count += 1
             first = taken.setdefault(waiting.candidate.statement_id, waiting)
             if first is not waiting:
                 first.twins.append(waiting)
             size += waiting.candidate.size
             if len(taken) >= self._max_group or size >= MAX_GROUP_BYTES:
                 break
-        del self._waiting[:position]
+        del self._waiting[:count]
         if not self._waiting:
             self._wake.clear()
         return list(taken.values())
@@ -279,7 +280,9 @@ class Sequencer:
             proof = tree.inclusion_proof(entry.index)
             waiting.succeed(Receipt(self.origin, entry.index, leaf, proof, checkpoint))
             for twin in waiting.twins:
-                self._answer_twin(waiting.candidate, twin, Receipt(self.origin, entry.index, leaf, proof, checkpoint, repeated=True))
+                self._answer_twin(
+                    waiting.candidate, twin, Receipt(self.origin, entry.index, leaf, proof, checkpoint, repeated=True)
+                )
         self._committed(len(batch), sum(len(waiting.candidate.statement.records) for waiting in batch))
 
     @staticmethod
@@ -317,9 +320,7 @@ def _mismatch() -> VerificationFailed:
     return VerificationFailed(Reason.REPLAY_MISMATCH, "the same statement is in the ledger with other signatures")
 
 
-def _entry(
-    candidate: Candidate, index: int, received_at_ms: int, directory_size: int
-) -> tuple[bytes, StoredEntry]:
+def _entry(candidate: Candidate, index: int, received_at_ms: int, directory_size: int) -> tuple[bytes, StoredEntry]:
     statement = candidate.statement
     leaf = codec.encode_leaf(
         Leaf(

@@ -1,9 +1,9 @@
 """Where a hub's logs, keys and marks lie on disk.
 
-    <data>/logs/<log>/       the log's database, lock and entry bundles
-    <data>/marks/<log>       this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
-                             copy of a log does not bring back an old mark with it
-    <keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
+<data>/logs/<log>/       the log's database, lock and entry bundles
+<data>/marks/<log>       this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
+                         copy of a log does not bring back an old mark with it
+<keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def read_key(path: Path) -> SigningKey:
         mode = path.stat().st_mode
         text = path.read_text().strip()
     except OSError as error:
-        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG, hint="a log is signed with its own key") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise Fatal(
-            f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}"
-        )
+            f"{path}: {error.strerror}", reason=Reason.CONFIG, hint="a log is signed with its own key"
+        ) from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Fatal(f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}")
     try:
         return SigningKey(bytes.fromhex(text))
     except ValueError as error:

@@ -61,7 +61,8 @@ class LogFiles:
             raise Fatal(f"{self._path}: schema version {version} is not known to this release")
         try:
             row = self._connection.execute(
-                "SELECT origin, durable_size, sealed_size, durable_root, checkpoint, floor, last_received_at_ms FROM log"
+                "SELECT origin, durable_size, sealed_size, durable_root, checkpoint, floor, last_received_at_ms"
+                " FROM log"
             ).fetchone()
         except apsw.Error as error:
             raise Fatal(f"{self._path}: {error}") from error

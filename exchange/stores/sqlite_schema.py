@@ -86,9 +86,7 @@ def create_tables(connection: apsw.Connection, origin: str) -> None:
     """Make the schema of a new log."""
     with connection:
         connection.execute(_TABLES)
-        connection.execute(
-            "INSERT INTO log VALUES (1, ?, 0, ?, 0, ?, x'', 0, 0, 0)", (origin, EMPTY_ROOT, EMPTY_ROOT)
-        )
+        connection.execute("INSERT INTO log VALUES (1, ?, 0, ?, 0, ?, x'', 0, 0, 0)", (origin, EMPTY_ROOT, EMPTY_ROOT))
         connection.pragma("user_version", SCHEMA_VERSION)
 
 

@@ -16,8 +16,11 @@ T = TypeVar("T")
 
 
 class Worker:
-    """Runs jobs in order on its own thread. ``then`` runs on the loop before the caller resumes, even if the
-    caller has been cancelled meanwhile: what a finished job did is never forgotten."""
+    """Runs jobs in order on its own thread.
+
+    ``then`` runs on the loop before the caller resumes, even if the caller has been cancelled meanwhile: what a
+    finished job did is never forgotten.
+    """
 
     def __init__(self, name: str) -> None:
         """Start the thread. Must be called on the event loop that will await its results."""
