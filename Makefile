@@ -65,8 +65,8 @@ e2e: setup  ## The slow tests: real processes, real TLS, real stores
 	  $(BIN)/python -m pytest -q -m "e2e or not e2e" tests/e2e $(ARGS); \
 	else echo "e2e: tests/e2e holds no test yet"; fi
 
-demo: setup  ## A whole exchange on this machine: hub, platforms, a signal, a match, a retraction
-	$(BIN)/exchange demo $(ARGS)
+demo: setup  ## A whole exchange on this machine: a hub, three platforms, real photographs, a SIGKILL
+	$(BIN)/python clients/python/examples/demo/run.py $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code
 	$(BIN)/ruff check .

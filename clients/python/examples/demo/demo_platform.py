@@ -1,0 +1,145 @@
+"""One platform of the demo, in its own process: publishes what it acted on, or matches what others acted on.
+
+This is also the shortest complete example of the SDK. What happens is printed as one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import photographs
+from exchange_client import ClientConfig, Delivery, ExchangeClient, Matcher, Signal
+from exchange_client.pdq import hash_image
+
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.labels import Label
+from exchange.domain.statement import Indicator, SourceAction
+
+DAY_MS = 86_400_000
+
+
+def tell(event: str, **fields: object) -> None:
+    """Print one event."""
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def now_ms() -> int:
+    """Return Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def photograph_signal(name: str) -> Signal:
+    """Return what a platform says of a photograph that it took down: its perceptual hash and its file's."""
+    image = photographs.original(name)
+    file_hash = hashlib.sha256((photographs.folder() / name).read_bytes()).digest()
+    indicators = (
+        Indicator(IndicatorType.PDQ, hash_image(image).value),
+        Indicator(IndicatorType.IMAGE_SHA256, file_hash),
+    )
+    return Signal(
+        label=Label.HARASSMENT_TARGETED,
+        indicators=indicators,
+        expires_at_ms=now_ms() + 30 * DAY_MS,
+        actioned_at_ms=now_ms(),
+        source_action=SourceAction.REMOVED,
+        case_ref=name,
+    )
+
+
+def piece_signal(piece: bytes, number: int) -> Signal:
+    """Return what a platform says of one small file."""
+    digest = hashlib.sha256(piece).digest()
+    return Signal(
+        label=Label.MISLEADING_SPAM,
+        indicators=(Indicator(IndicatorType.IMAGE_SHA256, digest),),
+        expires_at_ms=now_ms() + 30 * DAY_MS,
+        case_ref=f"piece-{number}",
+    )
+
+
+async def publish(config: ClientConfig, community: str, pieces: int) -> None:
+    """Publish the photographs one by one, then many small files, each acknowledged with a verified proof."""
+    async with ExchangeClient(config) as client, client.publisher(community) as publisher:
+        for name in photographs.PUBLISHED:
+            sent = now_ms()
+            (outcome,) = await publisher.publish([photograph_signal(name)])
+            if outcome.receipt is None:
+                tell("refused", case=name, why=str(outcome.error))
+                continue
+            tell("acknowledged", case=name, index=outcome.receipt.index, took_ms=now_ms() - sent)
+        files = photographs.tiles(photographs.original(photographs.PUBLISHED[0]), pieces)
+        for number, piece in enumerate(files):
+            (outcome,) = await publisher.publish([piece_signal(piece, number)])
+            if outcome.receipt is not None:
+                tell("acknowledged", case=f"piece-{number}", index=outcome.receipt.index)
+    tell("done")
+
+
+def own_content(kind: str) -> dict[str, bytes]:
+    """Return what this platform holds: copies of the photographs as they were uploaded there, hashed."""
+    copies = {}
+    for name in photographs.NAMES:
+        image = photographs.original(name)
+        if kind == "beta":
+            copies[f"{name}: JPEG at quality 60"] = photographs.reencoded(image)
+            copies[f"{name}: half the size"] = photographs.resized(image)
+        else:
+            copies[f"{name}: 1 % cropped"] = photographs.cropped(image, 0.01)
+            copies[f"{name}: 10 % cropped"] = photographs.cropped(image, 0.10)
+    return {label: hash_image(image).value for label, image in copies.items()}
+
+
+async def match(config: ClientConfig, community: str, kind: str) -> None:
+    """Follow the ledger; hold every incoming signal against the own content."""
+    content = own_content(kind)
+    matcher = Matcher()
+    tell("ready", files=len(content))
+    async with ExchangeClient(config) as client, contextlib.aclosing(client.subscribe(community)) as deliveries:
+        async for delivery in deliveries:
+            matcher.add(delivery)
+            tell_delivery(delivery)
+            if any(signal.case_ref in photographs.NAMES for signal in delivery.signals):
+                report_matches(matcher, content, {signal.signal_id for signal in delivery.signals})
+
+
+def tell_delivery(delivery: Delivery) -> None:
+    """Print that an entry has arrived, and how long that took since its publisher made it."""
+    lag = delivery.delivered_at_ms - delivery.header.created_at_ms
+    cases = [signal.case_ref for signal in delivery.signals]
+    tell("delivered", index=delivery.index, publisher=delivery.publisher, cases=cases, lag_ms=lag)
+
+
+def report_matches(matcher: Matcher, content: dict[str, bytes], new: set[bytes]) -> None:
+    """Print which of the own files match the signals that have just come."""
+    for label, pdq in content.items():
+        for found in matcher.match([Indicator(IndicatorType.PDQ, pdq)], now_ms=now_ms()):
+            if found.signal_id in new:
+                tell("match", file=label, publisher=found.publisher, distance=found.distance, index=found.index)
+
+
+def main() -> None:
+    """Run one platform until its work is done or it is stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("alpha", "beta", "gamma"))
+    parser.add_argument("--client", type=Path, required=True)
+    parser.add_argument("--community", required=True)
+    parser.add_argument("--pieces", type=int, default=300)
+    options = parser.parse_args()
+    config = ClientConfig.load(options.client)
+    work = (
+        publish(config, options.community, options.pieces)
+        if options.kind == "alpha"
+        else match(config, options.community, options.kind)
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(work)
+
+
+if __name__ == "__main__":
+    main()
