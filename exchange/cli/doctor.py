@@ -183,8 +183,7 @@ def _hello(path: Path) -> Finding:
         me = await client.who_am_i()
         after = wall_ms()
         skew = me.hub_time_ms - (before + after) // 2
-        role = me.role if isinstance(me.role, str) else me.role.word
-        detail = f"reached as {me.member}/{role} in {after - before} ms, clock differs by {skew} ms"
+        detail = f"reached as {me.member}/{me.role} in {after - before} ms, clock differs by {skew} ms"
         if me.suspended:
             return Finding("hub", _BAD, f"{detail}; this member is suspended")
         return Finding("hub", _WARN if abs(skew) > _SKEW_MS else _GOOD, detail)

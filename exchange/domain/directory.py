@@ -31,13 +31,25 @@ _CLASSES = frozenset(MemberClass)
 
 @dataclass(slots=True)
 class KeyEntry:
-    """A registered signing key."""
+    """A registered signing key, in force from one directory entry until (perhaps) another."""
 
     key_id: bytes
     member: str
     role: Role
     public_key: bytes
-    revoked: bool = False
+    #: Index of the directory entry that registered it.
+    since: int
+    #: Index of the entry that revoked it; None while it is in force.
+    until: int | None = None
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it has been revoked."""
+        return self.until is not None
+
+    def in_force_at(self, directory_size: int) -> bool:
+        """Whether it was in force for somebody who had read so many entries of the directory."""
+        return self.since < directory_size and (self.until is None or self.until >= directory_size)
 
 
 @dataclass(slots=True)
@@ -124,11 +136,11 @@ class Directory:
         key_id = sha256(key.public_key).digest()
         known = self.keys.get(key_id)
         if known is None:
-            known = KeyEntry(key_id, key.member, Role(key.role), key.public_key)
+            known = KeyEntry(key_id, key.member, Role(key.role), key.public_key, since=self.size - 1)
             self.keys[key_id] = known
             owner.keys[key_id] = known
-        if known.member == key.member and key.state == State.ENDED:
-            known.revoked = True
+        if known.member == key.member and key.state == State.ENDED and known.until is None:
+            known.until = self.size - 1
 
     def _join_or_leave(self, membership: Membership, received_at_ms: int) -> None:
         member = self.members[membership.member]

@@ -32,6 +32,7 @@ def write_once(path: Path, data: bytes) -> bool:
     if path.exists():
         if path.read_bytes() != data:
             raise FileExistsError(f"{path} exists with other content")
+        sync_folder(path.parent)  # whoever wrote it may have died between the rename and this
         return False
     make_folders(path.parent)
     aside = path.with_name(f".{path.name}.new")

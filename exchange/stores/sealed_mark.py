@@ -7,6 +7,7 @@ record, no rename: this is on the path of every commit.
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -16,7 +17,8 @@ from exchange.stores.durable import make_folders, sync_folder
 from exchange.stores.worker import Worker
 
 SLOT_BYTES = 4096
-_HEAD_BYTES = 8 + 4 + 4
+_HEAD_BYTES = 4 + 8 + 4
+MAX_NOTE_BYTES = SLOT_BYTES - _HEAD_BYTES
 
 
 def _pack(sequence: int, note: bytes) -> bytes:
@@ -24,19 +26,26 @@ def _pack(sequence: int, note: bytes) -> bytes:
     return (zlib.crc32(body).to_bytes(4, "big") + body).ljust(SLOT_BYTES, b"\0")
 
 
+def _offset(sequence: int) -> int:
+    return (sequence % 2) * SLOT_BYTES
+
+
 def _unpack(slot: bytes) -> tuple[int, bytes] | None:
     checksum, sequence = int.from_bytes(slot[:4], "big"), int.from_bytes(slot[4:12], "big")
     size = int.from_bytes(slot[12:16], "big")
     body = slot[4 : 16 + size]
-    if not sequence or size > SLOT_BYTES - _HEAD_BYTES or zlib.crc32(body) != checksum:
+    if not sequence or size > MAX_NOTE_BYTES or zlib.crc32(body) != checksum:
         return None
     return sequence, slot[16 : 16 + size]
 
 
 def _newest(path: Path) -> tuple[int, bytes] | None:
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         return None
-    data = path.read_bytes()
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}") from error
     slots = [_unpack(data[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
     whole = [slot for slot in slots if slot is not None]
     if not whole:
@@ -68,7 +77,7 @@ class SealedMarkFile:
         return await self._worker.call(self._load)
 
     async def record(self, checkpoint: bytes) -> None:
-        """Record a note of at most 4 kB durably."""
+        """Record a note of at most `MAX_NOTE_BYTES` durably. Raises `Fatal` when it cannot be."""
         await self._worker.call(lambda: self._record(checkpoint))
 
     async def aclose(self) -> None:
@@ -86,22 +95,37 @@ class SealedMarkFile:
         return note
 
     def _record(self, note: bytes) -> None:
-        if len(note) > SLOT_BYTES - _HEAD_BYTES:
-            raise Fatal("the checkpoint is too long to be recorded")
-        if self._file is None:
-            self._file = self._open()
-        self._sequence += 1
-        os.pwrite(self._file, _pack(self._sequence, note), (self._sequence % 2) * SLOT_BYTES)
-        os.fdatasync(self._file)
+        if len(note) > MAX_NOTE_BYTES:
+            raise Fatal(f"a checkpoint of {len(note)} bytes is too long to be recorded")
+        try:
+            if self._file is None and self._load() is None:
+                self._create(note)
+            else:
+                self._write(note)
+        except OSError as error:
+            raise Fatal(f"{self._path}: {error.strerror}") from error
 
-    def _open(self) -> int:
+    def _write(self, note: bytes) -> None:
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR)
+        # The number moves on only after success: a record that failed is tried again in its own slot, never in the
+        # slot that holds the last good one.
+        slot = _pack(self._sequence + 1, note)
+        if os.pwrite(self._file, slot, _offset(self._sequence + 1)) != SLOT_BYTES:
+            raise OSError(errno.EIO, "a record was cut short")
+        os.fdatasync(self._file)
+        self._sequence += 1
+
+    def _create(self, note: bytes) -> None:
+        """Make the file with its first record in it: one without any would look like one that was damaged."""
         make_folders(self._path.parent)
-        new = not self._path.exists()
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        if new:
-            os.pwrite(file, b"\0" * (2 * SLOT_BYTES), 0)
-            os.fsync(file)
-            sync_folder(self._path.parent)
-        else:
-            self._load()
-        return file
+        aside = self._path.with_name(f".{self._path.name}.new")
+        with aside.open("wb") as file:
+            file.write(bytes(2 * SLOT_BYTES))
+            file.seek(_offset(1))
+            file.write(_pack(1, note))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(self._path)
+        sync_folder(self._path.parent)
+        self._sequence = 1

@@ -93,9 +93,9 @@ class LogFiles:
             if not rows:
                 raise Fatal(f"{self._path}: entry {start} is missing")
             for index, frame in rows:
-                if index != start:
+                if index != start or not isinstance(frame, bytes):
                     raise Fatal(f"{self._path}: entry {start} is missing")
-                yield RawEntry(index, frame=frame)
+                yield RawEntry(start, frame=frame)
                 start += 1
 
     def close(self) -> None:

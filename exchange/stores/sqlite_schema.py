@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 
-from exchange.errors import Fatal, Reason, Rejected
+from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.merkle import EMPTY_ROOT
 
 SCHEMA_VERSION = 1
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
-OLDEST_SQLITE = 3_051_003
+OLDEST_SQLITE = (3, 51, 3)
 _CACHE_PAGES_KIB = 16_384
+
+#: SQLite undoes these itself: nothing changed, and trying again can help.
+CLEAN_FAILURES = (apsw.FullError, apsw.BusyError)
 
 _TABLES = """
 CREATE TABLE log(
@@ -47,9 +52,30 @@ CREATE TABLE tiles(
 """
 
 
+def explain(error: apsw.Error, path: Path) -> ExchangeError:
+    """Return the typed error for one of SQLite's."""
+    if isinstance(error, apsw.FullError):
+        return Unavailable("the store's disk is full", retry_after_ms=5_000)
+    if isinstance(error, apsw.BusyError):
+        return Unavailable("the store's file is in use by another program", retry_after_ms=1_000)
+    return Fatal(f"{path}: {error}")
+
+
+@contextlib.contextmanager
+def typed(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as typed ones."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise explain(error, path) from error
+
+
 def lock(path: Path) -> int:
     """Take the log's lock for this process; the descriptor holds it. Raises `Fatal` when another process has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -64,20 +90,31 @@ def lock(path: Path) -> int:
 
 def connect(path: Path, *, create: bool = False, read_only: bool = False) -> apsw.Connection:
     """Open a connection with the pragmas that the promises rest on."""
-    if apsw.sqlite_lib_version() and int(apsw.SQLITE_VERSION_NUMBER) < OLDEST_SQLITE:
-        raise Fatal("this SQLite is too old to be trusted with a write-ahead log", reason=Reason.CONFIG)
+    if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
+        raise Fatal(
+            f"SQLite {apsw.sqlite_lib_version()} is too old to be trusted with a write-ahead log",
+            reason=Reason.CONFIG,
+            hint="install the apsw release that this project's lock file names",
+        )
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     if create:
         flags |= apsw.SQLITE_OPEN_CREATE
     try:
         connection = apsw.Connection(str(path), flags=flags)
+    except apsw.Error as error:
+        raise Fatal(f"{path}: cannot be opened as a store: {error}") from error
+    try:
         connection.set_busy_timeout(5_000)
         if not read_only:
-            connection.pragma("journal_mode", "wal")
+            if connection.pragma("journal_mode", "wal") != "wal":
+                raise Fatal(f"{path}: this file system cannot hold a write-ahead log", reason=Reason.CONFIG)
             connection.pragma("synchronous", "FULL")
             connection.pragma("secure_delete", True)  # noqa: FBT003 - the pragma's value
         connection.pragma("cache_size", -_CACHE_PAGES_KIB)
-    except apsw.Error as error:
+    except (apsw.Error, Fatal) as error:
+        connection.close()
+        if isinstance(error, Fatal):
+            raise
         raise Fatal(f"{path}: cannot be opened as a store: {error}") from error
     return connection
 

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from exchange.errors import Unavailable
+
 T = TypeVar("T")
 
 
@@ -26,6 +28,7 @@ class Worker:
         """Start the thread. Must be called on the event loop that will await its results."""
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -34,7 +37,15 @@ class Worker:
             job()
 
     async def call(self, job: Callable[[], T], *, then: Callable[[T], None] | None = None) -> T:
-        """Run ``job`` on the thread and return its result, or raise what it raised."""
+        """Run ``job`` on the thread and return its result, or raise what it raised.
+
+        Raises `Unavailable` once the thread has been told to end: a job queued behind that would never be answered.
+        """
+        if self._closed:
+            raise Unavailable("the store is closed")
+        return await self._submit(job, then)
+
+    def _submit(self, job: Callable[[], T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
 
         def finish(result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - carries any job's result
@@ -56,11 +67,14 @@ class Worker:
             self._loop.call_soon_threadsafe(finish, result, error)
 
         self._jobs.put(run)
-        return await future
+        return future
 
     async def aclose(self) -> None:
         """Finish the jobs that are queued, then end the thread. Idempotent."""
-        if self._thread.is_alive():
-            await self.call(lambda: None)
-            self._jobs.put(None)
-            self._thread.join()
+        if self._closed:
+            return
+        self._closed = True
+        last = self._submit(lambda: None)
+        self._jobs.put(None)
+        await last
+        self._thread.join()

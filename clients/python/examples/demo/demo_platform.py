@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 import photographs
-from exchange_client import ClientConfig, Delivery, ExchangeClient, Matcher, Signal
-from exchange_client.pdq import hash_image
 
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator, SourceAction
+from exchange_client import ClientConfig, Delivery, ExchangeClient, Matcher, Signal
+from exchange_client.pdq import hash_image
 
 DAY_MS = 86_400_000
 

@@ -173,7 +173,9 @@ def show_lag(alpha: Process, receivers: list[Process]) -> None:
             if case in photographs.PUBLISHED:
                 say(f"   {case:<24} alpha -> {receiver.name:<6} {event['lag_ms']:>6} ms")
     live = sorted(e["lag_ms"] for r in receivers for e in r.of("delivered"))
-    say(f"   all {len(live)} deliveries, the hub's death included: median {statistics.median(live):.0f} ms, worst {live[-1]} ms")
+    say(
+        f"   all {len(live)} deliveries, the hub's death included: median {statistics.median(live):.0f} ms, worst {live[-1]} ms"
+    )
 
 
 def check_nothing_lost(alpha: Process, receivers: list[Process]) -> list[str]:
@@ -229,14 +231,20 @@ def main() -> None:
         for child in children:
             child.stop()
         step("Verifying the whole ledger from its files, without the hub")
-        say(exchange("verify", WORK / "hub" / "data", "--genesis-of", WORK / "beta" / "pipeline" / "client.toml").rstrip())
+        say(
+            exchange(
+                "verify", WORK / "hub" / "data", "--genesis-of", WORK / "beta" / "pipeline" / "client.toml"
+            ).rstrip()
+        )
     finally:
         for child in children:
             child.stop(signal.SIGKILL)
     say()
     for problem in wrong:
         say(f"NOT AS IT MUST BE: {problem}")
-    say(f"Demo {'FAILED' if wrong else 'passed'} in {time.monotonic() - started:.0f} s. Everything is in {WORK.relative_to(Path.cwd())}.")
+    say(
+        f"Demo {'FAILED' if wrong else 'passed'} in {time.monotonic() - started:.0f} s. Everything is in {WORK.relative_to(Path.cwd())}."
+    )
     sys.exit(1 if wrong else 0)
 
 

@@ -1,0 +1,43 @@
+"""The Python SDK of Signal Exchange: publish, subscribe, verify and match.
+
+async with ExchangeClient(ClientConfig.load(path)) as client:
+async with client.publisher("my.exchange/uk-elections") as publisher:
+outcomes = await publisher.publish([Signal(...)])
+async for delivery in client.subscribe("my.exchange/uk-elections"):
+matcher.add(delivery)
+"""
+
+from __future__ import annotations
+
+from exchange_client.client import ExchangeClient
+from exchange_client.config import ClientConfig
+from exchange_client.delivery import Delivery, ReceivedSignal
+from exchange_client.matcher import Match, Matcher
+from exchange_client.outbox import Outbox
+from exchange_client.publisher import Outcome, Publisher
+from exchange_client.receipt import Receipt
+from exchange_client.reject import RejectFile
+from exchange_client.signals import Signal
+from exchange_client.sync import SyncExchangeClient
+from exchange_client.transport import Filter, WhoAmI
+from exchange_client.verify import BadEntry, FeedVerifier
+
+__all__ = [
+    "BadEntry",
+    "ClientConfig",
+    "Delivery",
+    "ExchangeClient",
+    "FeedVerifier",
+    "Filter",
+    "Match",
+    "Matcher",
+    "Outbox",
+    "Outcome",
+    "Publisher",
+    "Receipt",
+    "ReceivedSignal",
+    "RejectFile",
+    "Signal",
+    "SyncExchangeClient",
+    "WhoAmI",
+]

@@ -1,0 +1,175 @@
+"""The client: one workload's connection to an exchange."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Collection
+from types import TracebackType
+from typing import Self
+
+from exchange.codec_bodies import kind_of
+from exchange.domain.directory import Directory
+from exchange.domain.statement import Body
+from exchange.domain.validation import Rules
+from exchange.errors import Reason, Rejected
+from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
+from exchange.ledger.note import Verifier
+from exchange.ledger.proofs import verify_inclusion
+from exchange_client.config import ClientConfig
+from exchange_client.cursors import Cursors
+from exchange_client.delivery import Delivery
+from exchange_client.directory import DirectoryReader
+from exchange_client.outbox import Outbox
+from exchange_client.publisher import Publisher
+from exchange_client.receipt import Receipt, verify_receipt
+from exchange_client.signals import Drafter
+from exchange_client.state import StateFile
+from exchange_client.subscriber import Subscriber
+from exchange_client.transport import Filter, Transport, WhoAmI
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class ExchangeClient:
+    """Publishes, subscribes and checks, in one member's name. Use as an async context manager."""
+
+    def __init__(self, config: ClientConfig, *, now_ms: Callable[[], int] = _wall_ms) -> None:
+        """Read keys and certificates; nothing is connected yet. Raises `Rejected` (CONFIG)."""
+        self._config = config
+        self._now_ms = now_ms
+        self._key = config.load_signing_key()
+        self._transport = Transport(config)
+        self._state: StateFile
+        self._directory: DirectoryReader
+
+    async def __aenter__(self) -> Self:
+        """Open the state file. The hub is called when there is something to ask."""
+        self._state = StateFile(self._config.state / "client.sqlite")
+        self._directory = DirectoryReader(
+            self._config.directory, self._config.genesis, self._transport, Cursors(self._state)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        await self._transport.aclose()
+        await self._state.aclose()
+
+    async def who_am_i(self) -> WhoAmI:
+        """Ask how the hub knows us."""
+        return await self._transport.who_am_i()
+
+    async def directory(self) -> Directory:
+        """Return the exchange's directory, read whole and verified from the pinned genesis."""
+        return await self._directory.refresh()
+
+    async def say(self, origin: str, body: Body) -> Receipt:
+        """Publish one statement without records, such as a change of the directory; return its verified receipt."""
+        verifier = await self._verifier(origin)
+        drafter = Drafter(origin, self._config.member, self._key, self._now_ms)
+        statement = drafter.sign(drafter.header(body, kind_of(body)))
+        return verify_receipt(await self._transport.publish(statement), statement, verifier)
+
+    def publisher(self, origin: str) -> _PublisherContext:
+        """Return a context that opens a `Publisher` for a community."""
+        return _PublisherContext(self, origin)
+
+    async def open_publisher(self, origin: str) -> Publisher:
+        """Return a publisher, not entered yet."""
+        verifier = await self._verifier(origin)
+        community = self._directory.directory.communities.get(origin)
+        if community is None:
+            raise Rejected(Reason.WRONG_ORIGIN, f"{origin} is not a community: signals go to one")
+
+        def rules() -> Rules:
+            return Rules(self._now_ms(), community.max_expiry_days, community.replay_window_days)
+
+        return Publisher(
+            self._transport,
+            Drafter(origin, self._config.member, self._key, self._now_ms),
+            Outbox(self._state, origin),
+            verifier,
+            rules,
+            self._now_ms,
+        )
+
+    async def subscribe(
+        self,
+        origin: str,
+        *,
+        cursor: int | None = None,
+        from_now: bool = False,
+        wanted: Filter | None = None,
+        skip: Collection[int] = (),
+    ) -> AsyncGenerator[Delivery, None]:
+        """Yield verified entries, from the stored position, a cursor, or now; reconnects by itself.
+
+        Raises `VerificationFailed` (with evidence written) when the hub cannot be trusted, `Denied`,
+        `CursorBelowFloor` and `CursorAboveSize`.
+        """
+        subscriber = Subscriber(
+            origin,
+            self._transport,
+            self._directory,
+            Cursors(self._state),
+            await self._verifier(origin),
+            wanted=wanted or Filter(),
+            skip=skip,
+            now_ms=self._now_ms,
+            evidence=self._config.state / "evidence",
+        )
+        stream = subscriber.deliveries(cursor, from_now=from_now)
+        try:
+            async for delivery in stream:
+                yield delivery
+        finally:
+            await stream.aclose()
+
+    async def probe(self, origin: str, state: bytes) -> int:
+        """Ask for an echo on our live streams of this log; return how many there are."""
+        return await self._transport.probe(origin, state)
+
+    async def checkpoint(self, origin: str) -> Checkpoint:
+        """Return the log's checkpoint, its signature verified."""
+        return open_checkpoint(await self._transport.checkpoint(origin), await self._verifier(origin))
+
+    async def check_included(self, origin: str, index: int, leaf_hash: bytes) -> Checkpoint:
+        """Return the present checkpoint if the leaf is in its tree. Raises `VerificationFailed`."""
+        checkpoint = await self.checkpoint(origin)
+        _, proof = await self._transport.inclusion_proof(origin, index, checkpoint.size)
+        verify_inclusion(leaf_hash=leaf_hash, index=index, size=checkpoint.size, proof=proof, root=checkpoint.root)
+        return checkpoint
+
+    async def _verifier(self, origin: str) -> Verifier:
+        """Return the key that a log is signed with, as the verified directory names it."""
+        directory = self._directory.directory
+        if not directory.size or (origin != self._config.directory and origin not in directory.communities):
+            directory = await self._directory.refresh()
+        if origin == self._config.directory and directory.genesis is not None:
+            return log_verifier(origin, directory.genesis.log_public_key)
+        community = directory.communities.get(origin)
+        if community is None:
+            raise Rejected(Reason.WRONG_ORIGIN, f"{origin} is not in the directory of {self._config.exchange}")
+        return log_verifier(origin, community.log_public_key)
+
+
+class _PublisherContext:
+    """Opens a publisher on entry and closes it on exit."""
+
+    def __init__(self, client: ExchangeClient, origin: str) -> None:
+        self._client = client
+        self._origin = origin
+        self._publisher: Publisher
+
+    async def __aenter__(self) -> Publisher:
+        self._publisher = await self._client.open_publisher(self._origin)
+        return await self._publisher.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._publisher.__aexit__(kind, error, trace)

@@ -1,0 +1,101 @@
+"""Who a client is, where its hub is, and what it trusts: one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from exchange.domain.kinds import Role
+from exchange.errors import Reason, Rejected
+from exchange.ledger.ed25519 import SigningKey
+
+_GENESIS_BYTES = 32
+_PATHS = ("certificate", "key", "authority", "signing_key", "state")
+
+
+def _wrong(path: Path, what: str) -> Rejected:
+    return Rejected(Reason.CONFIG, f"{path}: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """The client's side of an exchange. Relative paths in the file are relative to it."""
+
+    #: Hubs as "host:port"; the next one is tried when one does not answer.
+    addresses: tuple[str, ...]
+    exchange: str
+    member: str
+    role: str
+    #: The workload's client certificate and key, and the authority of the hub's certificate (PEM files).
+    certificate: Path
+    key: Path
+    authority: Path
+    #: File with the Ed25519 seed, 64 hexadecimal characters.
+    signing_key: Path
+    #: Leaf hash of entry 0 of the directory, 32 bytes: the root of everything that is checked.
+    genesis: bytes
+    #: Folder for outbox, cursors and evidence.
+    state: Path
+    #: Name in the hub's certificate, where it differs from the address.
+    server_name: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> ClientConfig:
+        """Read and check a file. Raises `Rejected` (CONFIG) that names the key at fault."""
+        try:
+            raw = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise _wrong(path, f"cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise _wrong(path, f"is not TOML: {error}") from error
+        known = {field.name for field in fields(cls)}
+        for key in raw:
+            if key not in known:
+                raise _wrong(path, f"`{key}` is not a known key")
+        missing = known - raw.keys() - {"server_name"}
+        if missing:
+            raise _wrong(path, f"`{min(missing)}` is missing")
+        return cls(**_typed(path, raw))
+
+    @property
+    def directory(self) -> str:
+        """Origin of the exchange's directory."""
+        return f"{self.exchange}/directory"
+
+    @property
+    def role_number(self) -> Role:
+        """The role, as the ledger's words have it. Raises `Rejected` (CONFIG)."""
+        try:
+            return Role[self.role.upper()]
+        except KeyError as error:
+            raise Rejected(Reason.CONFIG, f"role {self.role!r} is not known") from error
+
+    def load_signing_key(self) -> SigningKey:
+        """Read the signing key. Raises `Rejected` (CONFIG)."""
+        try:
+            return SigningKey(bytes.fromhex(self.signing_key.read_text().strip()))
+        except OSError as error:
+            raise _wrong(self.signing_key, error.strerror or "cannot be read") from error
+        except ValueError as error:
+            raise _wrong(self.signing_key, "is not a key of 64 hexadecimal characters") from error
+
+
+def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
+    addresses = raw["addresses"]
+    if not isinstance(addresses, list) or not addresses or not all(isinstance(a, str) for a in addresses):
+        raise _wrong(path, '`addresses` must be a list such as ["hub.example:7443"]')
+    for key, value in raw.items():
+        if key != "addresses" and not isinstance(value, str):
+            raise _wrong(path, f"`{key}` must be text")
+    typed: dict[str, Any] = {**raw, "addresses": tuple(addresses)}
+    base = path.resolve().parent
+    typed.update({key: base / str(raw[key]) for key in _PATHS})
+    try:
+        typed["genesis"] = bytes.fromhex(str(raw["genesis"]))
+    except ValueError as error:
+        raise _wrong(path, "`genesis` must be 64 hexadecimal characters") from error
+    if len(typed["genesis"]) != _GENESIS_BYTES:
+        raise _wrong(path, "`genesis` must be 64 hexadecimal characters")
+    return typed

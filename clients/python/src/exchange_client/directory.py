@@ -1,0 +1,136 @@
+"""Reading the directory whole, from the pinned genesis, and checking it as if nobody could be trusted."""
+
+from __future__ import annotations
+
+from exchange import codec
+from exchange.codec import Delivered
+from exchange.domain.directory import Directory
+from exchange.domain.directory_rules import validate_genesis
+from exchange.domain.policy import Workload, may_publish
+from exchange.domain.statement import Genesis, Header, Leaf
+from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.ledger import ed25519
+from exchange.ledger.checkpoint import log_verifier, open_checkpoint
+from exchange.ledger.dsse import pae
+from exchange.ledger.merkle import CompactRange, leaf_hash
+from exchange_client.cursors import Cursors, Position
+from exchange_client.transport import Transport
+
+
+class DirectoryChecker:
+    """Folds a directory entry by entry, checking each as if nobody could be trusted. No I/O."""
+
+    def __init__(self, origin: str, pin: bytes) -> None:
+        """Check everything from this pin: the leaf hash of entry 0."""
+        self._origin = origin
+        self._pin = pin
+        self.range = CompactRange()
+        self.directory = Directory()
+
+    def take(self, entry: Delivered) -> None:
+        """Check and fold the next entry. Raises `VerificationFailed`."""
+        index = self.range.size
+        leaf = codec.decode_leaf(entry.leaf)
+        header = codec.decode_header(leaf.payload, strict=False)
+        if leaf.index != index or header.origin != self._origin:
+            raise VerificationFailed(Reason.BAD_PROOF, f"directory entry {index} is not what it says")
+        if index == 0:
+            self._check_genesis(entry.leaf, leaf, header)
+        else:
+            self._check_statement(leaf, header)
+        self.range = self.range.extend((leaf_hash(entry.leaf),))
+        self.directory.apply(header, leaf.received_at_ms)
+
+    def _check_genesis(self, leaf_bytes: bytes, leaf: Leaf, header: Header) -> None:
+        if leaf_hash(leaf_bytes) != self._pin:
+            raise VerificationFailed(
+                Reason.BAD_PROOF,
+                "this is not the exchange that the client's genesis pin names",
+                hint="compare `genesis` in the client's file with the operator's",
+            )
+        validate_genesis(header)
+        genesis = header.body
+        keys = (
+            {ed25519.key_id(k.public_key): k.public_key for k in genesis.keys} if isinstance(genesis, Genesis) else {}
+        )
+        for signature in leaf.signatures:
+            if signature.key_id not in keys:
+                raise VerificationFailed(Reason.WRONG_KEY, "the genesis is not signed by its own operator")
+            ed25519.verify(keys[signature.key_id], signature.signature, pae(leaf.payload_type, leaf.payload))
+
+    def _check_statement(self, leaf: Leaf, header: Header) -> None:
+        keys = []
+        for signature in leaf.signatures:
+            key = self.directory.key(signature.key_id)
+            if key is None:
+                raise VerificationFailed(Reason.WRONG_KEY, "a directory statement is signed by an unknown key")
+            ed25519.verify(key.public_key, signature.signature, pae(leaf.payload_type, leaf.payload))
+            keys.append(key)
+        if not keys:
+            raise VerificationFailed(Reason.BAD_SIGNATURE, "a directory statement is not signed")
+        try:
+            may_publish(self.directory, Workload(header.publisher, keys[0].role), header, keys)
+        except Rejected as error:
+            if error.reason is not Reason.UNKNOWN_KIND:
+                raise VerificationFailed(
+                    Reason.WRONG_KEY, f"a directory statement was not permitted: {error}"
+                ) from error
+
+
+class DirectoryReader:
+    """The verified fold of one exchange's directory, read in further when asked."""
+
+    def __init__(self, origin: str, pin: bytes, transport: Transport, cursors: Cursors) -> None:
+        """Check everything from this pin: the leaf hash of entry 0."""
+        self._origin = origin
+        self._transport = transport
+        self._cursors = cursors
+        self._checker = DirectoryChecker(origin, pin)
+        self._seen: Position | None = None
+        self._loaded = False
+
+    async def refresh(self) -> Directory:
+        """Read what is new; return the fold. Raises `VerificationFailed` when anything does not hold."""
+        if not self._loaded:
+            self._seen = await self._cursors.load(self._origin)
+            self._loaded = True
+        before = self._checker.range.size
+        while True:
+            entries, size = await self._transport.entries(self._origin, self._checker.range.size)
+            for entry in entries:
+                self._take(entry)
+            if self._checker.range.size >= size:
+                break
+        if self._checker.range.size != before or before == 0:
+            await self._hold_against_checkpoint()
+        return self.directory
+
+    async def _hold_against_checkpoint(self) -> None:
+        genesis = self.directory.genesis
+        if genesis is None:
+            raise VerificationFailed(Reason.BAD_PROOF, "the directory has no genesis")
+        verifier = log_verifier(self._origin, genesis.log_public_key)
+        note = await self._transport.checkpoint(self._origin)
+        checkpoint = open_checkpoint(note, verifier)
+        while self._checker.range.size < checkpoint.size:
+            entries, _ = await self._transport.entries(self._origin, self._checker.range.size)
+            for entry in entries:
+                self._take(entry)
+        if checkpoint.size != self._checker.range.size or checkpoint.root != self._checker.range.root():
+            raise VerificationFailed(Reason.BAD_CHECKPOINT, "the directory's signed root is not that of its entries")
+        if self._seen is not None and self._seen.range.size > checkpoint.size:
+            raise VerificationFailed(
+                Reason.ROLLED_BACK, f"the directory has shrunk: {self._seen.range.size} entries were seen before"
+            )
+        await self._cursors.store(self._origin, Position(self._checker.range, note))
+
+    @property
+    def directory(self) -> Directory:
+        """The fold as far as it has been read."""
+        return self._checker.directory
+
+    def _take(self, entry: Delivered) -> None:
+        self._checker.take(entry)
+        seen = self._seen
+        if seen is not None and self._checker.range.size == seen.range.size and self._checker.range != seen.range:
+            raise VerificationFailed(Reason.BAD_PROOF, "the directory is not the one that was read before: a fork")

@@ -1,0 +1,238 @@
+"""Signals and deliveries as JSON: for files, pipes and pipelines in other languages.
+
+Text forms stand only here, at the edge: lower-case hexadecimal, words for enums, milliseconds or ISO times. Addresses
+of pages are canonicalised and hashed here, and addresses of accounts are refused: they belong to pseudonyms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.kinds import KINDS
+from exchange.domain.labels import Label
+from exchange.domain.statement import (
+    Confidence,
+    Handling,
+    Indicator,
+    LawfulBasis,
+    Severity,
+    SourceAction,
+    TargetClass,
+    VideoFrame,
+)
+from exchange.errors import Reason, Rejected
+from exchange.normal import text_forms
+from exchange.normal.profile_urls import refuse_profile_url
+from exchange.normal.url import canonical_url, url_digest
+from exchange_client.delivery import Delivery
+from exchange_client.pdq import MIN_QUALITY, hash_image
+from exchange_client.signals import Signal
+
+DAY_MS = 86_400_000
+E = TypeVar("E", bound=IntEnum)
+
+_KEYS = frozenset(
+    {
+        "label", "indicators", "expires_at", "expires_in_days", "confidence", "severity", "handling", "audience",
+        "election", "target_class", "observed_at", "actioned_at", "source_action", "guidance_clause", "lawful_basis",
+        "backfill", "replaces", "derived_from", "case_ref", "quality",
+    }
+)  # fmt: skip
+
+_HASH_FORMS: dict[int, tuple[Callable[[str], bytes], Callable[[bytes], str]]] = {
+    IndicatorType.PDQ: (text_forms.parse_pdq, text_forms.format_pdq),
+    IndicatorType.TEXT_TLSH: (text_forms.parse_tlsh, text_forms.format_tlsh),
+    **{t: (text_forms.parse_md5, text_forms.format_md5) for t in IndicatorType if t.word.endswith("_md5")},
+    **{t: (text_forms.parse_sha256, text_forms.format_sha256) for t in IndicatorType if t.word.endswith("_sha256")},
+}
+
+
+def _invalid(what: str) -> Rejected:
+    return Rejected(Reason.INVALID, what)
+
+
+def indicator_of_url(text: str) -> Indicator:
+    """Return the indicator of a page's address. Raises `Rejected`, also for the address of an account."""
+    canonical = canonical_url(text)
+    refuse_profile_url(canonical)
+    return Indicator(IndicatorType.URL, url_digest(text))
+
+
+def indicator_of_file(path: Path, type_: IndicatorType) -> Indicator:
+    """Return the MD5 or SHA-256 indicator of a file's bytes."""
+    algorithm = "md5" if type_.word.endswith("_md5") else "sha256"
+    with path.open("rb") as file:
+        return Indicator(type_, hashlib.file_digest(file, algorithm).digest())
+
+
+def indicator_of_image(path: Path) -> tuple[Indicator, int]:
+    """Return a photograph's PDQ indicator and quality. Raises `Rejected` when the quality is too low to share."""
+    found = hash_image(path)
+    if found.quality < MIN_QUALITY:
+        raise _invalid(f"the image has too little structure for a stable hash (quality {found.quality})")
+    return Indicator(IndicatorType.PDQ, found.value), found.quality
+
+
+def indicator_from_json(data: object) -> Indicator:
+    """Return the indicator that a JSON object describes. Raises `Rejected`."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+        raise _invalid("an indicator is an object with `type` and `value`")
+    type_ = _word(IndicatorType, data["type"], "indicator type")
+    value = data.get("value")
+    if not isinstance(value, str):
+        raise _invalid("an indicator's `value` must be text")
+    if type_ is IndicatorType.URL:
+        return indicator_of_url(value)
+    if type_ is IndicatorType.VPDQ:
+        frames = tuple(VideoFrame(f.frame_ms, f.quality, f.pdq) for f in text_forms.parse_vpdq(value))
+        return Indicator(type_, frames=frames)
+    return Indicator(type_, _HASH_FORMS[type_][0](value))
+
+
+def indicator_to_json(indicator: Indicator) -> dict[str, object]:
+    """Return an indicator as JSON. A ``url`` stands as the hash that it is; unknown types as hexadecimal."""
+    if indicator.type == IndicatorType.VPDQ:
+        frames = [text_forms.VpdqFrame(f.frame_ms, f.quality, f.pdq) for f in indicator.frames]
+        return {"type": "vpdq", "value": text_forms.format_vpdq(frames)}
+    form = _HASH_FORMS.get(indicator.type)
+    text = form[1](indicator.value) if form else indicator.value.hex()
+    known = indicator.type in IndicatorType._value2member_map_
+    return {"type": IndicatorType(indicator.type).word if known else indicator.type, "value": text}
+
+
+def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
+    """Return the signal that a JSON object describes. Unknown keys are errors. Raises `Rejected`."""
+    unknown = data.keys() - _KEYS
+    if unknown:
+        raise _invalid(f"`{min(unknown)}` is not a known key")
+    indicators = data.get("indicators")
+    if not isinstance(indicators, list) or not indicators:
+        raise _invalid("`indicators` must be a list, not empty")
+    audience = data.get("audience")
+    if audience is not None and not (isinstance(audience, list) and all(isinstance(m, str) for m in audience)):
+        raise _invalid("`audience` must be a list of member ids; leave it out for everyone in the community")
+    return Signal(
+        label=_word(Label, data.get("label"), "label"),
+        indicators=tuple(map(indicator_from_json, indicators)),
+        expires_at_ms=_expiry(data, now_ms),
+        confidence=_word(Confidence, data.get("confidence", "high"), "confidence"),
+        severity=_word(Severity, data.get("severity", "severe"), "severity"),
+        handling=_word(Handling, data.get("handling", "amber"), "handling"),
+        audience=None if audience is None else tuple(audience),
+        election=_id(data.get("election", ""), "election") if data.get("election") else b"",
+        target_class=_optional_word(TargetClass, data.get("target_class"), "target class"),
+        observed_at_ms=_time(data.get("observed_at", 0), "observed_at"),
+        actioned_at_ms=_time(data.get("actioned_at", 0), "actioned_at"),
+        source_action=_optional_word(SourceAction, data.get("source_action"), "source action"),
+        guidance_clause=_text(data.get("guidance_clause", ""), "guidance_clause"),
+        lawful_basis=_optional_word(LawfulBasis, data.get("lawful_basis"), "lawful basis"),
+        backfill=data.get("backfill", False) is True,
+        replaces=tuple(_id(i, "replaces") for i in data.get("replaces", ())),
+        derived_from=tuple(_id(i, "derived_from") for i in data.get("derived_from", ())),
+        case_ref=_text(data.get("case_ref", ""), "case_ref"),
+        quality=_quality(data.get("quality", 0)),
+    )
+
+
+def delivery_to_json(delivery: Delivery) -> dict[str, object]:
+    """Return a delivery as JSON."""
+    row = KINDS.get(delivery.kind)
+    data: dict[str, object] = {
+        "origin": delivery.origin,
+        "index": delivery.index,
+        "kind": row.name if row else delivery.kind,
+        "publisher": delivery.publisher,
+        "created_at_ms": delivery.header.created_at_ms,
+        "received_at_ms": delivery.received_at_ms,
+        "delivered_at_ms": delivery.delivered_at_ms,
+        "late": delivery.late,
+        "state": delivery.state,
+        "covered": delivery.covered,
+    }
+    header = delivery.signal
+    if header is not None:
+        data |= {
+            "label": _name(Label, header.label),
+            "confidence": _name(Confidence, header.confidence),
+            "severity": _name(Severity, header.severity),
+            "handling": _name(Handling, header.handling),
+            "expires_at_ms": header.expires_at_ms,
+            "source_action": _name(SourceAction, header.source_action),
+            "replaces": [id_.hex() for id_ in header.replaces],
+            "derived_from": [id_.hex() for id_ in header.derived_from],
+            "signal_ids": [id_.hex() for id_ in delivery.header.signal_ids],
+        }
+    data["signals"] = [
+        {
+            "signal_id": signal.signal_id.hex(),
+            "indicators": [indicator_to_json(i) for i in signal.indicators],
+            "case_ref": signal.case_ref,
+            "quality": signal.quality,
+        }
+        for signal in delivery.signals
+    ]
+    return data
+
+
+def _name(words: type[E], value: int) -> str | int:
+    return words(value).name.lower() if value in words._value2member_map_ else value
+
+
+def _word(words: type[E], text: object, what: str) -> E:
+    if isinstance(text, str) and text.upper() in words.__members__ and text == text.lower():
+        return words[text.upper()]
+    raise _invalid(f"{what} {text!r} is not known" if text is not None else f"{what} is missing")
+
+
+def _optional_word(words: type[E], text: object, what: str) -> int:
+    return 0 if text is None else int(_word(words, text, what))
+
+
+def _expiry(data: Mapping[str, Any], now_ms: int) -> int:
+    days = data.get("expires_in_days")
+    if days is None:
+        return _time(data.get("expires_at"), "expires_at")
+    if not isinstance(days, int | float) or isinstance(days, bool) or "expires_at" in data:
+        raise _invalid("give either `expires_in_days` (a number) or `expires_at`")
+    return now_ms + int(days * DAY_MS)
+
+
+def _time(value: object, name: str) -> int:
+    """Return Unix milliseconds from a number or an ISO time with its zone."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _invalid(f"`{name}` must be Unix milliseconds or an ISO time with its zone")
+    return int(moment.timestamp() * 1000)
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise _invalid(f"`{name}` must be text")
+    return value
+
+
+def _quality(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _invalid("`quality` must be 0 to 100")
+    return value
+
+
+def _id(value: object, name: str) -> bytes:
+    try:
+        id_ = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        id_ = b""
+    if len(id_) != 32:
+        raise _invalid(f"`{name}` must be 64 hexadecimal characters")
+    return id_

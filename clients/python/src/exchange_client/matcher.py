@@ -1,0 +1,183 @@
+"""Matching content against known signals, in memory. Nothing bans by itself: a match is advice, with its provenance.
+
+Exact types are looked up in a dictionary. PDQ hashes (of photographs and of a video's frames) match within a Hamming
+distance of 31 of 256 bits, found by comparing with every known hash at once: recall is complete, adding and removing
+are incremental.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
+from exchange.domain.statement import Indicator, SignalHeader
+from exchange_client.delivery import Delivery
+
+_WORDS = 4
+_FIRST_ROWS = 1024
+_PERCEPTUAL = (IndicatorType.PDQ, IndicatorType.VPDQ)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A known signal that the content matches, and where it comes from."""
+
+    signal_id: bytes
+    publisher: str
+    index: int
+    label: int
+    severity: int
+    confidence: int
+    handling: int
+    expires_at_ms: int
+    type: int
+    #: Bits that differ; 0 for an exact type.
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    signal_id: bytes
+    delivery: Delivery
+    header: SignalHeader
+
+    def match(self, type_: int, distance: int) -> Match:
+        header = self.header
+        return Match(
+            self.signal_id,
+            self.delivery.publisher,
+            self.delivery.index,
+            header.label,
+            header.severity,
+            header.confidence,
+            header.handling,
+            header.expires_at_ms,
+            type_,
+            distance,
+        )
+
+
+class _HammingTable:
+    """Rows of 256 bits, each with its owner; a row that goes is filled with the last one."""
+
+    def __init__(self) -> None:
+        self._bits: NDArray[np.uint64] = np.zeros((_FIRST_ROWS, _WORDS), dtype=np.uint64)
+        self._owners: list[bytes] = []
+        self._rows: dict[bytes, set[int]] = {}
+
+    def add(self, owner: bytes, value: bytes) -> None:
+        row = len(self._owners)
+        if row == len(self._bits):
+            self._bits = np.concatenate([self._bits, np.zeros_like(self._bits)])
+        self._bits[row] = np.frombuffer(value, dtype=np.uint64)
+        self._owners.append(owner)
+        self._rows.setdefault(owner, set()).add(row)
+
+    def remove(self, owner: bytes) -> None:
+        while rows := self._rows.get(owner):
+            row = rows.pop()
+            last = len(self._owners) - 1
+            if row != last:
+                moved = self._owners[last]
+                self._bits[row] = self._bits[last]
+                self._owners[row] = moved
+                self._rows[moved].discard(last)
+                self._rows[moved].add(row)
+            self._owners.pop()
+        self._rows.pop(owner, None)
+
+    def within(self, value: bytes, distance: int) -> dict[bytes, int]:
+        """Return the owners of rows within this distance, each with its smallest one."""
+        count = len(self._owners)
+        difference = self._bits[:count] ^ np.frombuffer(value, dtype=np.uint64)
+        distances = np.bitwise_count(difference).sum(axis=1, dtype=np.int64)
+        found: dict[bytes, int] = {}
+        for row in np.flatnonzero(distances <= distance):
+            owner, bits = self._owners[row], int(distances[row])
+            found[owner] = min(bits, found.get(owner, bits))
+        return found
+
+
+class Matcher:
+    """The signals of one or more logs, ready to be asked."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _Known] = {}
+        self._exact: dict[tuple[int, int, bytes], set[bytes]] = {}
+        self._exact_of: dict[bytes, list[tuple[int, int, bytes]]] = {}
+        self._pdq = _HammingTable()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, delivery: Delivery) -> None:
+        """Take what a delivery says; one without records changes nothing. The first header of a signal wins."""
+        header = delivery.signal
+        if header is None:
+            return
+        for signal in delivery.signals:
+            if signal.signal_id not in self._known:
+                self._known[signal.signal_id] = _Known(signal.signal_id, delivery, header)
+                self._index(signal.signal_id, signal.indicators)
+        if delivery.signals:
+            for replaced in header.replaces:
+                self.remove(replaced)
+
+    def _index(self, signal_id: bytes, indicators: Iterable[Indicator]) -> None:
+        for indicator in indicators:
+            if indicator.type in _PERCEPTUAL:
+                for value in _hashes(indicator):
+                    self._pdq.add(signal_id, value)
+            else:
+                key = (indicator.type, indicator.profile, indicator.value)
+                self._exact.setdefault(key, set()).add(signal_id)
+                self._exact_of.setdefault(signal_id, []).append(key)
+
+    def remove(self, signal_id: bytes) -> None:
+        """Forget a signal; an unknown one is ignored."""
+        if self._known.pop(signal_id, None) is None:
+            return
+        self._pdq.remove(signal_id)
+        for key in self._exact_of.pop(signal_id, ()):
+            owners = self._exact[key]
+            owners.discard(signal_id)
+            if not owners:
+                del self._exact[key]
+
+    def expire(self, *, now_ms: int) -> int:
+        """Forget signals whose time is over; return how many."""
+        over = [id_ for id_, known in self._known.items() if known.header.expires_at_ms <= now_ms]
+        for signal_id in over:
+            self.remove(signal_id)
+        return len(over)
+
+    def match(self, indicators: Sequence[Indicator], *, now_ms: int) -> list[Match]:
+        """Return the live signals that content with these indicators matches, nearest first."""
+        best: dict[bytes, tuple[int, int]] = {}
+        for indicator in indicators:
+            for signal_id, distance in self._candidates(indicator):
+                if signal_id not in best or distance < best[signal_id][1]:
+                    best[signal_id] = (indicator.type, distance)
+        found = [
+            self._known[id_].match(type_, distance)
+            for id_, (type_, distance) in best.items()
+            if self._known[id_].header.expires_at_ms > now_ms
+        ]
+        return sorted(found, key=lambda match: (match.distance, match.index))
+
+    def _candidates(self, indicator: Indicator) -> Iterable[tuple[bytes, int]]:
+        if indicator.type in _PERCEPTUAL:
+            limit = INDICATOR_TYPES[indicator.type].hamming
+            for value in _hashes(indicator):
+                yield from self._pdq.within(value, limit).items()
+        else:
+            key = (indicator.type, indicator.profile, indicator.value)
+            yield from ((signal_id, 0) for signal_id in self._exact.get(key, ()))
+
+
+def _hashes(indicator: Indicator) -> Iterable[bytes]:
+    return (frame.pdq for frame in indicator.frames) if indicator.frames else (indicator.value,)

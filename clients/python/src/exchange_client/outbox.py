@@ -1,0 +1,86 @@
+"""The outbox: a statement is kept before it is first sent, and for a day after its receipt was verified.
+
+So no component in the middle has to be trusted with durability: what a hub loses after its receipt is still here to
+be sent again. It also remembers which signal ids each case of ours became, for retractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+
+from exchange import codec
+from exchange.domain.statement import Statement, statement_id
+from exchange_client.state import StateFile
+
+KEEP_MS = 24 * 3_600_000
+
+
+class Outbox:
+    """The statements of one log that may still be needed."""
+
+    def __init__(self, state: StateFile, origin: str) -> None:
+        """Keep them in this file."""
+        self._state = state
+        self._origin = origin
+
+    async def add(self, statements: Sequence[Statement], cases: Sequence[tuple[str, bytes]], *, now_ms: int) -> None:
+        """Keep new statements durably, with the (case reference, signal id) pairs in them."""
+        rows = [(statement_id(s.payload), self._origin, codec.encode_statement(s), now_ms) for s in statements]
+        named = [(self._origin, case_ref, id_) for case_ref, id_ in cases if case_ref]
+
+        def job(connection: apsw.Connection) -> None:
+            connection.executemany("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, NULL, NULL)", rows)
+            connection.executemany("INSERT OR IGNORE INTO cases VALUES (?, ?, ?)", named)
+
+        await self._state.run(job)
+
+    async def receipted(self, receipts: Sequence[tuple[bytes, int]], *, now_ms: int) -> None:
+        """Note verified receipts: (statement id, index)."""
+        rows = [(index, now_ms, id_) for id_, index in receipts]
+        await self._state.run(
+            lambda c: c.executemany(
+                "UPDATE outbox SET receipt_index = ?, receipt_at_ms = ? WHERE statement_id = ?", rows
+            )
+        )
+
+    async def refused(self, ids: Sequence[bytes]) -> None:
+        """Forget statements that the hub refused for good."""
+        await self._state.run(
+            lambda c: c.executemany("DELETE FROM outbox WHERE statement_id = ?", [(id_,) for id_ in ids])
+        )
+
+    async def pending(self) -> list[Statement]:
+        """Return the statements that have no verified receipt, oldest first."""
+        return await self._read("receipt_index IS NULL")
+
+    async def kept(self) -> list[Statement]:
+        """Return every statement that is still kept, oldest first."""
+        return await self._read("1")
+
+    async def _read(self, condition: str) -> list[Statement]:
+        query = f"SELECT statement FROM outbox WHERE origin = ? AND {condition} ORDER BY kept_at_ms, rowid"  # noqa: S608
+
+        def job(connection: apsw.Connection) -> list[bytes]:
+            return [bytes(row[0]) for row in connection.execute(query, (self._origin,))]
+
+        return [codec.decode_statement(data) for data in await self._state.run(job)]
+
+    async def prune(self, *, now_ms: int) -> None:
+        """Drop what was receipted more than a day ago."""
+        before = now_ms - KEEP_MS
+        await self._state.run(
+            lambda c: c.execute("DELETE FROM outbox WHERE receipt_at_ms IS NOT NULL AND receipt_at_ms < ?", (before,))
+        )
+
+    async def signal_ids(self, case_ref: str) -> list[bytes]:
+        """Return the signal ids that were published under one of our case references."""
+
+        def job(connection: apsw.Connection) -> list[bytes]:
+            rows = connection.execute(
+                "SELECT signal_id FROM cases WHERE origin = ? AND case_ref = ?", (self._origin, case_ref)
+            )
+            return [bytes(row[0]) for row in rows]
+
+        return await self._state.run(job)

@@ -1,0 +1,120 @@
+"""From a gRPC failure back to the error that the hub raised: the mirror of its table of statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from exchange.errors import (
+    CursorAboveSize,
+    CursorBelowFloor,
+    Denied,
+    ExchangeError,
+    Fatal,
+    InvalidStatement,
+    OverQuota,
+    Reason,
+    Rejected,
+    Unauthenticated,
+    Unavailable,
+    VerificationFailed,
+    Violation,
+)
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_REASONS = {reason.value: reason for reason in Reason}
+_VERIFICATION = {
+    Reason.BAD_SIGNATURE,
+    Reason.WRONG_KEY,
+    Reason.REPLAY_MISMATCH,
+    Reason.BAD_PROOF,
+    Reason.BAD_CHECKPOINT,
+}
+_LATER_REASONS = {Reason.UNAVAILABLE, Reason.DRAINING, Reason.CONFLICT}
+_HANDSHAKE_HINT = (
+    "the hub may be down, or the TLS handshake failed: `exchange doctor --client` tells which. A hub wants TLS 1.3, a "
+    "client certificate of an authority it knows, and an address that is in its own certificate"
+)
+_LATER = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+}
+
+
+def error_of(
+    reason_word: str,
+    message: str,
+    *,
+    violations: tuple[Violation, ...] = (),
+    total: int = 0,
+    retry_after_ms: int = 0,
+    hint: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> ExchangeError | None:
+    """Return the error for a reason of the hub's; None for one this release does not know."""
+    reason = _REASONS.get(reason_word)
+    found = metadata or {}
+    if reason is None:
+        return None
+    if reason is Reason.CURSOR_BELOW_FLOOR:
+        return CursorBelowFloor(int(found.get("floor", "0")))
+    if reason is Reason.CURSOR_ABOVE_SIZE:
+        return CursorAboveSize(int(found.get("sealed_size", "0")))
+    if violations:
+        return InvalidStatement(violations, total=total or len(violations), reason=reason, hint=hint)
+    if reason is Reason.OVER_QUOTA:
+        return OverQuota(message, retry_after_ms=retry_after_ms)
+    if reason in _LATER_REASONS:
+        return Unavailable(message, retry_after_ms=retry_after_ms or 1_000, reason=reason, hint=hint)
+    return _plain(reason, message, hint)
+
+
+def _plain(reason: Reason, message: str, hint: str) -> ExchangeError:
+    if reason is Reason.NOT_PERMITTED:
+        return Denied(message, hint=hint)
+    if reason is Reason.UNAUTHENTICATED:
+        return Unauthenticated(message, hint=hint)
+    if reason in (Reason.CORRUPT, Reason.ROLLED_BACK):
+        return Fatal(message, reason=reason, hint=hint)
+    kind = VerificationFailed if reason in _VERIFICATION else Rejected
+    return kind(reason, message, hint=hint)
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> ExchangeError:
+    """Return our error for a failed call. What the hub did not explain is `Unavailable` or `Rejected` by its code."""
+    explained = _explained(error)
+    if explained is not None:
+        return explained
+    message = f"{error.code().name.lower()}: {error.details() or 'no details'}"
+    if error.code() in _LATER:
+        return Unavailable(message, retry_after_ms=0, hint=_HANDSHAKE_HINT)
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Rejected(Reason.TOO_LARGE, message)
+    return Rejected(Reason.INVALID, message)
+
+
+def _explained(error: grpc.aio.AioRpcError) -> ExchangeError | None:
+    data = next((value for key, value in error.trailing_metadata() or () if key == _DETAILS_KEY), None)
+    if not isinstance(data, bytes):
+        return None
+    status = status_pb2.Status.FromString(data)
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for wanted in (info, bad, retry):
+            if detail.Is(wanted.DESCRIPTOR):
+                detail.Unpack(wanted)
+    return error_of(
+        info.reason,
+        status.message,
+        violations=tuple(Violation(v.field, v.description) for v in bad.field_violations),
+        total=int(info.metadata.get("violations_total", "0")),
+        retry_after_ms=retry.retry_delay.ToMilliseconds(),
+        hint=info.metadata.get("hint", ""),
+        metadata=info.metadata,
+    )

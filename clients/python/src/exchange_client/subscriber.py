@@ -1,0 +1,183 @@
+"""Following a log: verified, resumable, reconnecting; stops with evidence when anything does not hold.
+
+The consumer acknowledges a delivery by asking for the next one. The position that is stored never passes what was
+acknowledged, so a crash repeats at most what had not been; nothing is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from pathlib import Path
+
+from exchange import codec
+from exchange.domain.directory import Directory
+from exchange.errors import Reason, Unavailable, VerificationFailed
+from exchange.ledger.note import Verifier
+from exchange_client.backoff import Backoff
+from exchange_client.cursors import Cursors, Position
+from exchange_client.delivery import Delivery, delivery_of
+from exchange_client.directory import DirectoryReader
+from exchange_client.transport import FeedMessage, Filter, Hello, Transport
+from exchange_client.verify import BadEntry, FeedVerifier
+
+SILENCE_S = 20.0
+STORE_EVERY_S = 1.0
+
+
+class Subscriber:
+    """One subscription to one log."""
+
+    def __init__(
+        self,
+        origin: str,
+        transport: Transport,
+        directory: DirectoryReader,
+        cursors: Cursors,
+        verifier: Verifier,
+        *,
+        wanted: Filter,
+        skip: Collection[int],
+        now_ms: Callable[[], int],
+        evidence: Path,
+    ) -> None:
+        """Use `ExchangeClient.subscribe`."""
+        self._origin = origin
+        self._transport = transport
+        self._directory = directory
+        self._cursors = cursors
+        self._log_verifier = verifier
+        self._filter = wanted
+        self._skip = skip
+        self._now_ms = now_ms
+        self._evidence = evidence
+        self._stored_at = 0.0
+        self._verifier: FeedVerifier
+
+    async def deliveries(self, cursor: int | None, *, from_now: bool) -> AsyncGenerator[Delivery, None]:
+        """Yield verified entries for ever. Raises `ExchangeError` when the hub refuses or cannot be trusted."""
+        position, cursor = await self._start(cursor, from_now=from_now)
+        self._verifier = FeedVerifier(self._origin, self._log_verifier, position)
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    async for delivery in self._stream(cursor, backoff):
+                        yield delivery
+                    await backoff.wait()
+                except Unavailable as error:
+                    await backoff.wait(error.retry_after_ms / 1000)
+                except TimeoutError:
+                    await backoff.wait()
+                cursor = None
+                await self._transport.rotate()
+        finally:
+            await self._store(force=True)
+
+    async def _start(self, cursor: int | None, *, from_now: bool) -> tuple[Position, int | None]:
+        """Return the position to start from, and the cursor to jump to, if it is not that position's."""
+        stored = await self._cursors.load(self._origin)
+        if from_now:
+            _, size = await self._transport.entries(self._origin, 0)
+            return Position(), size
+        if cursor is None or (stored is not None and stored.range.size == cursor):
+            return stored or Position(), None
+        return Position(), cursor or None
+
+    async def _stream(self, jump: int | None, backoff: Backoff) -> AsyncGenerator[Delivery, None]:
+        """Yield the deliveries of one stream until it ends."""
+        cursor = self._verifier.index if jump is None else jump
+        last = self._verifier.position.checkpoint
+        messages = self._transport.subscribe(self._origin, cursor, last, self._filter)
+        while (message := await _next(messages)) is not None:
+            backoff.reset()
+            if message.hello is not None:
+                self._hello(message.hello, jump)
+            async for delivery in self._entries(message):
+                yield delivery
+            if message.draining:
+                return
+            await self._store()
+
+    def _hello(self, hello: Hello, jump: int | None) -> None:
+        try:
+            if jump is not None:
+                self._verifier.start_at(jump, hello)
+            self._verifier.hello(hello)
+        except VerificationFailed as error:
+            raise self._stop(error, checkpoint=hello.checkpoint) from error
+
+    async def _entries(self, message: FeedMessage) -> AsyncGenerator[Delivery, None]:
+        """Verify a whole message first, with the checkpoint at its end, and only then hand its entries on."""
+        if not message.entries and not message.checkpoint:
+            return
+        start = self._verifier.position
+        await self._read_directory_for(message)
+        deliveries = self._verified(message)
+        reached = self._verifier.position
+        self._acknowledged = start
+        for delivery in deliveries:
+            yield delivery
+        self._acknowledged = reached
+
+    def _verified(self, message: FeedMessage) -> list[Delivery]:
+        directory: Directory = self._directory.directory
+        covered = bool(message.checkpoint)
+        found: list[Delivery] = []
+        now = self._now_ms()
+        try:
+            for entry in message.entries:
+                skip = self._verifier.index in self._skip
+                verified = self._verifier.entry(directory, entry, skip=skip)
+                if verified is not None:
+                    found.append(delivery_of(self._origin, verified, entry, delivered_at_ms=now, covered=covered))
+            if message.checkpoint:
+                self._verifier.checkpoint(message.checkpoint)
+        except VerificationFailed as error:
+            raise self._stop(error, checkpoint=message.checkpoint) from error
+        return found
+
+    async def _read_directory_for(self, message: FeedMessage) -> None:
+        """Read the directory on when a leaf was judged at a size that we have not read yet."""
+        if not message.entries:
+            return
+        last = codec.decode_leaf(message.entries[-1].leaf)
+        if last.directory_size > self._directory.directory.size:
+            await self._directory.refresh()
+
+    async def _store(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._stored_at >= STORE_EVERY_S:
+            self._stored_at = now
+            position = getattr(self, "_acknowledged", None)
+            if position is not None and position.range.size:
+                await self._cursors.store(self._origin, position)
+
+    def _stop(self, error: VerificationFailed, *, checkpoint: bytes) -> VerificationFailed:
+        """Write down what does not hold, and return the error that says where."""
+        self._evidence.mkdir(parents=True, exist_ok=True)
+        data: dict[str, object] = {
+            "origin": self._origin,
+            "index": self._verifier.index,
+            "what": error.message,
+            "compact_range": [base64.b64encode(h).decode() for h in self._verifier.position.range.hashes],
+            "our_checkpoint": self._verifier.position.checkpoint.decode(errors="replace"),
+            "their_checkpoint": checkpoint.decode(errors="replace"),
+        }
+        if isinstance(error, BadEntry):
+            data["leaf"] = base64.b64encode(error.entry.leaf).decode()
+        path = self._evidence / f"{self._origin.replace('/', '_')}-{self._now_ms()}.json"
+        path.write_text(json.dumps(data, indent=1))
+        return VerificationFailed(error.reason, f"{error.message}; evidence is in {path}", hint=error.hint)
+
+
+async def _next(messages: AsyncIterator[FeedMessage]) -> FeedMessage | None:
+    """Return the next message, None at the end; raises `Unavailable` after too long a silence."""
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await anext(messages, None)
+    except TimeoutError as error:
+        raise Unavailable("the feed has gone silent", retry_after_ms=0, reason=Reason.UNAVAILABLE) from error

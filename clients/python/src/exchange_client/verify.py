@@ -1,0 +1,183 @@
+"""Every subscriber is an auditor: what a feed delivers is checked entry by entry and root by root. No I/O here.
+
+For each entry: its place, the format of its leaf, the publisher's signature by a key that the directory had in force
+when the leaf was made, and that each record hashes to its signal id. For each checkpoint: the log's signature, and
+that the root over everything delivered so far is the root that was signed. Nothing is skipped silently; a bad entry
+can be passed only on purpose, and even then its leaf counts in the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exchange import codec
+from exchange.codec import Delivered
+from exchange.domain.directory import Directory
+from exchange.domain.kinds import Kind
+from exchange.domain.statement import (
+    Audience,
+    Header,
+    Leaf,
+    RecordView,
+    SignalHeader,
+    audience_id,
+    signal_ids,
+)
+from exchange.errors import ExchangeError, Reason, VerificationFailed
+from exchange.ledger import ed25519
+from exchange.ledger.checkpoint import Checkpoint, open_checkpoint
+from exchange.ledger.dsse import pae
+from exchange.ledger.merkle import CompactRange, leaf_hash
+from exchange.ledger.note import Verifier
+from exchange.ledger.proofs import verify_consistency
+from exchange_client.cursors import Position
+from exchange_client.transport import Hello
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEntry:
+    """An entry that holds, as values. ``records`` is empty unless they came with it."""
+
+    leaf_bytes: bytes
+    leaf: Leaf
+    header: Header
+    records: Sequence[RecordView]
+
+
+class BadEntry(VerificationFailed):
+    """An entry that does not hold. Carries it, for evidence."""
+
+    def __init__(self, index: int, entry: Delivered, cause: ExchangeError) -> None:
+        super().__init__(
+            Reason.BAD_SIGNATURE if cause.reason is Reason.INVALID else cause.reason,
+            f"entry {index} does not hold: {cause.message}",
+            hint="keep the evidence and show it to other members; `skip` goes past this entry on purpose",
+        )
+        self.index = index
+        self.entry = entry
+
+
+def check_signatures(directory: Directory, leaf: Leaf, header: Header) -> None:
+    """Return if the leaf is signed by keys in force when it was made, the first of them its publisher's.
+
+    Raises `VerificationFailed`. The directory must have been read up to the size that the leaf names.
+    """
+    if not leaf.signatures:
+        raise VerificationFailed(Reason.BAD_SIGNATURE, "there is no signature")
+    message = pae(leaf.payload_type, leaf.payload)
+    for position, signature in enumerate(leaf.signatures):
+        key = directory.key(signature.key_id)
+        if key is None or not key.in_force_at(leaf.directory_size):
+            raise VerificationFailed(Reason.WRONG_KEY, "a signing key was not in force")
+        if position == 0 and key.member != header.publisher:
+            raise VerificationFailed(Reason.WRONG_KEY, "it is signed by another member than its header names")
+        ed25519.verify(key.public_key, signature.signature, message)
+
+
+def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
+    """Return the records that came with an entry, each hashing to its signal id. Raises `VerificationFailed`."""
+    if not entry.present or header.kind != Kind.SIGNAL:
+        return ()
+    if tuple(signal_ids(header.origin, header.publisher, entry.records)) != header.signal_ids:
+        raise VerificationFailed(Reason.BAD_PROOF, "a record does not hash to its signal id")
+    body = header.body
+    restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
+    committed = body.audience_id if isinstance(body, SignalHeader) else b""
+    if restricted and audience_id(header.origin, header.publisher, entry.audience_record) != committed:
+        raise VerificationFailed(Reason.BAD_PROOF, "the audience record does not hash to its id")
+    return codec.decode_records(entry.records, strict=False)
+
+
+def check_entry(directory: Directory, origin: str, index: int, entry: Delivered) -> VerifiedEntry:
+    """Return an entry as values once everything about it holds. Raises `BadEntry`."""
+    try:
+        leaf = codec.decode_leaf(entry.leaf)
+        header = codec.decode_header(leaf.payload, strict=False)
+        if leaf.index != index or header.origin != origin:
+            raise VerificationFailed(Reason.BAD_PROOF, f"it says it is {header.origin} number {leaf.index}")
+        check_signatures(directory, leaf, header)
+        return VerifiedEntry(entry.leaf, leaf, header, check_records(header, entry))
+    except BadEntry:
+        raise
+    except ExchangeError as error:
+        raise BadEntry(index, entry, error) from error
+
+
+class FeedVerifier:
+    """Follows one log from a position."""
+
+    def __init__(self, origin: str, verifier: Verifier, position: Position) -> None:
+        """Start after everything in ``position``."""
+        self._origin = origin
+        self._verifier = verifier
+        self._range = position.range
+        self._checkpoint = position.checkpoint
+
+    @classmethod
+    def from_start(cls, origin: str, verifier: Verifier) -> FeedVerifier:
+        """Return a verifier of the whole log, from entry 0."""
+        return cls(origin, verifier, Position())
+
+    @property
+    def index(self) -> int:
+        """The next index."""
+        return self._range.size
+
+    @property
+    def position(self) -> Position:
+        """Where we are now."""
+        return Position(self._range, self._checkpoint)
+
+    def start_at(self, cursor: int, hello: Hello) -> None:
+        """Start in the middle of a log that we have not read: at the compact range that the hub states.
+
+        What the hub states is held against the next checkpoint's root like everything that follows.
+        """
+        self._range = CompactRange.of(cursor, hello.compact_range)
+
+    def hello(self, hello: Hello) -> Checkpoint:
+        """Check the first message of a feed; return the checkpoint in it. Raises `VerificationFailed`."""
+        now = open_checkpoint(hello.checkpoint, self._verifier)
+        stated = CompactRange.of(self._range.size, hello.compact_range)
+        if stated != self._range:
+            raise VerificationFailed(
+                Reason.BAD_PROOF, "the hub's tree differs from the one that we have read: a fork or a rolled-back log"
+            )
+        if self._checkpoint:
+            before = open_checkpoint(self._checkpoint, self._verifier)
+            verify_consistency(
+                old_size=before.size,
+                new_size=now.size,
+                old_root=before.root,
+                new_root=now.root,
+                proof=hello.consistency_proof,
+            )
+        if now.size == self._range.size:
+            self.checkpoint(hello.checkpoint)
+        return now
+
+    def entry(self, directory: Directory, entry: Delivered, *, skip: bool = False) -> VerifiedEntry | None:
+        """Take the next entry; None when it does not hold and is skipped on purpose. Raises `BadEntry`.
+
+        Nothing moves when this raises.
+        """
+        verified: VerifiedEntry | None = None
+        try:
+            verified = check_entry(directory, self._origin, self._range.size, entry)
+        except BadEntry:
+            if not skip:
+                raise
+        self._range = self._range.extend((leaf_hash(entry.leaf),))
+        return verified
+
+    def checkpoint(self, note: bytes) -> None:
+        """Hold a signed checkpoint against everything taken so far. Raises `VerificationFailed`."""
+        checkpoint = open_checkpoint(note, self._verifier)
+        if checkpoint.size != self._range.size or checkpoint.root != self._range.root():
+            raise VerificationFailed(
+                Reason.BAD_CHECKPOINT,
+                f"the signed root of size {checkpoint.size} is not the root of the {self._range.size} entries we read",
+                hint="the hub has shown two histories: keep the evidence and show it to other members",
+            )
+        self._checkpoint = note

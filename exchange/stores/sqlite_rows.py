@@ -1,0 +1,181 @@
+"""The embedded store's reading side: cold entries, hash tiles and entry bundles. Runs on the reader thread.
+
+Nothing read from disk is handed on unchecked: a frame has the checksum and leaf hash that it was stored with, a tile
+the root that was stored with it, a bundle the leaf hashes of its tile. No statement outlives its call, so that the
+write-ahead log can always be cut; cutting it happens on this thread, where no read of ours can be in the way.
+"""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from exchange.codec import frame_leaf
+from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected, Unavailable
+from exchange.ledger.merkle import HASH_BYTES, leaf_hash
+from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, encode_bundle, entries_path, split_hashes, subtree_root
+from exchange.ports import StoredEntry
+from exchange.stores import sqlite_schema as schema
+from exchange.stores.durable import write_once
+from exchange.stores.sqlite_commits import hash_of_leaf_in
+
+_READ_BYTES = 4 * 1024 * 1024
+_KNOWN_ROOTS = 4_096
+_BUSY_MS = 50
+_SELECT = (
+    "SELECT idx, statement_id, leaf_hash, received_at_ms, frame, checksum FROM entries"
+    " WHERE idx >= ? AND idx < ? ORDER BY idx"
+)
+
+
+class Rows:
+    """The reading connection of one log, and its bundle files."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, which exists."""
+        self._path = path
+        self._folder = path.parent
+        # Writable, because a connection that may only read cannot cut the write-ahead log; but it changes no row.
+        self._connection = schema.connect(path)
+        self._connection.pragma("query_only", True)  # noqa: FBT003 - the pragma's value
+        self._connection.set_busy_timeout(_BUSY_MS)
+        self._roots: dict[tuple[int, int], bytes] = {}
+
+    def entries(self, start: int, end: int) -> list[StoredEntry]:
+        """Return entries from ``start``, at least one, before ``end``. Raises `CursorBelowFloor` and `Fatal`."""
+        found: list[StoredEntry] = []
+        size = 0
+        with schema.typed(self._path):
+            cursor = self._connection.execute(_SELECT, (start, end))
+            try:
+                for index, id_, hash_, received_at_ms, frame, checksum in cursor:
+                    if index != start + len(found):
+                        break
+                    entry = StoredEntry(index, id_, hash_, received_at_ms, frame)
+                    self._check(entry, checksum)
+                    found.append(entry)
+                    size += len(frame)
+                    if size > _READ_BYTES:
+                        break
+            finally:
+                cursor.close()
+        if not found:
+            raise self._missing(start)
+        return found
+
+    def _check(self, entry: StoredEntry, checksum: int) -> None:
+        if zlib.crc32(entry.frame) != checksum or hash_of_leaf_in(entry.frame) != entry.leaf_hash:
+            raise Fatal(f"{self._path}: entry {entry.index} is damaged")
+
+    def _missing(self, index: int) -> ExchangeError:
+        """Say why a row is not there. The floor on disk is asked: memory learns of a raised one only later."""
+        with schema.typed(self._path):
+            (floor,) = self._connection.execute("SELECT floor FROM log").fetchone() or (0,)
+        return CursorBelowFloor(floor) if index < floor else Fatal(f"{self._path}: entry {index} is missing")
+
+    def find(self, statement_id: bytes) -> int | None:
+        """Return the index of a statement."""
+        with schema.typed(self._path):
+            row = self._connection.execute("SELECT idx FROM entries WHERE statement_id = ?", (statement_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """Return the first hashes of a tile that the tree has. A partial one is made of what lies below it."""
+        whole = self._full_tile(level, index)
+        if whole is not None:
+            return whole[: width * HASH_BYTES]
+        start = index * TILE_WIDTH
+        if level:
+            return b"".join(self._tile_root(level - 1, below) for below in range(start, start + width))
+        return b"".join(entry.leaf_hash for entry in self._all_entries(start, start + width))
+
+    def _full_tile(self, level: int, index: int) -> bytes | None:
+        with schema.typed(self._path):
+            row = self._connection.execute(
+                "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?", (level, index)
+            ).fetchone()
+        if row is None:
+            return None
+        hashes, root = row
+        if len(hashes) != TILE_WIDTH * HASH_BYTES or subtree_root(split_hashes(hashes)) != root:
+            raise Fatal(f"{self._path}: hash tile {level}/{index} is damaged")
+        self._know_root(level, index, root)
+        return bytes(hashes)
+
+    def _tile_root(self, level: int, index: int) -> bytes:
+        root = self._roots.get((level, index))
+        if root is None:
+            if self._full_tile(level, index) is None:
+                raise Fatal(f"{self._path}: hash tile {level}/{index} is missing")
+            root = self._roots[level, index]
+        return root
+
+    def _know_root(self, level: int, index: int, root: bytes) -> None:
+        if len(self._roots) >= _KNOWN_ROOTS:
+            self._roots.clear()
+        self._roots[level, index] = root
+
+    def _all_entries(self, start: int, end: int) -> list[StoredEntry]:
+        found: list[StoredEntry] = []
+        while start + len(found) < end:
+            found += self.entries(start + len(found), end)
+        return found
+
+    def bundle(self, index: int, width: int) -> bytes:
+        """Return an entry bundle: a whole one from its file where there is one, else from the rows."""
+        file = self._folder / entries_path(index)
+        try:
+            if width == TILE_WIDTH and file.exists():
+                data = file.read_bytes()
+                self._check_bundle(index, data)
+                return data
+        except OSError as error:
+            raise Fatal(f"{file}: {error.strerror}") from error
+        return self._bundle_of_rows(index, width)
+
+    def _bundle_of_rows(self, index: int, width: int) -> bytes:
+        start = index * TILE_WIDTH
+        try:
+            entries = self._all_entries(start, start + width)
+        except CursorBelowFloor as error:
+            raise Fatal(f"{self._folder / entries_path(index)}: an entry bundle is missing") from error
+        return encode_bundle([frame_leaf(entry.frame) for entry in entries])
+
+    def _check_bundle(self, index: int, data: bytes) -> None:
+        try:
+            leaves: Sequence[bytes] = decode_bundle(data)
+        except Rejected:
+            leaves = ()
+        if b"".join(map(leaf_hash, leaves)) != self._full_tile(0, index):
+            raise Fatal(f"{self._folder / entries_path(index)}: the entry bundle is damaged")
+
+    def write_bundle(self, index: int) -> None:
+        """Make the file of a whole bundle from its rows, durably. One that is there must hold the same bytes."""
+        file = self._folder / entries_path(index)
+        data = self._bundle_of_rows(index, TILE_WIDTH)
+        self._check_bundle(index, data)
+        try:
+            write_once(file, data)
+        except FileExistsError as error:
+            raise Fatal(f"{file}: holds other entries than the store") from error
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise Unavailable("the store's disk is full", retry_after_ms=5_000) from error
+            raise Fatal(f"{file}: {error.strerror}") from error
+
+    def cut_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; False when something was in the way."""
+        with schema.typed(self._path):
+            try:
+                row = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except apsw.BusyError:
+                return False
+        return row is not None and not row[0]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
