@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TextIO
 
 import click
-from exchange_client.jsonl import signal_from_json
 
 from exchange.app import wall_ms
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import REFUSED, client_option, community_option, emit, json_option
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
+from exchange_client.jsonl import signal_from_json
 
 _BULK = 5_000
 

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import click
-from exchange_client.jsonl import delivery_to_json
 
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, json_option
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Filter
+from exchange_client.jsonl import delivery_to_json
 
 
 @click.command()

@@ -68,7 +68,7 @@ class SealedMarkFile:
     def __init__(self, path: Path) -> None:
         """Use the file at this path; it is created by the first record."""
         self._path = path
-        self._worker = Worker(f"sealed-mark {path.parent.name}")
+        self._worker = Worker(f"sealed-mark {path.name}")
         self._file: int | None = None
         self._sequence = 0
 

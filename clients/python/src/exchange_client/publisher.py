@@ -16,7 +16,7 @@ from typing import Self
 
 from exchange.domain.statement import Statement, statement_id
 from exchange.domain.validation import Rules
-from exchange.errors import ExchangeError, Unavailable, VerificationFailed
+from exchange.errors import ExchangeError, Fatal, Unavailable, VerificationFailed
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import Backoff
 from exchange_client.outbox import Outbox
@@ -81,6 +81,7 @@ class Publisher:
         for statement in await self.outbox.pending():
             _ = self._enqueue(replace(statement, resubmission=True), made_at_ms=0)
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -153,6 +154,11 @@ class Publisher:
             self._wake.set()
         return waiting.answer
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a task that has died of a bug."""
+        if not task.cancelled() and task.exception() is not None:
+            self._fail_all(Fatal(f"the publisher has stopped: {task.exception()!r}"))
+
     async def _run(self) -> None:
         """Keep a stream open as long as there is something to send; go to the next hub when one fails."""
         backoff = Backoff()
@@ -165,6 +171,7 @@ class Publisher:
                 await self._transport.rotate()
             except ExchangeError as error:
                 self._fail_all(error)
+            # Whatever has no answer yet is sent again; the hub knows a statement that it has seen.
             self._queue = deque(self._waiting)
 
     async def _something_to_send(self) -> None:

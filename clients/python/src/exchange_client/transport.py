@@ -5,6 +5,7 @@ Everything above it works on values and on errors of `exchange.errors`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def _translated() -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error) from error
-    except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
+    except (grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError) as error:
         raise Unavailable(f"the connection broke: {error}", retry_after_ms=0) from error
 
 
