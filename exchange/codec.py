@@ -43,6 +43,9 @@ _NOT_FOR_YOU = b"\x10\x02"
 _ERASED = b"\x10\x03"
 
 
+kind_of = codec_bodies.kind_of
+
+
 def malformed(what: str) -> Rejected:
     """Return the error for bytes that are not what they should be."""
     return Rejected(Reason.MALFORMED, what)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
 from typing import Self
 
-from exchange.codec_bodies import kind_of
+from exchange import codec
 from exchange.domain.directory import Directory
 from exchange.domain.statement import Body
 from exchange.domain.validation import Rules
@@ -71,7 +71,7 @@ class ExchangeClient:
         """Publish one statement without records, such as a change of the directory; return its verified receipt."""
         verifier = await self._verifier(origin)
         drafter = Drafter(origin, self._config.member, self._key, self._now_ms)
-        statement = drafter.sign(drafter.header(body, kind_of(body)))
+        statement = drafter.sign(drafter.header(body, codec.kind_of(body)))
         return verify_receipt(await self._transport.publish(statement), statement, verifier)
 
     def publisher(self, origin: str) -> _PublisherContext:
