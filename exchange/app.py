@@ -68,7 +68,8 @@ class App:
         self._folders = Folders(config.data, config.keys_folder)
         self._clock = WatchedClock(wall_ms, monotonic_ms)
         self._logs: dict[str, Log] = {}
-        self._stack = AsyncExitStack()
+        self._open_logs = AsyncExitStack()
+        self._ports = AsyncExitStack()
         self._tasks: asyncio.TaskGroup
         self._view: DirectoryView
         self._intake: Intake
@@ -88,7 +89,7 @@ class App:
         self.health.serving("store")
         guard = Guard(self._config.domain, lambda: self._view.directory, quotas, self.metrics)
         await self._open_ports(Hub(self._view, self._intake, self._logs), guard)
-        tasks.create_task(_follow(self._view.run))
+        tasks.create_task(self._follow(directory.origin, self._view.run))
         tasks.create_task(self._watch(guard))
         tasks.create_task(self._archive())
         self.health.serving("publish")
@@ -153,10 +154,10 @@ class App:
             adopt=self._adopt,
             committed=committed,
         )
-        self._stack.push_async_callback(opened.aclose)
+        self._open_logs.push_async_callback(opened.aclose)
         self._logs[name] = opened.log
         self._tasks.create_task(self._keep(name, opened.log.sequencer))
-        self._tasks.create_task(_follow(opened.log.tail.run))
+        self._tasks.create_task(self._follow(name, opened.log.tail.run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
 
@@ -167,6 +168,16 @@ class App:
         except ExchangeError as error:
             self.health.not_serving("publish", f"{origin}: {error.message}")
             _log.error("sequencer_stopped", origin=origin, exc_info=error)
+
+    async def _follow(self, origin: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run what follows a log; the log's closing ends it quietly, anything else takes the hub out of readiness."""
+        try:
+            await run()
+        except Unavailable:
+            return
+        except ExchangeError as error:
+            self.health.not_serving("store", f"{origin}: {error.message}")
+            _log.error("follower_stopped", origin=origin, exc_info=error)
 
     async def _check_clock(self) -> None:
         heads = [await log.store.head() for log in self._logs.values()]
@@ -179,14 +190,14 @@ class App:
         tls = server.TLSFiles(config.tls.certificate, config.tls.key, config.tls.client_authority)
         self.port = server.listen(main, config.listen, tls)
         await main.start()
-        self._stack.push_async_callback(self._drain, main)
+        self._ports.push_async_callback(self._drain, main)
         if config.ops.listen:
             await self._http(ops_api.ops_app(self.health, self.metrics, self._refresh_gauges), config.ops.listen)
         if config.tiles.listen:
             await self._http(ops_api.tiles_app(self._logs, self._entries_are_public), config.tiles.listen)
         if config.ops.grpc_listen:
             plain = await ops_server(config.ops.grpc_listen, lambda: self.health.ready)
-            self._stack.push_async_callback(plain.stop, 0)
+            self._ports.push_async_callback(plain.stop, 0)
 
     def _entries_are_public(self, origin: str) -> bool:
         community = self._view.directory.communities.get(origin)
@@ -207,7 +218,7 @@ class App:
         async def stop() -> None:
             http.should_exit = True
 
-        self._stack.push_async_callback(stop)
+        self._ports.push_async_callback(stop)
 
     def _refresh_gauges(self) -> None:
         self.metrics.ready.set(1 if self.health.ready else 0)
@@ -248,8 +259,9 @@ class App:
         await main.stop(self._config.drain.grace_s)
 
     async def aclose(self) -> None:
-        """Drain and close everything, newest first. Idempotent."""
-        await self._stack.aclose()
+        """Drain the ports, then close the logs. Idempotent."""
+        await self._ports.aclose()
+        await self._open_logs.aclose()
 
 
 async def first_younger(store: LogStore, limit_ms: int) -> int:
@@ -264,16 +276,6 @@ async def first_younger(store: LogStore, limit_ms: int) -> int:
         else:
             high = middle
     return low
-
-
-async def _follow(run: Callable[[], Awaitable[None]]) -> None:
-    """Run what follows a log; the log's closing ends it quietly."""
-    try:
-        await run()
-    except Unavailable:
-        return
-    except ExchangeError as error:
-        _log.error("follower_stopped", exc_info=error)
 
 
 async def _serve_http(http: uvicorn.Server, address: str) -> None:

@@ -180,8 +180,9 @@ def delivery_to_json(delivery: Delivery) -> dict[str, object]:
     return data
 
 
-def _name(words: type[E], value: int) -> str | int:
-    return words(value).name.lower() if value in words._value2member_map_ else value
+def _name(words: type[E], value: int) -> str | int | None:
+    """Return the word for a number; the number itself when this release does not know it, None for "not said"."""
+    return words(value).name.lower() if value in words._value2member_map_ else value or None
 
 
 def _word(words: type[E], text: object, what: str) -> E:

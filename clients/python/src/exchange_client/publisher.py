@@ -228,6 +228,8 @@ class Publisher:
             loop.call_later(max(result.error.retry_after_ms, 50) / 1000, self._again, result.statement_id)
         else:
             del self._waiting[result.statement_id]
+            if not waiting.made_at_ms:
+                await self.outbox.refused([result.statement_id])
             _settle(waiting.answer, result.error)
 
     async def _receipted(self, result: WireResult, waiting: _InFlight) -> None:

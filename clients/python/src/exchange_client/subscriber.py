@@ -16,6 +16,7 @@ from pathlib import Path
 from exchange import codec
 from exchange.domain.directory import Directory
 from exchange.errors import Reason, Unavailable, VerificationFailed
+from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import Backoff
 from exchange_client.cursors import Cursors, Position
@@ -55,6 +56,9 @@ class Subscriber:
         self._now_ms = now_ms
         self._evidence = evidence
         self._stored_at = 0.0
+        #: A start of one's own choosing never moves a position that is stored already.
+        self._stores = True
+        self._acknowledged: Position | None = None
         self._verifier: FeedVerifier
 
     async def deliveries(self, cursor: int | None, *, from_now: bool) -> AsyncGenerator[Delivery, None]:
@@ -81,10 +85,10 @@ class Subscriber:
         """Return the position to start from, and the cursor to jump to, if it is not that position's."""
         stored = await self._cursors.load(self._origin)
         if from_now:
-            _, size = await self._transport.entries(self._origin, 0)
-            return Position(), size
+            cursor = open_checkpoint(await self._transport.checkpoint(self._origin), self._log_verifier).size
         if cursor is None or (stored is not None and stored.range.size == cursor):
             return stored or Position(), None
+        self._stores = stored is None
         return Position(), cursor or None
 
     async def _stream(self, jump: int | None, backoff: Backoff) -> AsyncGenerator[Delivery, None]:
@@ -152,9 +156,8 @@ class Subscriber:
         now = time.monotonic()
         if force or now - self._stored_at >= STORE_EVERY_S:
             self._stored_at = now
-            position = getattr(self, "_acknowledged", None)
-            if position is not None and position.range.size:
-                await self._cursors.store(self._origin, position)
+            if self._stores and self._acknowledged is not None and self._acknowledged.range.size:
+                await self._cursors.store(self._origin, self._acknowledged)
 
     def _stop(self, error: VerificationFailed, *, checkpoint: bytes) -> VerificationFailed:
         """Write down what does not hold, and return the error that says where."""
