@@ -6,9 +6,9 @@ Outbox and cursors live in it. A newer schema is refused; the file is made when 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
@@ -43,10 +43,11 @@ CREATE TABLE cursors(
 
 
 class StateFile:
-    """The client's database. One call at a time; each runs on a thread."""
+    """The client's database. Jobs that wait together are committed together: one fsync for all of them."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises `Fatal` (CONFIG) when it cannot be used."""
+        self._jobs: list[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = asyncio.Lock()
         try:
@@ -66,18 +67,43 @@ class StateFile:
 
     async def run(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run a job on the connection, in a transaction, durable on return."""
-        async with self._lock:
-            return await asyncio.shield(asyncio.to_thread(self._in_transaction, job))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.append((job, answer))
+        # A caller may be cancelled; a commit under way may not, or the next one would meet it on the connection.
+        await asyncio.shield(self._commit())
+        return await answer
 
-    def _in_transaction(self, job: Callable[[apsw.Connection], T]) -> T:
-        self._connection.execute("BEGIN IMMEDIATE")
+    async def _commit(self) -> None:
+        async with self._lock:
+            jobs, self._jobs = self._jobs, []
+            if not jobs:
+                return
+            results = await asyncio.to_thread(self._in_transaction, [job for job, _ in jobs])
+        for (_, answer), (result, error) in zip(jobs, results, strict=True):
+            if answer.done():
+                continue
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+    def _in_transaction(self, jobs: Sequence[Callable[[apsw.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
+        """Run jobs in one transaction, each in a savepoint of its own: one that fails takes nobody with it."""
+        results: list[tuple[Any, Exception | None]] = []
         try:
-            result = job(self._connection)
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-        return result
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                try:
+                    with self._connection:
+                        results.append((job(self._connection), None))
+                except apsw.Error as error:
+                    results.append((None, error))
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return [(None, error)] * len(jobs)
+        return results
 
     async def aclose(self) -> None:
         """Close the file. Idempotent."""
