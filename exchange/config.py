@@ -142,7 +142,7 @@ def load(path: Path) -> Config:
 def _decode(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise NotImplementedError(f"cannot read {kind}")
+    raise TypeError("Expected `str`")  # msgspec adds where
 
 
 def _check(path: Path, config: Config) -> None:

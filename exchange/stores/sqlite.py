@@ -204,8 +204,10 @@ class SqliteStore:
             if self._rows is not None:
                 await self._reader.call(self._rows.close)
             await self._reader.aclose()
-            if self._commits is not None:
-                await self._writer.call(lambda: self._commits and self._commits.close(self._head))
+            commits = self._commits
+            if commits is not None:
+                # Where an append still queued has outrun this head, its size no longer fits and it is not written.
+                await self._writer.call(lambda: commits.close(self._head))
             await self._writer.aclose()
         finally:
             os.close(self._lock)
