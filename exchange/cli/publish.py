@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import queue
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +21,7 @@ from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, Re
 from exchange_client.jsonl import signal_from_json
 
 _BULK = 5_000
+_LINGER_S = 0.02
 
 
 @click.command()
@@ -49,7 +53,7 @@ def publish(source: TextIO, name: str, client_path: Path, rejects: Path | None, 
         refused = RejectFile(rejects or settings.state / "rejects.jsonl")
         done = failed = 0
         async with client.publisher(origin_of(settings.exchange, name)) as publisher:
-            for chunk in _chunks(source):
+            async for chunk in _chunks(source):
                 ok, bad = await _publish_chunk(publisher, chunk, refused, as_json=as_json)
                 done, failed = done + ok, failed + bad
                 if sys.stderr.isatty():
@@ -67,18 +71,29 @@ def publish(source: TextIO, name: str, client_path: Path, rejects: Path | None, 
         sys.exit(REFUSED)
 
 
-def _chunks(source: TextIO) -> Iterator[list[str]]:
-    """Yield lines in bulks; from a pipe a bulk is what one line brings, so that nothing waits for a full one."""
+async def _chunks(source: TextIO) -> AsyncIterator[list[str]]:
+    """Yield lines in bulks: what has come within a moment, so that a live pipe never waits for a full one."""
+    lines: queue.Queue[str | None] = queue.Queue(2 * _BULK)
+
+    def read() -> None:
+        for line in source:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, name="read-lines", daemon=True).start()
     bulk: list[str] = []
-    live = not source.seekable()
-    for line in source:
-        if line.strip():
-            bulk.append(line)
-        if bulk and (live or len(bulk) >= _BULK):
-            yield bulk
-            bulk = []
-    if bulk:
-        yield bulk
+    while (line := await asyncio.to_thread(lines.get)) is not None:
+        bulk.append(line)
+        await asyncio.sleep(_LINGER_S)
+        ended = False
+        while len(bulk) < _BULK and not lines.empty() and not ended:
+            more = lines.get_nowait()
+            ended = more is None
+            bulk += [] if more is None else [more]
+        yield [text for text in bulk if text.strip()]
+        bulk = []
+        if ended:
+            return
 
 
 async def _publish_chunk(
