@@ -41,7 +41,7 @@ from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
 from exchange.publish.sequencer import MAX_GROUP, Sequencer
-from exchange.stores.folders import Folders
+from exchange.stores.folders import Folders, read_key
 from exchange.views.directory import DirectoryView
 
 _log = structlog.get_logger()
@@ -126,14 +126,21 @@ class App:
         async def ready(_: int) -> None:
             return None
 
-        opened = await self._open_log(origin, Judging(self._intake.judge, ready, MAX_GROUP))
-        registered = self._view.directory.communities[text].log_public_key
-        if opened.verifier.public_key != registered:
+        key = read_key(self._folders.key(origin.log))
+        if key.public_key != self._view.directory.communities[text].log_public_key:
             raise Fatal(
                 f"{text}: the key file is not the one that the directory names for this log",
                 reason=Reason.CONFIG,
                 hint="bring back the right key file; the hub must not sign with another one",
             )
+        await self._open_log(origin, Judging(self._intake.judge, ready, MAX_GROUP))
+
+    async def _open_new_community(self, origin: str) -> None:
+        """Open a community that has come while serving; one that cannot be opened hurts nobody else."""
+        try:
+            await self._open_community(origin)
+        except ExchangeError as error:
+            _log.error("community_not_opened", origin=origin, exc_info=error)
 
     async def _open_log(self, origin: Origin, judging: Judging) -> Log:
         name = str(origin)
@@ -185,12 +192,8 @@ class App:
         self._clock.check_start(newest, accept=self._accept_clock)
 
     async def _open_ports(self, hub: Hub, guard: Guard) -> None:
+        """Open the plain ports first: closing goes backwards, and they are asked until the drain is over."""
         config = self._config
-        main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=config.feed.heartbeat_ms / 1000)
-        tls = server.TLSFiles(config.tls.certificate, config.tls.key, config.tls.client_authority)
-        self.port = server.listen(main, config.listen, tls)
-        await main.start()
-        self._ports.push_async_callback(self._drain, main)
         if config.ops.listen:
             await self._http(ops_api.ops_app(self.health, self.metrics, self._refresh_gauges), config.ops.listen)
         if config.tiles.listen:
@@ -198,6 +201,11 @@ class App:
         if config.ops.grpc_listen:
             plain = await ops_server(config.ops.grpc_listen, lambda: self.health.ready)
             self._ports.push_async_callback(plain.stop, 0)
+        main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=config.feed.heartbeat_ms / 1000)
+        tls = server.TLSFiles(config.tls.certificate, config.tls.key, config.tls.client_authority)
+        self.port = server.listen(main, config.listen, tls)
+        await main.start()
+        self._ports.push_async_callback(self._drain, main)
 
     def _entries_are_public(self, origin: str) -> bool:
         community = self._view.directory.communities.get(origin)
@@ -230,12 +238,15 @@ class App:
 
     async def _watch(self, guard: Guard) -> None:
         """At each change of the directory: cut streams that lost their ground, and open new communities."""
+        seen = 0
         while True:
-            await self._view.changed()
+            await self._view.reached(seen + 1)
+            seen = self._view.directory.size
             guard.review()
             for origin in list(self._view.directory.communities):
                 if origin not in self._logs:
-                    await self._open_community(origin)
+                    await self._open_new_community(origin)
+                    guard.review()
 
     async def _archive(self) -> None:
         while True:

@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -143,10 +143,11 @@ class Guard(grpc.aio.ServerInterceptor):
         return call
 
     def _streaming(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401
-            async with self._guarded(method, context, streaming=True):
-                async for response in behaviour(request, context):
-                    yield response
+        async def call(request: Any, context: Context) -> None:  # noqa: ANN401
+            # Writing here, not yielding: a stream that is cut while its write is blocked must be cut by us.
+            async with self._guarded(method, context, streaming=True), aclosing(behaviour(request, context)) as answers:
+                async for response in answers:
+                    await context.write(response)
 
         return call
 

@@ -23,6 +23,8 @@ from exchange.v1 import publish_pb2_grpc, statement_pb2
 WINDOW = 32
 #: Records checked before other calls get a turn of the event loop.
 TURN_RECORDS = 500
+MAX_ANSWER_BYTES = 900_000
+_RESULT_OVERHEAD = 8
 
 _Answer = tuple[bytes, asyncio.Future[Receipt] | ExchangeError]
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,19 +53,23 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
     ) -> AsyncIterator[pb.PublishStreamResponse]:
         """Commit many statements, a window of messages at a time; answer each message when all of it is decided."""
         workload = caller()
-        queue: asyncio.Queue[list[_Answer] | None] = asyncio.Queue(WINDOW)
+        window = asyncio.Semaphore(WINDOW)
+        queue: asyncio.Queue[list[_Answer] | None] = asyncio.Queue()
 
         async def read() -> None:
             try:
                 async for request in request_iterator:
-                    await queue.put(await self._offer_all(workload, request.statements))
+                    queue.put_nowait(await self._offer_all(workload, request.statements))
+                    await window.acquire()
             finally:
-                await queue.put(None)
+                queue.put_nowait(None)
 
         reader = asyncio.create_task(read())
         try:
             while (answers := await queue.get()) is not None:
-                yield await self._response(answers)
+                async for response in self._responses(answers):
+                    yield response
+                window.release()
             await reader
         finally:
             reader.cancel()
@@ -87,20 +93,28 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         except (Rejected, Unavailable) as error:
             return id_, error
 
-    async def _response(self, answers: list[_Answer]) -> pb.PublishStreamResponse:
+    async def _responses(self, answers: list[_Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
+        """Yield the results of one message, in as many messages as they need."""
         response = pb.PublishStreamResponse()
+        size = 0
         for id_, answer in answers:
-            result = response.results.add(statement_id=id_)
-            if isinstance(answer, ExchangeError):
-                result.rejection.CopyFrom(status.rejection(answer))
-                continue
-            try:
-                receipt = await answer
-                await self._hub.in_force(receipt)
-                result.receipt.CopyFrom(_receipt(receipt))
-            except ExchangeError as error:
-                result.rejection.CopyFrom(status.rejection(_in_band(error)))
-        return response
+            result = await self._result(id_, answer)
+            size += result.ByteSize() + _RESULT_OVERHEAD
+            if size > MAX_ANSWER_BYTES and response.results:
+                yield response
+                response, size = pb.PublishStreamResponse(), result.ByteSize() + _RESULT_OVERHEAD
+            response.results.append(result)
+        yield response
+
+    async def _result(self, id_: bytes, answer: asyncio.Future[Receipt] | ExchangeError) -> pb.PublishResult:
+        if isinstance(answer, ExchangeError):
+            return pb.PublishResult(statement_id=id_, rejection=status.rejection(answer))
+        try:
+            receipt = await answer
+            await self._hub.in_force(receipt)
+        except ExchangeError as error:
+            return pb.PublishResult(statement_id=id_, rejection=status.rejection(_in_band(error)))
+        return pb.PublishResult(statement_id=id_, receipt=_receipt(receipt))
 
 
 def _in_band(error: ExchangeError) -> ExchangeError:

@@ -14,7 +14,7 @@ from exchange import codec
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
 from exchange.domain.policy import Workload, may_publish
-from exchange.domain.statement import HEADER_TYPE, Header, Statement, statement_id
+from exchange.domain.statement import HEADER_TYPE, Community, Header, Key, State, Statement, statement_id
 from exchange.domain.validation import (
     LEAF_OVERHEAD_BYTES,
     MAX_LEAF_BYTES,
@@ -23,7 +23,7 @@ from exchange.domain.validation import (
     check_created,
     validate,
 )
-from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.errors import InvalidStatement, Reason, Rejected, VerificationFailed, Violation
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.publish.quota import Quotas
@@ -88,6 +88,7 @@ class Intake:
             raise Rejected(Reason.INVALID, "a directory statement has no records")
         self._quotas.take(directory, header.publisher, records=0)
         validate_directory_statement(header, directory)
+        _check_new_key(header)
         return late
 
     def _check_signal(self, directory: Directory, workload: Workload, header: Header, statement: Statement) -> bool:
@@ -121,6 +122,23 @@ def _keys(directory: Directory, statement: Statement) -> tuple[KeyEntry, ...]:
     if len(keys) != len(found):
         raise VerificationFailed(Reason.WRONG_KEY, "a signing key is not registered")
     return keys
+
+
+def _check_new_key(header: Header) -> None:
+    """Refuse to register a key that libraries judge differently. Raises `InvalidStatement`."""
+    body = header.body
+    registers = isinstance(body, Key) and body.state == State.ACTIVE
+    if not isinstance(body, Key | Community) or not (registers or isinstance(body, Community)):
+        return
+    key, where = (
+        (body.public_key, "key.public_key")
+        if isinstance(body, Key)
+        else (body.log_public_key, "community.log_public_key")
+    )
+    try:
+        ed25519.check_public_key(key)
+    except VerificationFailed as error:
+        raise InvalidStatement((Violation(where, error.message),)) from error
 
 
 def _verify(statement: Statement, keys: tuple[KeyEntry, ...]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exchange.domain.directory import Directory
-from exchange.errors import OverQuota
+from exchange.errors import OverQuota, Reason, Rejected
 
 _MINUTE_MS = 60_000
 
@@ -29,15 +29,14 @@ class _Bucket:
     tokens: float
     at_ms: int
 
-    def take(self, amount: int, per_minute: int, now_ms: int) -> int:
-        """Take, and return 0; or take nothing, and return the milliseconds until there is enough."""
+    def refill(self, per_minute: int, now_ms: int) -> None:
         refilled = self.tokens + (now_ms - self.at_ms) * per_minute / _MINUTE_MS
         self.tokens, self.at_ms = min(float(per_minute), refilled), now_ms
-        if amount <= self.tokens:
-            self.tokens -= amount
-            return 0
-        missing = min(amount, per_minute) - self.tokens
-        return max(1, int(missing * _MINUTE_MS / per_minute))
+
+    def wait_ms(self, amount: int, per_minute: int) -> int:
+        """Return the milliseconds until there is enough; 0 when there is now."""
+        missing = amount - self.tokens
+        return max(1, int(missing * _MINUTE_MS / per_minute)) if missing > 0 else 0
 
 
 class Quotas:
@@ -63,17 +62,27 @@ class Quotas:
         )
 
     def take(self, directory: Directory, member: str, *, records: int) -> None:
-        """Charge one statement with so many records. Raises `OverQuota`, charging nothing."""
-        limits = self.limits(directory, member)
-        self._charge(member, "statements", 1, limits.statements_per_minute)
-        self._charge(member, "records", records, limits.records_per_minute)
+        """Charge one statement with so many records. Raises `OverQuota`, charging nothing.
 
-    def _charge(self, member: str, what: str, amount: int, per_minute: int) -> None:
+        A statement with more records than a minute's budget can never pass: that is `Rejected` (TOO_LARGE).
+        """
+        limits = self.limits(directory, member)
+        if records > limits.records_per_minute:
+            raise Rejected(
+                Reason.TOO_LARGE,
+                f"{records} records are more than the {limits.records_per_minute} a minute that this member may publish",
+                hint="split the statement, or ask an operator for a larger quota",
+            )
         now = self._now()
-        bucket = self._buckets.setdefault((member, what), _Bucket(per_minute, now))
-        wait_ms = bucket.take(amount, per_minute, now)
-        if wait_ms:
-            raise OverQuota(f"more than {per_minute} {what} a minute", retry_after_ms=wait_ms)
+        wanted = (("statements", 1, limits.statements_per_minute), ("records", records, limits.records_per_minute))
+        for what, amount, per_minute in wanted:
+            bucket = self._buckets.setdefault((member, what), _Bucket(per_minute, now))
+            bucket.refill(per_minute, now)
+            wait_ms = bucket.wait_ms(amount, per_minute)
+            if wait_ms:
+                raise OverQuota(f"more than {per_minute} {what} a minute", retry_after_ms=wait_ms)
+        for what, amount, _ in wanted:
+            self._buckets[member, what].tokens -= amount
 
     def open_stream(self, directory: Directory, member: str) -> None:
         """Count one more live stream. Raises `OverQuota`."""

@@ -120,6 +120,8 @@ class Sequencer:
         await self._check_mark(head, adopt=adopt)
         if head.sealed != head.durable or not head.checkpoint:
             await self._seal(head.durable)
+        elif adopt and await self._mark.load() is None:
+            await self._mark.record(head.checkpoint)
         await self._load_tree((await self._store.head()).durable)
 
     async def _check_mark(self, head: Head, *, adopt: bool) -> None:

@@ -77,7 +77,3 @@ class DirectoryView:
         """Return as soon as the view has taken ``size`` entries."""
         while self._directory.size < size:
             await self._changed.wait()
-
-    async def changed(self) -> None:
-        """Return at the next change."""
-        await self._changed.wait()

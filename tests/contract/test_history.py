@@ -112,6 +112,9 @@ async def test_the_floor_never_falls_and_never_passes_the_sealed_size(store: Sto
     assert await store.archive(10_000) == 512
     assert await store.archive(300) == 512
     assert (await store.head()).floor == 512
+    _, group = chain.grow(300)
+    await store.append(chain.head, group)
+    assert await store.archive(10_000) == 512
     assert await read_all(store, 512) == list(chain.entries[512:])
 
 

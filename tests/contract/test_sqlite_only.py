@@ -13,6 +13,7 @@ import apsw
 import pytest
 
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
+from exchange.ledger.tiles import entries_path
 from exchange.stores import sqlite, sqlite_schema
 from exchange.stores.recent import RecentEntries
 from exchange.stores.sqlite import FILE_NAME, SqliteStore
@@ -185,6 +186,23 @@ def test_what_is_kept_in_memory_is_bounded(max_bytes: int, max_entries: int) -> 
     assert recent._bytes == len(b"short")
     recent.drop_below(chain.size + 5)
     assert not recent.covers(chain.size)
+
+
+async def test_a_lower_floor_asked_for_late_does_not_lower_it(store: SqliteStore) -> None:
+    await commit(store, Chain(), 1_100)
+    release = threading.Event()
+    busy = asyncio.create_task(store._writer.call(release.wait))
+    higher = asyncio.create_task(store.archive(1_024))
+    while not (store._path.parent / entries_path(3)).exists():
+        await asyncio.sleep(0.001)
+    lower = asyncio.create_task(store.archive(256))
+    await asyncio.sleep(0.02)
+    release.set()
+    await busy
+    assert await asyncio.gather(higher, lower) == [1_024, 1_024]
+    assert (await store.head()).floor == 1_024
+    assert not store._recent.covers(1_023)
+    assert store._recent.covers(1_024)
 
 
 async def test_a_group_that_would_leave_a_gap_is_refused(store: SqliteStore) -> None:

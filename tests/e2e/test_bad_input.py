@@ -62,7 +62,6 @@ async def test_a_bad_statement_is_refused_and_changes_nothing(world: World, case
     await check(world, case)
 
 
-@pytest.mark.xfail(reason="key registration skips the Ed25519 pre-check of WIRE.md 4", strict=True)
 async def test_a_key_of_small_order_is_not_registered(world: World) -> None:
     await world.registrar.enrol("weak")
     await check(world, filed("small_order", Key("weak", Role.PIPELINE, SMALL_ORDER_KEY, 1), field="key.public_key"))

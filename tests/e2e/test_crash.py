@@ -214,7 +214,6 @@ async def is_ready(hub: ChildHub) -> bool:
         return False
 
 
-@pytest.mark.xfail(reason="the ops port closes before the drain begins: nobody can ask, metrics are lost", strict=True)
 async def test_the_ops_port_answers_while_draining(hub: ChildHub) -> None:
     idle = hub.party("alpha").publishing.PublishStream()
     await idle.write(publish_pb2.PublishStreamRequest(statements=[]))
@@ -222,10 +221,12 @@ async def test_the_ops_port_answers_while_draining(hub: ChildHub) -> None:
     stream = await Follower.start(hub.party("beta"), hub.exchange.verifier(UK))
     hub.send(signals.SIGTERM)
     await stream.end()
-    async with asyncio.timeout(TIMEOUT_S):
-        while hub.process.returncode is None:
-            assert (await get(hub.ops_port, "/readyz"))[0] == 503
-            await asyncio.sleep(0.2)
+    # The idle publisher holds the drain for its grace of two seconds: in the first of them the port must answer.
+    for _ in range(5):
+        await asyncio.sleep(0.2)
+        assert (await get(hub.ops_port, "/readyz"))[0] == 503
+        assert (await get(hub.ops_port, "/livez"))[0] == 200
+    assert await hub.ended() == 0
 
 
 async def test_a_second_signal_ends_the_drain(hub: ChildHub) -> None:
@@ -299,9 +300,6 @@ async def test_a_log_without_a_mark_needs_adopt(hub: ChildHub) -> None:
     await stopped(third)
 
 
-@pytest.mark.xfail(
-    reason="--adopt records no mark until the next commit: a quiet log needs it again, unprotected", strict=True
-)
 async def test_adopting_once_is_enough(hub: ChildHub) -> None:
     await hub.party("alpha").publish(signal("alpha", UK))
     exchange = await stopped(hub)

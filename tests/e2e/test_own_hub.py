@@ -22,7 +22,6 @@ from tests.e2e.exchange_fixture import DIRECTORY, NAME, OPERATOR, UK, Exchange, 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.xfail(reason="the watcher raises Fatal into the hub's task group: one statement ends the hub", strict=True)
 async def test_a_community_statement_with_a_wrong_key_does_not_stop_the_hub(tmp_path: Path) -> None:
     world = await open_world(tmp_path, ops=Ops(listen=""), tiles=Tiles())
     origin = f"{NAME}/wrong-key"

@@ -168,7 +168,6 @@ async def _read_out(call: grpc.aio.UnaryStreamCall[feed_pb2.SubscribeRequest, fe
         pass
 
 
-@pytest.mark.xfail(reason="a stream cut while its write is blocked never gets a status: the client hangs", strict=True)
 async def test_suspension_cuts_a_stream_that_nobody_reads(world: World) -> None:
     await world.registrar.enrol("stalled")
     party = world.party("stalled")
@@ -198,7 +197,6 @@ def _hub_readers() -> int:
     )
 
 
-@pytest.mark.xfail(reason="PublishStream's reader waits for ever to put its end mark into a full queue", strict=True)
 async def test_a_publisher_that_never_reads_leaves_no_task_behind(world: World) -> None:
     alpha = world.party("alpha")
     bad = signal("alpha", UK, records=[record(b"short") for _ in range(20)]).sign(alpha.key)
@@ -274,10 +272,6 @@ def _open_slowly(world: World, monkeypatch: pytest.MonkeyPatch, changes: int) ->
     monkeypatch.setattr(world.app, "_open_community", slowly)
 
 
-LOST_WAKE_UP = "changes that come while a community is being opened are not looked at until the next change"
-
-
-@pytest.mark.xfail(reason=LOST_WAKE_UP, strict=True)
 async def test_two_communities_created_at_once_are_both_opened(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     origins = [f"{NAME}/twin-{number}" for number in range(4)]
     for origin in origins:
@@ -288,7 +282,6 @@ async def test_two_communities_created_at_once_are_both_opened(world: World, mon
     await eventually(lambda: set(origins) <= set(world.app._logs), timeout_s=AT_ONCE_S)
 
 
-@pytest.mark.xfail(reason=LOST_WAKE_UP, strict=True)
 async def test_a_suspension_right_after_a_new_community_cuts_streams_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
