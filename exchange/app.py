@@ -145,7 +145,8 @@ class App:
     async def _open_log(self, origin: Origin, judging: Judging) -> Log:
         name = str(origin)
 
-        def committed(statements: int, records: int) -> None:
+        def committed(statements: int, records: int, seconds: float) -> None:
+            self.metrics.commit_seconds.labels(name).observe(seconds)
             self.metrics.statements.labels(name, "accepted").inc(statements)
             self.metrics.records.labels(name).inc(records)
             self.metrics.group_statements.labels(name).observe(statements)
@@ -232,7 +233,6 @@ class App:
         self.metrics.ready.set(1 if self.health.ready else 0)
         for origin, log in self._logs.items():
             self.metrics.checkpoint_size.labels(origin).set(log.tail.sealed.size)
-            self.metrics.store_rolled_back.labels(origin).set(0)
         until = read_certificate(self._config.tls.certificate).not_after.timestamp() - time.time()
         self.metrics.certificate_expiry.labels("hub").set(until)
 

@@ -62,7 +62,7 @@ async def open_log(
     *,
     ring_bytes: int,
     adopt: bool,
-    committed: Callable[[int, int], None],
+    committed: Callable[[int, int, float], None],
 ) -> OpenLog:
     """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
     key = read_key(folders.key(origin.log))
@@ -153,7 +153,7 @@ async def found_exchange(folders: Folders, statement: Statement, clock: WatchedC
         lambda: 0.0,
         ring_bytes=0,
         adopt=True,
-        committed=lambda statements, records: None,
+        committed=lambda statements, records, seconds: None,
     )
     sequencer = opened.log.sequencer
     task = asyncio.create_task(sequencer.run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from exchange.api.logs import Hub
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
+from exchange.ops.metrics import Metrics
 from exchange.publish.sequencer import Receipt
 from exchange.v1 import publish_pb2 as pb
 from exchange.v1 import publish_pb2_grpc, statement_pb2
@@ -33,18 +35,27 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
     """Thin: parse, check, queue, answer."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, metrics: Metrics) -> None:
         """Publish into this hub's logs."""
         self._hub = hub
+        self._metrics = metrics
 
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:  # noqa: ARG002
         """Commit one statement."""
         _, answer = self._offer(caller(), request.statement)
         if isinstance(answer, ExchangeError):
             raise answer
+        return pb.PublishResponse(receipt=_receipt(await self._committed(answer)))
+
+    async def _committed(self, answer: asyncio.Future[Receipt]) -> Receipt:
+        """Return a receipt once the statement counts, and note how long that took."""
+        started = time.monotonic()
         receipt = await answer
         await self._hub.in_force(receipt)
-        return pb.PublishResponse(receipt=_receipt(receipt))
+        self._metrics.publish_seconds.labels(receipt.origin).observe(time.monotonic() - started)
+        if receipt.repeated:
+            self._metrics.statements.labels(receipt.origin, "repeated").inc()
+        return receipt
 
     async def PublishStream(
         self,
@@ -107,14 +118,13 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         yield response
 
     async def _result(self, id_: bytes, answer: asyncio.Future[Receipt] | ExchangeError) -> pb.PublishResult:
-        if isinstance(answer, ExchangeError):
-            return pb.PublishResult(statement_id=id_, rejection=status.rejection(answer))
         try:
-            receipt = await answer
-            await self._hub.in_force(receipt)
+            if isinstance(answer, ExchangeError):
+                raise answer
+            return pb.PublishResult(statement_id=id_, receipt=_receipt(await self._committed(answer)))
         except ExchangeError as error:
+            self._metrics.rejected.labels(error.reason.value).inc()
             return pb.PublishResult(statement_id=id_, rejection=status.rejection(_in_band(error)))
-        return pb.PublishResult(statement_id=id_, receipt=_receipt(receipt))
 
 
 def _in_band(error: ExchangeError) -> ExchangeError:

@@ -67,7 +67,7 @@ def build(
 ) -> grpc.aio.Server:
     """Return the server with all services, not yet listening."""
     server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS)
-    publish_pb2_grpc.add_PublishServiceServicer_to_server(PublishServicer(hub), server)
+    publish_pb2_grpc.add_PublishServiceServicer_to_server(PublishServicer(hub, metrics), server)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(hub, now_ms), server)
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(hub, now_ms), server)
     feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)

@@ -41,7 +41,7 @@ def watch(
     """Follow a community's ledger, verifying everything, until interrupted.
 
     With --json each entry is one line: a pipeline in any language can read it as a sidecar. A line counts as
-    processed once the next one has been taken, so after a crash nothing is missed and the last line may repeat.
+    processed once the next one has been taken, so after a crash nothing is missed and the last second may repeat.
 
     \b
     Examples:
@@ -62,6 +62,7 @@ def watch(
                 click.echo(json.dumps(delivery_to_json(delivery)) if as_json else _line(delivery))
                 seen += 1
                 if limit is not None and seen >= limit:
+                    client.acknowledge(delivery)
                     return
 
     with contextlib.suppress(KeyboardInterrupt):

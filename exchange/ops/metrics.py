@@ -69,12 +69,6 @@ class Metrics:
     feed_streams: Gauge = _gauge("feed_streams", "Subscribers connected now.", "origin")
     feed_entries: Counter = _counter("feed_entries_total", "Entries written to live subscribers.", "origin")
     feed_messages: Counter = _counter("feed_messages_total", "Feed messages written.", "origin")
-    feed_lag_entries: Gauge = _gauge(
-        "feed_lag_entries", "Entries between the sealed size and the slowest connected subscriber.", "origin"
-    )
-    catchup_entries: Counter = _counter(
-        "catchup_entries_total", "Entries read from the store for subscribers behind the tail.", "origin"
-    )
     checkpoint_size: Gauge = _gauge("checkpoint_size", "Size of the last sealed checkpoint.", "origin")
     last_seal_timestamp: Gauge = _gauge(
         "last_seal_timestamp_seconds", "Wall clock of the last seal by this process, Unix seconds.", "origin"
@@ -84,11 +78,6 @@ class Metrics:
     rpc_seconds: Histogram = _histogram("rpc_seconds", "Duration of unary RPCs.", "method")
     certificate_expiry: Gauge = _gauge(
         "cert_expiry_seconds", "Seconds until a certificate of this process expires.", "certificate"
-    )
-    store_rolled_back: Gauge = _gauge(
-        "store_rolled_back",
-        "1 when the store is behind a checkpoint this machine has released: see the runbook.",
-        "origin",
     )
     ready: Gauge = _gauge("ready", "1 when the process is ready for work.")
     build_info: Gauge = _gauge("build_info", "Always 1; the labels tell what runs.", "version", "python")

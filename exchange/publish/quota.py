@@ -70,7 +70,7 @@ class Quotas:
         if records > limits.records_per_minute:
             raise Rejected(
                 Reason.TOO_LARGE,
-                f"{records} records are more than the {limits.records_per_minute} a minute that this member may publish",
+                f"{records} records are more than this member's {limits.records_per_minute} a minute",
                 hint="split the statement, or ask an operator for a larger quota",
             )
         now = self._now()

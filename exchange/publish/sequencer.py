@@ -11,6 +11,7 @@ loop but the SQL and the fsyncs.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -84,11 +85,11 @@ class Sequencer:
         judge: Callable[[Candidate], int],
         ready: Callable[[int], Awaitable[None]],
         max_group: int = MAX_GROUP,
-        committed: Callable[[int, int], None] = lambda statements, records: None,
+        committed: Callable[[int, int, float], None] = lambda statements, records, seconds: None,
     ) -> None:
         """``judge`` runs policy at group time and returns the directory size; ``ready(size)`` waits until it may.
 
-        ``committed`` hears of each sealed group: its statements and records.
+        ``committed`` hears of each sealed group: its statements, its records, and the seconds its append took.
         """
         self.origin = origin
         self._store = store
@@ -222,7 +223,9 @@ class Sequencer:
                 batch, built = self._build(batch, head)
                 if built is None:
                     return
+                started = time.monotonic()
                 await self._store.append(head.durable, built.group)
+                seconds = time.monotonic() - started
             except AlreadyCommitted as repeat:
                 batch = await self._answer_repeats(batch, repeat.indices)
             except Conflict:
@@ -234,7 +237,9 @@ class Sequencer:
             else:
                 checkpoint = await self._seal(built.group.head)
                 self._tree = built.extension.tree
-                await self._answer(batch, built, checkpoint)
+                self._answer(batch, built, checkpoint)
+                records = sum(len(waiting.candidate.statement.records) for waiting in batch)
+                self._committed(len(batch), records, seconds)
                 return
 
     def _build(self, batch: list[_Waiting], head: Head) -> tuple[list[_Waiting], _Built | None]:
@@ -276,7 +281,7 @@ class Sequencer:
             await self._seal(head.durable)
         await self._load_tree(head.durable)
 
-    async def _answer(self, batch: list[_Waiting], built: _Built, checkpoint: bytes) -> None:
+    def _answer(self, batch: list[_Waiting], built: _Built, checkpoint: bytes) -> None:
         tree = built.extension.tree
         for waiting, entry, leaf in zip(batch, built.group.entries, built.leaves, strict=True):
             proof = tree.inclusion_proof(entry.index)
@@ -285,7 +290,6 @@ class Sequencer:
                 self._answer_twin(
                     waiting.candidate, twin, Receipt(self.origin, entry.index, leaf, proof, checkpoint, repeated=True)
                 )
-        self._committed(len(batch), sum(len(waiting.candidate.statement.records) for waiting in batch))
 
     @staticmethod
     def _answer_twin(first: Candidate, twin: _Waiting, receipt: Receipt) -> None:

@@ -199,7 +199,7 @@ async def test_a_lower_floor_asked_for_late_does_not_lower_it(store: SqliteStore
     await asyncio.sleep(0.02)
     release.set()
     await busy
-    assert await asyncio.gather(higher, lower) == [1_024, 1_024]
+    assert (await higher, await lower) == (1_024, 1_024)
     assert (await store.head()).floor == 1_024
     assert not store._recent.covers(1_023)
     assert store._recent.covers(1_024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from exchange.config import Ops, Tiles
 from exchange.domain.kinds import MemberClass
 from exchange.domain.statement import Community, Member, State, Suspension
 from exchange.errors import Fatal, Reason
+from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.note import Verifier
+from exchange.v1 import directory_pb2
 from tests.e2e.answers import get, refusal
 from tests.e2e.drafts import Draft, signal
-from tests.e2e.exchange_fixture import DIRECTORY, NAME, OPERATOR, UK, Exchange, LocalHub, open_world
+from tests.e2e.exchange_fixture import DIRECTORY, NAME, OPERATOR, TIMEOUT_S, UK, Exchange, LocalHub, open_world
 
 pytestmark = pytest.mark.e2e
 
@@ -33,6 +37,22 @@ async def test_a_community_statement_with_a_wrong_key_does_not_stop_the_hub(tmp_
         assert receipt.index == 0
         assert world.hub.alive
         await refusal(world.operator.checkpoint(origin))
+    finally:
+        await world.aclose()
+
+
+@pytest.mark.xfail(reason="the hub accepts a new log key and goes on signing with the old one", strict=True)
+async def test_a_new_log_key_in_the_directory_is_used_or_refused(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, ops=Ops(listen=""), tiles=Tiles())
+    try:
+        new = SigningKey(b"\x0a" * 32).public_key
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await world.registrar.say(Community(UK, "uk", new, 0, 400, 365, 30, True))
+        request = directory_pb2.ListCommunitiesRequest()
+        listed = await world.operator.directory.ListCommunities(request, timeout=TIMEOUT_S)
+        (named,) = [row.verifier_key for row in listed.communities if row.origin == UK]
+        receipt = await world.party("alpha").publish(signal("alpha", UK))
+        open_checkpoint(receipt.checkpoint, Verifier.parse(named))
     finally:
         await world.aclose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +42,7 @@ class ExchangeClient:
         self._now_ms = now_ms
         self._key = config.load_signing_key()
         self._transport = Transport(config)
+        self._subscribers: dict[str, Subscriber] = {}
         self._state: StateFile
         self._directory: DirectoryReader
 
@@ -122,12 +124,14 @@ class ExchangeClient:
             now_ms=self._now_ms,
             evidence=self._config.state / "evidence",
         )
-        stream = subscriber.deliveries(cursor, from_now=from_now)
-        try:
+        self._subscribers[origin] = subscriber
+        async with aclosing(subscriber.deliveries(cursor, from_now=from_now)) as stream:
             async for delivery in stream:
                 yield delivery
-        finally:
-            await stream.aclose()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Count a subscription's last delivery as processed, without asking for the next one: before leaving it."""
+        self._subscribers[delivery.origin].acknowledge()
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo on our live streams of this log; return how many there are."""

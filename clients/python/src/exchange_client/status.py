@@ -32,6 +32,7 @@ _VERIFICATION = {
     Reason.BAD_PROOF,
     Reason.BAD_CHECKPOINT,
 }
+_MAX_DIGITS = 20
 _LATER_REASONS = {Reason.UNAVAILABLE, Reason.DRAINING, Reason.CONFLICT}
 _HANDSHAKE_HINT = (
     "the hub may be down, or the TLS handshake failed: `exchange doctor --client` tells which. A hub wants TLS 1.3, a "
@@ -63,9 +64,9 @@ def error_of(
     if reason is None:
         return None
     if reason is Reason.CURSOR_BELOW_FLOOR:
-        return CursorBelowFloor(int(found.get("floor", "0")))
+        return CursorBelowFloor(_number(found, "floor"))
     if reason is Reason.CURSOR_ABOVE_SIZE:
-        return CursorAboveSize(int(found.get("sealed_size", "0")))
+        return CursorAboveSize(_number(found, "sealed_size"))
     if violations:
         return InvalidStatement(violations, total=total or len(violations), reason=reason, hint=hint)
     if reason is Reason.OVER_QUOTA:
@@ -73,6 +74,12 @@ def error_of(
     if reason in _LATER_REASONS:
         return Unavailable(message, retry_after_ms=retry_after_ms or 1_000, reason=reason, hint=hint)
     return _plain(reason, message, hint)
+
+
+def _number(metadata: Mapping[str, str], key: str) -> int:
+    """Return a number that the hub states; 0 for anything that is none."""
+    text = metadata.get(key, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else 0
 
 
 def _plain(reason: Reason, message: str, hint: str) -> ExchangeError:
@@ -113,7 +120,7 @@ def _explained(error: grpc.aio.AioRpcError) -> ExchangeError | None:
         info.reason,
         status.message,
         violations=tuple(Violation(v.field, v.description) for v in bad.field_violations),
-        total=int(info.metadata.get("violations_total", "0")),
+        total=_number(info.metadata, "violations_total"),
         retry_after_ms=retry.retry_delay.ToMilliseconds(),
         hint=info.metadata.get("hint", ""),
         metadata=info.metadata,

@@ -1,7 +1,7 @@
 """Following a log: verified, resumable, reconnecting; stops with evidence when anything does not hold.
 
 The consumer acknowledges a delivery by asking for the next one. The position that is stored never passes what was
-acknowledged, so a crash repeats at most what had not been; nothing is missed.
+acknowledged, and trails it by a second at most: a crash repeats a little, nothing is ever missed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import aclosing
 from pathlib import Path
 
 from exchange import codec
@@ -59,6 +60,7 @@ class Subscriber:
         #: A start of one's own choosing never moves a position that is stored already.
         self._stores = True
         self._acknowledged: Position | None = None
+        self._handed_over: Position | None = None
         self._verifier: FeedVerifier
 
     async def deliveries(self, cursor: int | None, *, from_now: bool) -> AsyncGenerator[Delivery, None]:
@@ -69,8 +71,9 @@ class Subscriber:
         try:
             while True:
                 try:
-                    async for delivery in self._stream(cursor, backoff):
-                        yield delivery
+                    async with aclosing(self._stream(cursor, backoff)) as stream:
+                        async for delivery in stream:
+                            yield delivery
                     await backoff.wait()
                 except Unavailable as error:
                     await backoff.wait(error.retry_after_ms / 1000)
@@ -95,16 +98,23 @@ class Subscriber:
         """Yield the deliveries of one stream until it ends."""
         cursor = self._verifier.index if jump is None else jump
         last = self._verifier.position.checkpoint
-        messages = self._transport.subscribe(self._origin, cursor, last, self._filter)
-        while (message := await _next(messages)) is not None:
-            backoff.reset()
-            if message.hello is not None:
-                self._hello(message.hello, jump)
-            async for delivery in self._entries(message):
-                yield delivery
-            if message.draining:
-                return
-            await self._store()
+        async with aclosing(self._transport.subscribe(self._origin, cursor, last, self._filter)) as messages:
+            while (message := await _next(messages)) is not None:
+                backoff.reset()
+                if message.hello is not None:
+                    self._hello(message.hello, jump)
+                for delivery, position in await self._verified(message):
+                    self._handed_over = position
+                    yield delivery
+                    self._acknowledged = position
+                self._acknowledged = self._verifier.position
+                if message.draining:
+                    return
+                await self._store()
+
+    def acknowledge(self) -> None:
+        """Count the last delivery as processed, without asking for the next one."""
+        self._acknowledged = self._handed_over or self._acknowledged
 
     def _hello(self, hello: Hello, jump: int | None) -> None:
         try:
@@ -114,30 +124,20 @@ class Subscriber:
         except VerificationFailed as error:
             raise self._stop(error, checkpoint=hello.checkpoint) from error
 
-    async def _entries(self, message: FeedMessage) -> AsyncGenerator[Delivery, None]:
-        """Verify a whole message first, with the checkpoint at its end, and only then hand its entries on."""
-        if not message.entries and not message.checkpoint:
-            return
-        start = self._verifier.position
+    async def _verified(self, message: FeedMessage) -> list[tuple[Delivery, Position]]:
+        """Verify a whole message, with the checkpoint at its end; return its deliveries and where each leaves us."""
         await self._read_directory_for(message)
-        deliveries = self._verified(message)
-        reached = self._verifier.position
-        self._acknowledged = start
-        for delivery in deliveries:
-            yield delivery
-        self._acknowledged = reached
-
-    def _verified(self, message: FeedMessage) -> list[Delivery]:
         directory: Directory = self._directory.directory
         covered = bool(message.checkpoint)
-        found: list[Delivery] = []
+        found: list[tuple[Delivery, Position]] = []
         now = self._now_ms()
         try:
             for entry in message.entries:
                 skip = self._verifier.index in self._skip
                 verified = self._verifier.entry(directory, entry, skip=skip)
                 if verified is not None:
-                    found.append(delivery_of(self._origin, verified, entry, delivered_at_ms=now, covered=covered))
+                    delivery = delivery_of(self._origin, verified, entry, delivered_at_ms=now, covered=covered)
+                    found.append((delivery, self._verifier.position))
             if message.checkpoint:
                 self._verifier.checkpoint(message.checkpoint)
         except VerificationFailed as error:
