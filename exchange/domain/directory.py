@@ -160,8 +160,11 @@ class Directory:
                 return
             member.revoked_roles.add(role) if active else member.revoked_roles.discard(role)
             return
+        if active and not member.suspended:
+            member.suspended_at_ms = received_at_ms
+        elif not active:
+            member.suspended_at_ms = 0
         member.suspended = active
-        member.suspended_at_ms = received_at_ms if active else 0
 
     def key(self, key_id: bytes) -> KeyEntry | None:
         """Return a key by its id, revoked or not; None for an unknown one."""
@@ -193,6 +196,12 @@ class Directory:
     def community_members(self, origin: str) -> Iterator[MemberEntry]:
         """Yield the members of a community."""
         return (entry for entry in self.members.values() if origin in entry.communities)
+
+    def operator_keys(self) -> Iterator[KeyEntry]:
+        """Yield the keys that can sign for an operator now."""
+        for entry in self.members.values():
+            if not entry.suspended:
+                yield from self.live_keys(entry.id, Role.OPERATOR)
 
     @property
     def operator_threshold(self) -> int:

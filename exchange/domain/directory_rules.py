@@ -46,6 +46,7 @@ def validate_directory_statement(header: Header, directory: Directory) -> None:
         findings.add("genesis", "can only be entry 0")
     else:
         _check_body(findings, body, directory)
+        _check_operators_remain(findings, body, directory)
     findings.raise_if_any()
 
 
@@ -146,14 +147,32 @@ def _check_community(findings: Findings, community: Community, directory: Direct
     for name in ("retention_days", "max_expiry_days", "replay_window_days"):
         findings.check(1 <= getattr(community, name) <= MAX_DAYS, f"community.{name}", f"must be 1 to {MAX_DAYS}")
     findings.check(
-        community.replay_window_days <= community.retention_days,
+        community.replay_window_days < community.retention_days,
         "community.replay_window_days",
-        "cannot exceed the retention: ids must be remembered that long",
+        "must be shorter than the retention: ids must be remembered for longer than a statement may be sent again",
     )
     findings.check(
         community.max_expiry_days <= community.retention_days,
         "community.max_expiry_days",
         "cannot exceed the retention: a live signal must still be in the feed",
+    )
+
+
+def _check_operators_remain(findings: Findings, body: Body, directory: Directory) -> None:
+    """Refuse what would leave too few operator keys: nobody could change the directory ever again."""
+    match body:
+        case Key(role=Role.OPERATOR, state=State.ENDED, public_key=gone):
+            left = [key for key in directory.operator_keys() if key.public_key != gone]
+        case Suspension(state=State.ACTIVE, role=0 | Role.OPERATOR, member=member):
+            left = [key for key in directory.operator_keys() if key.member != member]
+        case Member(id=member, roles=roles) if Role.OPERATOR not in roles:
+            left = [key for key in directory.operator_keys() if key.member != member]
+        case _:
+            return
+    findings.check(
+        len(left) >= directory.operator_threshold,
+        "body",
+        f"would leave {len(left)} operator keys; the exchange needs {directory.operator_threshold}",
     )
 
 

@@ -114,7 +114,7 @@ def may_subscribe(directory: Directory, workload: Workload, origin: str, *, now_
         if now_ms - entry.suspended_at_ms >= LEAF_ONLY_MS:
             raise refused
         return Sight.LEAVES
-    reads_something = any(workload.role in row.readers for row in KINDS.values())
+    reads_something = any(row.accepted and workload.role in row.readers for row in KINDS.values())
     return Sight.RECORDS if reads_something and not auditor else Sight.LEAVES
 
 

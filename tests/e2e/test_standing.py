@@ -201,11 +201,12 @@ async def test_a_publisher_that_never_reads_leaves_no_task_behind(world: World) 
     alpha = world.party("alpha")
     bad = signal("alpha", UK, records=[record(b"short") for _ in range(20)]).sign(alpha.key)
     request = publish_pb2.PublishStreamRequest(statements=[bad] * 100)
-    before, most, taken = _hub_readers(), 400, 0
+    before, taken, most = _hub_readers(), 0, 400
 
     async def requests() -> AsyncIterator[publish_pb2.PublishStreamRequest]:
         nonlocal taken
-        for taken in range(1, most + 1):
+        while taken < most:
+            taken += 1
             yield request
 
     async with world.unchanged():

@@ -131,10 +131,10 @@ def genesis(threshold: int = 1, **changes: Any) -> Genesis:
     return replace(Genesis(EXCHANGE, log_key, OPERATOR.member, "The operator", keys, threshold), **changes)
 
 
-def directory_header(body: Body | None, *, nonce: str = "", **changes: Any) -> Header:
+def directory_header(body: Body | None, **changes: Any) -> Header:
     """Return the header of a directory statement by the operator."""
     kind = Kind.MEMBER if body is None else kind_of(body)
-    made = Header(DIRECTORY, kind, OPERATOR.member, NOW_MS, digest(f"{body}{nonce}", 16), (), body)
+    made = Header(DIRECTORY, kind, OPERATOR.member, NOW_MS, digest(repr(body), 16), (), body)
     return replace(made, **changes)
 
 

@@ -265,7 +265,6 @@ def test_what_each_role_sees() -> None:
         assert sight(directory, each, DIRECTORY) is Sight.LEAVES
 
 
-@pytest.mark.xfail(strict=True, reason="QUESTION: kinds not accepted yet give liaison and authority sight of records")
 def test_who_reads_no_kind_that_exists_sees_leaves() -> None:
     directory = make_directory()
     assert sight(directory, BETA_LIAISON) is Sight.LEAVES
