@@ -259,12 +259,12 @@ def erased_frame(leaf: bytes) -> bytes:
 def frame_leaf(frame: bytes) -> bytes:
     """Return the leaf inside a frame, without parsing the rest. Raises `Rejected` (MALFORMED)."""
     try:
-        _, at = _read_varint(frame, 1)
-        size, at = _read_varint(frame, at + 1)
+        _, inside = _read_varint(frame, 1)
+        size, at = _read_varint(frame, inside + 1)
         leaf = frame[at : at + size]
     except IndexError as error:
         raise malformed("frame: truncated") from error
-    if frame[:1] != _ENTRY_TAG or len(leaf) != size:
+    if frame[:1] != _ENTRY_TAG or frame[inside : inside + 1] != _LEAF_TAG or len(leaf) != size:
         raise malformed("frame: not an entry")
     return leaf
 

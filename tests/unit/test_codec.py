@@ -347,7 +347,6 @@ def test_frames_join_into_a_feed_message(entries: list[tuple[bytes, str]], check
     assert [codec.delivered(entry) for entry in message.entries] == [codec.decode_frame(frame) for frame in frames]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: frame_leaf takes the first field for the leaf without looking at its tag")
 def test_the_leaf_of_a_frame_is_the_field_called_leaf() -> None:
     frame = _field(1, _wire(pb.Entry(state=pb.RECORD_STATE_PRESENT, records=[b"an identifier"])))
     with pytest.raises(Rejected):

@@ -66,7 +66,7 @@ GOOD: dict[str, Body] = {
     "a suspended role": Suspension("alpha", Role.LIAISON, State.ACTIVE, "x" * 500),
     "a lifted suspension": Suspension("alpha", 0, State.ENDED, "it was an error"),
     "a community": community(f"{EXCHANGE}/new"),
-    "a community as long as it may be": community(retention_days=3650, max_expiry_days=3650, replay_window_days=3650),
+    "a community as long as it may be": community(retention_days=3650, max_expiry_days=3650, replay_window_days=3649),
     "a quota": Quota("alpha", 0, 0, 0),
 }
 
@@ -127,7 +127,7 @@ BAD: dict[str, tuple[Body, list[str]]] = {
     "no expiry": (community(max_expiry_days=0), ["community.max_expiry_days"]),
     "no replay window": (community(replay_window_days=0), ["community.replay_window_days"]),
     "a replay window above the retention": (
-        community(retention_days=90, replay_window_days=91),
+        community(retention_days=90, replay_window_days=90),
         ["community.replay_window_days"],
     ),
     "an expiry above the retention": (community(retention_days=89, max_expiry_days=90), ["community.max_expiry_days"]),
