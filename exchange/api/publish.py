@@ -14,7 +14,7 @@ from exchange.api import status
 from exchange.api.guard import caller
 from exchange.api.logs import Hub
 from exchange.domain.policy import Workload
-from exchange.domain.statement import statement_id
+from exchange.domain.statement import Statement, statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.ops.metrics import Metrics
 from exchange.publish.sequencer import Receipt
@@ -42,7 +42,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
 
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:  # noqa: ARG002
         """Commit one statement."""
-        _, answer = self._offer(caller(), request.statement)
+        _, answer = await self._offer(caller(), request.statement)
         if isinstance(answer, ExchangeError):
             raise answer
         return pb.PublishResponse(receipt=_receipt(await self._committed(answer)))
@@ -89,20 +89,33 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         answers: list[_Answer] = []
         checked = 0
         for message in statements:
-            answers.append(self._offer(workload, message))
+            answers.append(await self._offer(workload, message))
             checked += len(message.records)
             if checked >= TURN_RECORDS:
                 checked = 0
                 await asyncio.sleep(0)
         return answers
 
-    def _offer(self, workload: Workload, message: statement_pb2.Statement) -> _Answer:
+    async def _offer(self, workload: Workload, message: statement_pb2.Statement) -> _Answer:
         id_ = statement_id(message.payload)
+        statement = codec.statement_from_wire(message)
         try:
-            candidate = self._hub.intake.check(workload, codec.statement_from_wire(message))
+            if statement.resubmission and (receipt := await self._earlier(workload, statement)) is not None:
+                return id_, receipt
+            candidate = self._hub.intake.check(workload, statement)
             return id_, self._hub.log_to_write(candidate.header.origin).sequencer.offer(candidate)
         except (Rejected, Unavailable) as error:
             return id_, error
+
+    async def _earlier(self, workload: Workload, statement: Statement) -> asyncio.Future[Receipt] | None:
+        """Answer a resubmission of what is in the ledger, even where it could no longer be said today."""
+        header = self._hub.intake.identify(workload, statement)
+        receipt = await self._hub.log_to_write(header.origin).sequencer.repeated(statement, header)
+        if receipt is None:
+            return None
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        answer.set_result(receipt)
+        return answer
 
     async def _responses(self, answers: list[_Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
         """Yield the results of one message, in as many messages as they need."""

@@ -62,16 +62,26 @@ class Intake:
     def check(self, workload: Workload, statement: Statement) -> Candidate:
         """Return the candidate. Raises `Rejected` (any of its kinds), `OverQuota` or `Unavailable`."""
         directory = self._directory()
-        _check_sizes(statement)
-        header = codec.decode_header(statement.payload, strict=True)
-        keys = _keys(directory, statement)
-        _verify(statement, keys)
-        may_publish(directory, workload, header, keys)
+        header, keys = self._identify(directory, workload, statement)
         if header.origin == directory.origin:
             late = self._check_directory(directory, header, statement)
         else:
             late = self._check_signal(directory, workload, header, statement)
         return Candidate(statement_id(statement.payload), statement, header, workload, keys, late)
+
+    def identify(self, workload: Workload, statement: Statement) -> Header:
+        """Return the header of a statement that this workload really signed and may say. Raises like `check`."""
+        return self._identify(self._directory(), workload, statement)[0]
+
+    def _identify(
+        self, directory: Directory, workload: Workload, statement: Statement
+    ) -> tuple[Header, tuple[KeyEntry, ...]]:
+        _check_sizes(statement)
+        header = codec.decode_header(statement.payload, strict=True)
+        keys = _keys(directory, statement)
+        _verify(statement, keys)
+        may_publish(directory, workload, header, keys)
+        return header, keys
 
     def judge(self, candidate: Candidate) -> int:
         """Judge policy again, at the present directory; return its size. Raises like `check`."""

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from exchange import codec
-from exchange.domain.statement import Leaf
+from exchange.domain.statement import Header, Leaf, Statement, signal_ids, statement_id
 from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Unavailable, VerificationFailed
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
@@ -182,6 +182,21 @@ class Sequencer:
         self._wake.set()
         return answer
 
+    async def repeated(self, statement: Statement, header: Header) -> Receipt | None:
+        """Return the receipt of a statement that is in the log already, or None.
+
+        Raises `VerificationFailed` (REPLAY_MISMATCH) when it is there with other signatures, or is sent now with
+        records that are not its own.
+        """
+        index = await self._store.find(statement_id(statement.payload))
+        if index is None or index >= (await self._store.head()).sealed.size:
+            return None
+        receipt = await self._receipt(index)
+        own_records = tuple(signal_ids(header.origin, header.publisher, statement.records)) == header.signal_ids
+        if not own_records or codec.decode_leaf(receipt.leaf).signatures != statement.signatures:
+            raise _mismatch()
+        return receipt
+
     async def run(self) -> None:
         """Commit groups until cancelled. A `Fatal` stops this log for good; what waits is refused."""
         batch: list[_Waiting] = []
@@ -323,7 +338,9 @@ class Sequencer:
 
 
 def _mismatch() -> VerificationFailed:
-    return VerificationFailed(Reason.REPLAY_MISMATCH, "the same statement is in the ledger with other signatures")
+    return VerificationFailed(
+        Reason.REPLAY_MISMATCH, "the same statement is in the ledger with other signatures or records"
+    )
 
 
 def _entry(candidate: Candidate, index: int, received_at_ms: int, directory_size: int) -> tuple[bytes, StoredEntry]:

@@ -256,3 +256,19 @@ def _toml(config: ClientConfig) -> str:
         "state": config.state,
     }
     return f'addresses = ["{config.addresses[0]}"]\n' + "".join(f'{key} = "{value}"\n' for key, value in rows.items())
+
+
+async def test_an_expired_statement_that_is_in_the_ledger_gets_its_receipt_again(world: World, tmp_path: Path) -> None:
+    config = client_config(world, "alpha", tmp_path)
+    async with ExchangeClient(config) as a, a.publisher(UK) as publisher:
+        signal = a_signal(expires_at_ms=wall_ms() + 1_500)
+        (outcome,) = await publisher.publish([signal], timeout_s=DEADLINE_S)
+        assert outcome.receipt is not None
+        (kept,) = await publisher.outbox.kept()
+        async with asyncio.timeout(DEADLINE_S):
+            while wall_ms() <= signal.expires_at_ms:
+                await asyncio.sleep(0.05)
+            again = await publisher.submit(dataclasses.replace(kept, resubmission=True))
+            assert (again.index, again.repeated) == (outcome.receipt.index, True)
+            with pytest.raises(Rejected):
+                await publisher.submit(dataclasses.replace(kept, resubmission=True, records=(b"\x0a\x10" + bytes(16),)))

@@ -248,7 +248,7 @@ def signal_statement(
         body = restricted | body
     types = tuple(sorted({indicator.type for record in said for indicator in record.indicators}))
     made = Header(
-        **{  # type: ignore[arg-type]
+        **{
             "nonce": digest(f"nonce {seed}", 16),
             "signal_ids": tuple(signal_ids(head["origin"], head["publisher"], encoded)),
             "body": signal_body(**{"indicator_types": types, **body}),

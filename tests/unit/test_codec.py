@@ -221,13 +221,13 @@ PARSED = pb.Header.FromString(SIGNAL)
 ORIGIN = _field(1, PARSED.origin.encode())
 NOT_STRICT: dict[str, bytes] = {
     "an unknown field": SIGNAL + _field(200, b"hidden"),
-    "an unknown field inside the body": _wire(pb.Header(origin="o", kind=1)) + _field(101, _field(99, b"hidden")),
+    "an unknown field inside the body": _wire(pb.Header(origin="o", kind=pb.KIND_SIGNAL)) + _field(101, _field(99, b"hidden")),
     "out of order": SIGNAL[len(ORIGIN) :] + ORIGIN,
     "a singular field twice": ORIGIN + SIGNAL,
     "the body twice": SIGNAL + _field(101, _wire(PARSED.signal)),
     "a default written out": SIGNAL.replace(ORIGIN, ORIGIN + b"\x10\x00", 1),
     "a number longer than it need be": SIGNAL.replace(b"\x10\x01", b"\x10\x81\x00", 1),
-    "numbers not packed": _wire(pb.Header(origin="o", kind=1)) + _field(101, b"\x80\x01\x01"),
+    "numbers not packed": _wire(pb.Header(origin="o", kind=pb.KIND_SIGNAL)) + _field(101, b"\x80\x01\x01"),
     "a group": SIGNAL + b"\xfb\x0c\xfc\x0c",
 }
 

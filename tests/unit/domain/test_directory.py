@@ -6,8 +6,6 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from exchange.codec import decode_header, encode_header
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import MemberClass, Role
