@@ -84,7 +84,7 @@ class App:
         quotas = self._quotas()
         directory = await self._open_directory(quotas)
         for origin in self._view.directory.communities:
-            await self._open_community(origin)
+            await self._open_new_community(origin)
         await self._check_clock()
         self.health.serving("store")
         guard = Guard(self._config.domain, lambda: self._view.directory, quotas, self.metrics)
@@ -136,10 +136,12 @@ class App:
         await self._open_log(origin, Judging(self._intake.judge, ready, MAX_GROUP))
 
     async def _open_new_community(self, origin: str) -> None:
-        """Open a community that has come while serving; one that cannot be opened hurts nobody else."""
+        """Open a community; one whose key file is wrong hurts nobody else. A log not to be served raises `Fatal`."""
         try:
             await self._open_community(origin)
-        except ExchangeError as error:
+        except Fatal as error:
+            if error.reason is not Reason.CONFIG:
+                raise
             _log.error("community_not_opened", origin=origin, exc_info=error)
 
     async def _open_log(self, origin: Origin, judging: Judging) -> Log:
@@ -220,12 +222,13 @@ class App:
         )
         http = uvicorn.Server(settings)
         http.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
-        self._tasks.create_task(_serve_http(http, address))
+        serving = self._tasks.create_task(_serve_http(http, address))
         while not http.started:  # noqa: ASYNC110 - uvicorn offers no event
             await asyncio.sleep(0.01)
 
         async def stop() -> None:
             http.should_exit = True
+            await asyncio.wait((serving,))
 
         self._ports.push_async_callback(stop)
 
@@ -245,15 +248,26 @@ class App:
             guard.review()
             for origin in list(self._view.directory.communities):
                 if origin not in self._logs:
-                    await self._open_new_community(origin)
+                    await self._try_to_open(origin)
                     guard.review()
+
+    async def _try_to_open(self, origin: str) -> None:
+        """Open a community that has come while serving; whatever is wrong with it, the hub goes on."""
+        try:
+            await self._open_new_community(origin)
+        except ExchangeError as error:
+            self.health.not_serving("store", f"{origin}: {error.message}")
+            _log.error("community_not_opened", origin=origin, exc_info=error)
 
     async def _archive(self) -> None:
         while True:
             for origin, community in list(self._view.directory.communities.items()):
                 if origin in self._logs:
                     limit = wall_ms() - community.retention_days * DAY_MS
-                    await self._archive_log(origin, self._logs[origin], limit)
+                    try:
+                        await self._archive_log(origin, self._logs[origin], limit)
+                    except ExchangeError as error:
+                        _log.error("not_archived", origin=origin, exc_info=error)
             await asyncio.sleep(self._config.retention.every_s)
 
     async def _archive_log(self, origin: str, log: Log, limit_ms: int) -> None:

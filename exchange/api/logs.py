@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exchange.domain.policy import Sight, Workload, may_subscribe
-from exchange.errors import Denied, Unavailable
+from exchange.errors import Unavailable
 from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
 from exchange.ports import History, LogStore
@@ -36,11 +36,14 @@ class Hub:
     logs: Mapping[str, Log]
 
     def log_to_read(self, workload: Workload, origin: str, now_ms: int) -> tuple[Log, Sight]:
-        """Return a log and what the workload may see of it. Raises `Denied`, also for a log that is not there."""
+        """Return a log and what the workload may see of it. Raises `Denied`, also for a log that is not there.
+
+        Raises `Unavailable` while a new community is being opened.
+        """
         sight = may_subscribe(self.view.directory, workload, origin, now_ms=now_ms)
         log = self.logs.get(origin)
         if log is None:
-            raise Denied("no such log, or not yours to read")
+            raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
         return log, sight
 
     def log_to_write(self, origin: str) -> Log:

@@ -144,6 +144,12 @@ def _check_community(findings: Findings, community: Community, directory: Direct
     )
     _text(findings, "community.title", community.title, MAX_NAME_BYTES)
     findings.check(len(community.log_public_key) == KEY_BYTES, "community.log_public_key", "must be 32 bytes")
+    known = directory.communities.get(community.origin)
+    findings.check(
+        known is None or known.log_public_key == community.log_public_key,
+        "community.log_public_key",
+        "cannot change in this release: members check every checkpoint against the first",
+    )
     for name in ("retention_days", "max_expiry_days", "replay_window_days"):
         findings.check(1 <= getattr(community, name) <= MAX_DAYS, f"community.{name}", f"must be 1 to {MAX_DAYS}")
     findings.check(

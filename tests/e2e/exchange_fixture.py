@@ -269,7 +269,7 @@ class LocalHub:
                 try:
                     await self._stop.wait()
                 finally:
-                    await _close_whole(app)
+                    await app.aclose()
 
         self._task = asyncio.create_task(live())
         await asyncio.wait((started, self._task), return_when=asyncio.FIRST_COMPLETED)
@@ -292,14 +292,6 @@ class LocalHub:
         """Drain and close the hub; raise what it died of, if it did."""
         self._stop.set()
         await self._task
-
-
-async def _close_whole(app: App) -> None:
-    """Close a hub and let its plain ports close their sockets too: a process of its own leaves that to its end."""
-    await app.aclose()
-    ports = [task for task in app._tasks._tasks if getattr(task.get_coro(), "__name__", "") == "_serve_http"]
-    if ports:
-        await asyncio.wait(ports, timeout=TIMEOUT_S)
 
 
 @dataclass

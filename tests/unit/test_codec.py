@@ -221,7 +221,8 @@ PARSED = pb.Header.FromString(SIGNAL)
 ORIGIN = _field(1, PARSED.origin.encode())
 NOT_STRICT: dict[str, bytes] = {
     "an unknown field": SIGNAL + _field(200, b"hidden"),
-    "an unknown field inside the body": _wire(pb.Header(origin="o", kind=pb.KIND_SIGNAL)) + _field(101, _field(99, b"hidden")),
+    "an unknown field inside the body": _wire(pb.Header(origin="o", kind=pb.KIND_SIGNAL))
+    + _field(101, _field(99, b"hidden")),
     "out of order": SIGNAL[len(ORIGIN) :] + ORIGIN,
     "a singular field twice": ORIGIN + SIGNAL,
     "the body twice": SIGNAL + _field(101, _wire(PARSED.signal)),

@@ -1,10 +1,14 @@
 """The Python SDK of Signal Exchange: publish, subscribe, verify and match.
 
-async with ExchangeClient(ClientConfig.load(path)) as client:
-async with client.publisher("my.exchange/uk-elections") as publisher:
-outcomes = await publisher.publish([Signal(...)])
-async for delivery in client.subscribe("my.exchange/uk-elections"):
-matcher.add(delivery)
+    async with ExchangeClient(ClientConfig.load(path)) as client:
+        async with client.publisher("my.exchange/uk-elections") as publisher:
+            outcomes = await publisher.publish([Signal(...)])
+        async with contextlib.aclosing(client.subscribe("my.exchange/uk-elections")) as deliveries:
+            async for delivery in deliveries:
+                matcher.add(delivery)
+
+Everything that comes from a hub is verified before it is handed on. Errors are those of `exchange.errors`; a hub that
+cannot be trusted is `Distrusted`. Reconnections are told to the standard logger "exchange_client".
 """
 
 from __future__ import annotations
@@ -19,18 +23,21 @@ from exchange_client.receipt import Receipt
 from exchange_client.reject import RejectFile
 from exchange_client.signals import Signal
 from exchange_client.sync import SyncExchangeClient
-from exchange_client.transport import Filter, WhoAmI
-from exchange_client.verify import BadEntry, FeedVerifier
+from exchange_client.verify import BadEntry, Distrusted, FeedVerifier
+from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
 
 __all__ = [
     "BadEntry",
     "ClientConfig",
+    "CommunitySummary",
     "Delivery",
+    "Distrusted",
     "ExchangeClient",
     "FeedVerifier",
     "Filter",
     "Match",
     "Matcher",
+    "MemberSummary",
     "Outbox",
     "Outcome",
     "Publisher",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+
+from exchange.errors import ExchangeError, Unavailable
 
 FIRST_S = 0.1
 LONGEST_S = 10.0
+#: However long a hub asks us to wait, we look again after this.
+MOST_ASKED_S = 60.0
 
 
 class Backoff:
@@ -19,8 +24,14 @@ class Backoff:
         """Begin again: something worked."""
         self._next_s = FIRST_S
 
+    async def after(self, error: ExchangeError, what: str) -> None:
+        """Say what failed (aloud the first time in a row), and wait as long as is due."""
+        level = logging.WARNING if self._next_s == FIRST_S else logging.DEBUG
+        logging.getLogger("exchange_client").log(level, "%s: %s", what, error.diagnostics().replace("\n", "; "))
+        await self.wait(error.retry_after_ms / 1000 if isinstance(error, Unavailable) else 0.0)
+
     async def wait(self, at_least_s: float = 0.0) -> None:
         """Sleep for the next pause, or for as long as the hub asked."""
         pause = self._next_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         self._next_s = min(self._next_s * 2, LONGEST_S)
-        await asyncio.sleep(max(pause, at_least_s))
+        await asyncio.sleep(max(pause, min(at_least_s, MOST_ASKED_S)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+import weakref
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from exchange import codec
 from exchange.domain.directory import Directory
-from exchange.domain.statement import Body
+from exchange.domain.statement import Body, Signature
 from exchange.domain.validation import Rules
 from exchange.errors import Reason, Rejected
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
+from exchange.ledger.dsse import pae
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
 from exchange_client.config import ClientConfig
@@ -26,7 +29,8 @@ from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Drafter
 from exchange_client.state import StateFile
 from exchange_client.subscriber import Subscriber
-from exchange_client.transport import Filter, Transport, WhoAmI
+from exchange_client.transport import Transport
+from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
 
 
 def _wall_ms() -> int:
@@ -42,7 +46,7 @@ class ExchangeClient:
         self._now_ms = now_ms
         self._key = config.load_signing_key()
         self._transport = Transport(config)
-        self._subscribers: dict[str, Subscriber] = {}
+        self._subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._state: StateFile
         self._directory: DirectoryReader
 
@@ -58,6 +62,8 @@ class ExchangeClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close everything."""
+        for subscriber in list(self._subscribers):
+            await subscriber.store()
         await self._transport.aclose()
         await self._state.aclose()
 
@@ -65,15 +71,31 @@ class ExchangeClient:
         """Ask how the hub knows us."""
         return await self._transport.who_am_i()
 
+    async def members(self, community: str = "") -> tuple[MemberSummary, ...]:
+        """Ask who belongs to a community (its origin), or to the exchange. `directory` is the verified source."""
+        return await self._transport.members(community)
+
+    async def communities(self) -> tuple[CommunitySummary, ...]:
+        """Ask which communities there are. `directory` is the verified source."""
+        return await self._transport.communities()
+
     async def directory(self) -> Directory:
         """Return the exchange's directory, read whole and verified from the pinned genesis."""
         return await self._directory.refresh()
 
-    async def say(self, origin: str, body: Body) -> Receipt:
-        """Publish one statement without records, such as a change of the directory; return its verified receipt."""
+    async def say(
+        self, origin: str, body: Body, *, co_signatures: Callable[[bytes], Sequence[Signature]] | None = None
+    ) -> Receipt:
+        """Publish one statement without records, such as a change of the directory; return its verified receipt.
+
+        ``co_signatures`` is given the bytes to sign and returns the signatures of further operators over them.
+        """
         verifier = await self._verifier(origin)
         drafter = Drafter(origin, self._config.member, self._key, self._now_ms)
         statement = drafter.sign(drafter.header(body, codec.kind_of(body)))
+        if co_signatures is not None:
+            further = co_signatures(pae(statement.payload_type, statement.payload))
+            statement = replace(statement, signatures=(*statement.signatures, *further))
         return verify_receipt(await self._transport.publish(statement), statement, verifier)
 
     def publisher(self, origin: str) -> _PublisherContext:
@@ -124,14 +146,15 @@ class ExchangeClient:
             now_ms=self._now_ms,
             evidence=self._config.state / "evidence",
         )
-        self._subscribers[origin] = subscriber
+        self._subscribers.add(subscriber)
         async with aclosing(subscriber.deliveries(cursor, from_now=from_now)) as stream:
             async for delivery in stream:
                 yield delivery
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Count a subscription's last delivery as processed, without asking for the next one: before leaving it."""
-        self._subscribers[delivery.origin].acknowledge()
+        for subscriber in self._subscribers:
+            subscriber.acknowledge(delivery)
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo on our live streams of this log; return how many there are."""
@@ -139,7 +162,12 @@ class ExchangeClient:
 
     async def checkpoint(self, origin: str) -> Checkpoint:
         """Return the log's checkpoint, its signature verified."""
-        return open_checkpoint(await self._transport.checkpoint(origin), await self._verifier(origin))
+        verifier = await self._verifier(origin)
+        return open_checkpoint(await self._transport.checkpoint(origin), verifier)
+
+    async def inclusion_proof(self, origin: str, index: int, size: int = 0) -> tuple[bytes, tuple[bytes, ...]]:
+        """Ask for a leaf's hash and its path in the tree of ``size`` (0: all of it). `check_included` verifies one."""
+        return await self._transport.inclusion_proof(origin, index, size)
 
     async def check_included(self, origin: str, index: int, leaf_hash: bytes) -> Checkpoint:
         """Return the present checkpoint if the leaf is in its tree. Raises `VerificationFailed`."""
@@ -151,7 +179,7 @@ class ExchangeClient:
     async def _verifier(self, origin: str) -> Verifier:
         """Return the key that a log is signed with, as the verified directory names it."""
         directory = self._directory.directory
-        if not directory.size or (origin != self._config.directory and origin not in directory.communities):
+        if not self._directory.held_size or (origin != self._config.directory and origin not in directory.communities):
             directory = await self._directory.refresh()
         if origin == self._config.directory and directory.genesis is not None:
             return log_verifier(origin, directory.genesis.log_public_key)

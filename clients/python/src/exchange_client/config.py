@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
@@ -45,7 +46,7 @@ class ClientConfig:
     def load(cls, path: Path) -> ClientConfig:
         """Read and check a file. Raises `Rejected` (CONFIG) that names the key at fault."""
         try:
-            raw = tomllib.loads(path.read_text())
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise _wrong(path, f"cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -98,4 +99,9 @@ def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
         raise _wrong(path, "`genesis` must be 64 hexadecimal characters") from error
     if len(typed["genesis"]) != _GENESIS_BYTES:
         raise _wrong(path, "`genesis` must be 64 hexadecimal characters")
+    for key in ("exchange", "member"):
+        if not is_name(typed[key]):
+            raise _wrong(path, f"`{key}` must be a name of a-z, 0-9, dots and hyphens, at most 63")
+    if typed["role"].upper() not in Role.__members__ or typed["role"] != typed["role"].lower():
+        raise _wrong(path, f"`role` must be one of {', '.join(role.word for role in Role)}")
     return typed

@@ -25,6 +25,11 @@ class Cursors:
         """Keep them in this file."""
         self._state = state
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be stored any more."""
+        return self._state.closed
+
     async def load(self, origin: str) -> Position | None:
         """Return the stored position, or None. Raises `Rejected` (MALFORMED) when the row is damaged."""
 

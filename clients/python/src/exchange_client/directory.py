@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from exchange import codec
 from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.domain.directory_rules import validate_genesis
 from exchange.domain.policy import Workload, may_publish
 from exchange.domain.statement import Genesis, Header, Leaf
-from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
 from exchange.ledger.dsse import pae
@@ -24,20 +26,27 @@ class DirectoryChecker:
         """Check everything from this pin: the leaf hash of entry 0."""
         self._origin = origin
         self._pin = pin
+        self._received_at_ms = 0
         self.range = CompactRange()
         self.directory = Directory()
 
     def take(self, entry: Delivered) -> None:
-        """Check and fold the next entry. Raises `VerificationFailed`."""
+        """Check and fold the next entry. Raises `VerificationFailed`, and then nothing has moved."""
         index = self.range.size
-        leaf = codec.decode_leaf(entry.leaf)
-        header = codec.decode_header(leaf.payload, strict=False)
-        if leaf.index != index or header.origin != self._origin:
-            raise VerificationFailed(Reason.BAD_PROOF, f"directory entry {index} is not what it says")
-        if index == 0:
-            self._check_genesis(entry.leaf, leaf, header)
-        else:
-            self._check_statement(leaf, header)
+        try:
+            leaf = codec.decode_leaf(entry.leaf)
+            header = codec.decode_header(leaf.payload, strict=False)
+            if leaf.index != index or header.origin != self._origin or leaf.received_at_ms < self._received_at_ms:
+                raise VerificationFailed(Reason.BAD_PROOF, f"directory entry {index} is not what it says")
+            if index == 0:
+                self._check_genesis(entry.leaf, leaf, header)
+            else:
+                self._check_statement(leaf, header)
+        except VerificationFailed:
+            raise
+        except ExchangeError as error:
+            raise VerificationFailed(Reason.BAD_PROOF, f"directory entry {index}: {error.message}") from error
+        self._received_at_ms = leaf.received_at_ms
         self.range = self.range.extend((leaf_hash(entry.leaf),))
         self.directory.apply(header, leaf.received_at_ms)
 
@@ -53,6 +62,8 @@ class DirectoryChecker:
         keys = (
             {ed25519.key_id(k.public_key): k.public_key for k in genesis.keys} if isinstance(genesis, Genesis) else {}
         )
+        if not leaf.signatures:
+            raise VerificationFailed(Reason.BAD_SIGNATURE, "the genesis is not signed")
         for signature in leaf.signatures:
             if signature.key_id not in keys:
                 raise VerificationFailed(Reason.WRONG_KEY, "the genesis is not signed by its own operator")
@@ -88,22 +99,34 @@ class DirectoryReader:
         self._checker = DirectoryChecker(origin, pin)
         self._seen: Position | None = None
         self._loaded = False
+        self._held_size = 0
+        #: Subscriptions and calls of one client share this reader.
+        self._lock = asyncio.Lock()
 
     async def refresh(self) -> Directory:
         """Read what is new; return the fold. Raises `VerificationFailed` when anything does not hold."""
-        if not self._loaded:
-            self._seen = await self._cursors.load(self._origin)
-            self._loaded = True
-        before = self._checker.range.size
-        while True:
-            entries, size = await self._transport.entries(self._origin, self._checker.range.size)
-            for entry in entries:
-                self._take(entry)
-            if self._checker.range.size >= size:
-                break
-        if self._checker.range.size != before or before == 0:
-            await self._hold_against_checkpoint()
-        return self.directory
+        async with self._lock:
+            if not self._loaded:
+                self._seen = await self._cursors.load(self._origin)
+                self._loaded = True
+            await self._read_to(await self._read_page())
+            if self._held_size != self._checker.range.size or not self._held_size:
+                await self._hold_against_checkpoint()
+            return self.directory
+
+    async def _read_page(self) -> int:
+        """Read one page on; return the sealed size."""
+        start = self._checker.range.size
+        entries, size = await self._transport.entries(self._origin, start)
+        for entry in entries:
+            self._take(entry)
+        if not entries and start < size:
+            raise Unavailable("the hub shows no more of the directory than a part", retry_after_ms=0)
+        return size
+
+    async def _read_to(self, size: int) -> None:
+        while self._checker.range.size < size:
+            await self._read_page()
 
     async def _hold_against_checkpoint(self) -> None:
         genesis = self.directory.genesis
@@ -112,10 +135,7 @@ class DirectoryReader:
         verifier = log_verifier(self._origin, genesis.log_public_key)
         note = await self._transport.checkpoint(self._origin)
         checkpoint = open_checkpoint(note, verifier)
-        while self._checker.range.size < checkpoint.size:
-            entries, _ = await self._transport.entries(self._origin, self._checker.range.size)
-            for entry in entries:
-                self._take(entry)
+        await self._read_to(checkpoint.size)
         if checkpoint.size != self._checker.range.size or checkpoint.root != self._checker.range.root():
             raise VerificationFailed(Reason.BAD_CHECKPOINT, "the directory's signed root is not that of its entries")
         if self._seen is not None and self._seen.range.size > checkpoint.size:
@@ -123,6 +143,12 @@ class DirectoryReader:
                 Reason.ROLLED_BACK, f"the directory has shrunk: {self._seen.range.size} entries were seen before"
             )
         await self._cursors.store(self._origin, Position(self._checker.range, note))
+        self._held_size = checkpoint.size
+
+    @property
+    def held_size(self) -> int:
+        """How much of the fold has been held against a signed root: all of it, unless something was found wrong."""
+        return self._held_size
 
     @property
     def directory(self) -> Directory:

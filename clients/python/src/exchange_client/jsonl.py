@@ -17,6 +17,7 @@ from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import KINDS
 from exchange.domain.labels import Label
 from exchange.domain.statement import (
+    Audience,
     Confidence,
     Handling,
     Indicator,
@@ -35,6 +36,8 @@ from exchange_client.pdq import MIN_QUALITY, hash_image
 from exchange_client.signals import Signal
 
 DAY_MS = 86_400_000
+#: Far beyond what any community allows, and within what a header can hold.
+MAX_EXPIRY_DAYS = 10_000_000
 E = TypeVar("E", bound=IntEnum)
 
 _KEYS = frozenset(
@@ -132,9 +135,9 @@ def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
         source_action=_optional_word(SourceAction, data.get("source_action"), "source action"),
         guidance_clause=_text(data.get("guidance_clause", ""), "guidance_clause"),
         lawful_basis=_optional_word(LawfulBasis, data.get("lawful_basis"), "lawful basis"),
-        backfill=data.get("backfill", False) is True,
-        replaces=tuple(_id(i, "replaces") for i in data.get("replaces", ())),
-        derived_from=tuple(_id(i, "derived_from") for i in data.get("derived_from", ())),
+        backfill=_flag(data.get("backfill", False), "backfill"),
+        replaces=_ids(data.get("replaces"), "replaces"),
+        derived_from=_ids(data.get("derived_from"), "derived_from"),
         case_ref=_text(data.get("case_ref", ""), "case_ref"),
         quality=_quality(data.get("quality", 0)),
     )
@@ -163,7 +166,15 @@ def delivery_to_json(delivery: Delivery) -> dict[str, object]:
             "severity": _name(Severity, header.severity),
             "handling": _name(Handling, header.handling),
             "expires_at_ms": header.expires_at_ms,
+            "audience": "everyone" if header.audience == Audience.EVERYONE else "restricted",
+            "election": header.election.hex() or None,
+            "target_class": _name(TargetClass, header.target_class),
+            "observed_at_ms": header.observed_at_ms or None,
+            "actioned_at_ms": header.actioned_at_ms or None,
             "source_action": _name(SourceAction, header.source_action),
+            "guidance_clause": header.guidance_clause or None,
+            "lawful_basis": _name(LawfulBasis, header.lawful_basis),
+            "backfill": header.backfill,
             "replaces": [id_.hex() for id_ in header.replaces],
             "derived_from": [id_.hex() for id_ in header.derived_from],
             "signal_ids": [id_.hex() for id_ in delivery.header.signal_ids],
@@ -199,7 +210,8 @@ def _expiry(data: Mapping[str, Any], now_ms: int) -> int:
     days = data.get("expires_in_days")
     if days is None:
         return _time(data.get("expires_at"), "expires_at")
-    if not isinstance(days, int | float) or isinstance(days, bool) or "expires_at" in data:
+    plain = isinstance(days, int | float) and not isinstance(days, bool) and 0 < days <= MAX_EXPIRY_DAYS
+    if not plain or "expires_at" in data:
         raise _invalid("give either `expires_in_days` (a number) or `expires_at`")
     return now_ms + int(days * DAY_MS)
 
@@ -224,9 +236,23 @@ def _text(value: object, name: str) -> str:
 
 
 def _quality(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
         raise _invalid("`quality` must be 0 to 100")
     return value
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise _invalid(f"`{name}` must be true or false")
+    return value
+
+
+def _ids(value: object, name: str) -> tuple[bytes, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _invalid(f"`{name}` must be a list of signal ids")
+    return tuple(_id(item, name) for item in value)
 
 
 def _id(value: object, name: str) -> bytes:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
+from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorType
 from exchange.domain.statement import Indicator, SignalHeader
 from exchange_client.delivery import Delivery
 
 _WORDS = 4
 _FIRST_ROWS = 1024
+#: A darker or emptier frame looks like every other one.
+MIN_FRAME_QUALITY = 50
 _PERCEPTUAL = (IndicatorType.PDQ, IndicatorType.VPDQ)
 
 
@@ -37,6 +39,8 @@ class Match:
     type: int
     #: Bits that differ; 0 for an exact type.
     distance: int
+    #: The log that ``index`` is a place in.
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class _Known:
             header.expires_at_ms,
             type_,
             distance,
+            self.delivery.origin,
         )
 
 
@@ -110,21 +115,27 @@ class Matcher:
         self._exact: dict[tuple[int, int, bytes], set[bytes]] = {}
         self._exact_of: dict[bytes, list[tuple[int, int, bytes]]] = {}
         self._pdq = _HammingTable()
+        #: Removed for good: a repeat by their publisher does not bring them back.
+        self._gone: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._known)
 
     def add(self, delivery: Delivery) -> None:
-        """Take what a delivery says; one without records changes nothing. The first header of a signal wins."""
+        """Take what a delivery says. The first header of a signal wins; a repeat changes nothing.
+
+        What it replaces is removed, also where its records are not for us, provided that it is its own publisher's.
+        """
         header = delivery.signal
         if header is None:
             return
         for signal in delivery.signals:
-            if signal.signal_id not in self._known:
+            if signal.signal_id not in self._known and signal.signal_id not in self._gone:
                 self._known[signal.signal_id] = _Known(signal.signal_id, delivery, header)
                 self._index(signal.signal_id, signal.indicators)
-        if delivery.signals:
-            for replaced in header.replaces:
+        for replaced in header.replaces:
+            known = self._known.get(replaced)
+            if known is not None and known.delivery.publisher == delivery.publisher:
                 self.remove(replaced)
 
     def _index(self, signal_id: bytes, indicators: Iterable[Indicator]) -> None:
@@ -138,9 +149,13 @@ class Matcher:
                 self._exact_of.setdefault(signal_id, []).append(key)
 
     def remove(self, signal_id: bytes) -> None:
-        """Forget a signal; an unknown one is ignored."""
-        if self._known.pop(signal_id, None) is None:
-            return
+        """Forget a signal for good; an unknown one is ignored."""
+        if signal_id in self._known:
+            self._gone.add(signal_id)
+            self._forget(signal_id)
+
+    def _forget(self, signal_id: bytes) -> None:
+        del self._known[signal_id]
         self._pdq.remove(signal_id)
         for key in self._exact_of.pop(signal_id, ()):
             owners = self._exact[key]
@@ -152,7 +167,7 @@ class Matcher:
         """Forget signals whose time is over; return how many."""
         over = [id_ for id_, known in self._known.items() if known.header.expires_at_ms <= now_ms]
         for signal_id in over:
-            self.remove(signal_id)
+            self._forget(signal_id)
         return len(over)
 
     def match(self, indicators: Sequence[Indicator], *, now_ms: int) -> list[Match]:
@@ -180,4 +195,9 @@ class Matcher:
 
 
 def _hashes(indicator: Indicator) -> Iterable[bytes]:
-    return (frame.pdq for frame in indicator.frames) if indicator.frames else (indicator.value,)
+    """Yield the PDQ hashes that can be compared: of frames only those with enough structure, as vPDQ has it."""
+    if indicator.type == IndicatorType.PDQ:
+        found: Iterable[bytes] = (indicator.value,)
+    else:
+        found = (frame.pdq for frame in indicator.frames if frame.quality >= MIN_FRAME_QUALITY)
+    return (value for value in found if len(value) == PDQ_BYTES)

@@ -36,20 +36,26 @@ class Outbox:
 
         await self._state.run(job)
 
-    async def receipted(self, receipts: Sequence[tuple[bytes, int]], *, now_ms: int) -> None:
-        """Note verified receipts: (statement id, index)."""
+    async def settle(
+        self, *, receipts: Sequence[tuple[bytes, int]] = (), refused: Sequence[Statement] = (), now_ms: int
+    ) -> None:
+        """Note verified receipts as (statement id, index), and forget statements that the hub refused for good."""
         rows = [(index, now_ms, id_) for id_, index in receipts]
-        await self._state.run(
-            lambda c: c.executemany(
+        gone = [(statement_id(statement.payload),) for statement in refused]
+        unsaid = [
+            (self._origin, id_)
+            for statement in refused
+            for id_ in codec.decode_header(statement.payload, strict=False).signal_ids
+        ]
+
+        def job(connection: apsw.Connection) -> None:
+            connection.executemany(
                 "UPDATE outbox SET receipt_index = ?, receipt_at_ms = ? WHERE statement_id = ?", rows
             )
-        )
+            connection.executemany("DELETE FROM outbox WHERE statement_id = ?", gone)
+            connection.executemany("DELETE FROM cases WHERE origin = ? AND signal_id = ?", unsaid)
 
-    async def refused(self, ids: Sequence[bytes]) -> None:
-        """Forget statements that the hub refused for good."""
-        await self._state.run(
-            lambda c: c.executemany("DELETE FROM outbox WHERE statement_id = ?", [(id_,) for id_ in ids])
-        )
+        await self._state.run(job)
 
     async def pending(self) -> list[Statement]:
         """Return the statements that have no verified receipt, oldest first."""
@@ -72,6 +78,15 @@ class Outbox:
         before = now_ms - KEEP_MS
         await self._state.run(
             lambda c: c.execute("DELETE FROM outbox WHERE receipt_at_ms IS NOT NULL AND receipt_at_ms < ?", (before,))
+        )
+
+    async def witnessed(self, size: int) -> None:
+        """Drop what lies in a tree of this size, whose checkpoint a witness has cosigned: it cannot be lost now."""
+        await self._state.run(
+            lambda c: c.execute(
+                "DELETE FROM outbox WHERE origin = ? AND receipt_index IS NOT NULL AND receipt_index < ?",
+                (self._origin, size),
+            )
         )
 
     async def signal_ids(self, case_ref: str) -> list[bytes]:

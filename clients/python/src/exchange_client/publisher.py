@@ -8,32 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from exchange.domain.statement import Statement, statement_id
 from exchange.domain.validation import Rules
-from exchange.errors import ExchangeError, Fatal, Unavailable, VerificationFailed
+from exchange.errors import ExchangeError, Fatal, Unavailable
 from exchange.ledger.note import Verifier
-from exchange_client.backoff import Backoff
+from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.outbox import Outbox
 from exchange_client.receipt import Receipt, verify_receipt
-from exchange_client.signals import Draft, Drafter, Signal
-from exchange_client.transport import PublishStream, Transport, WireResult
+from exchange_client.signals import Drafter, Signal
+from exchange_client.transport import PublishStream, Transport
+from exchange_client.verify import Distrusted
+from exchange_client.wire import WireReceipt, WireResult
 
 LINGER_S = 0.004
 MAX_BATCH = 64
 MAX_BATCH_BYTES = 512 * 1024
 MESSAGE_BYTES = 1_000_000
 RESUBMIT_AFTER_MS = 60_000
+#: A stream that is refused so often in a row, without one answer, is refused for good.
+MAX_REFUSALS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one signal: a receipt, or an error."""
+    """What became of one signal: a receipt, or an error. It has an id as soon as it was signed."""
 
     signal: Signal
     signal_id: bytes | None
@@ -44,12 +50,16 @@ class Outcome:
 @dataclass(slots=True)
 class _InFlight:
     statement: Statement
+    #: When it was made; 0 for one of an earlier run.
     made_at_ms: int
     answer: asyncio.Future[Receipt]
+    size: int
 
-    @property
-    def size(self) -> int:
-        return len(self.statement.payload) + sum(map(len, self.statement.records)) + 256
+
+def _size(statement: Statement) -> int:
+    """Return how many bytes a statement takes in a message at most."""
+    parts = (statement.payload, statement.audience_record, *statement.records)
+    return sum(map(len, parts)) + 4 * len(parts) + 128 * (len(statement.signatures) + 1)
 
 
 class Publisher:
@@ -73,6 +83,7 @@ class Publisher:
         self._waiting: dict[bytes, _InFlight] = {}
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
+        self._refusals = 0
         self._task: asyncio.Task[None] | None = None
         self.outbox = outbox
 
@@ -92,64 +103,54 @@ class Publisher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError, ExchangeError):
                 await self._task
-        for waiting in self._waiting.values():
-            waiting.answer.cancel()
+        self._fail_all(Unavailable("the publisher was closed: what it has not sent is in its outbox"))
         await self.outbox.prune(now_ms=self._now_ms())
 
     async def publish(self, signals: Sequence[Signal], *, timeout_s: float | None = None) -> list[Outcome]:
         """Publish signals; return one outcome for each, in order.
 
         Raises TimeoutError after ``timeout_s`` (what was signed stays in the outbox and is sent on), and
-        `VerificationFailed` when the hub's answers do not hold.
+        `Distrusted` when the hub's answers do not hold.
         """
         drafts, refused = self._drafter.draft(signals, self._rules)
         now = self._now_ms()
         statements = [draft.statement for draft in drafts]
-        cases = [(s.case_ref, id_) for draft in drafts for s, id_ in zip(draft.signals, draft.ids, strict=True)]
-        await self.outbox.add(statements, cases, now_ms=now)
+        cases = [
+            (signals[place].case_ref, id_)
+            for draft in drafts
+            for place, id_ in zip(draft.places, draft.ids, strict=True)
+        ]
+        if statements:
+            await self.outbox.add(statements, cases, now_ms=now)
         answers = [self._enqueue(statement, made_at_ms=now) for statement in statements]
         async with asyncio.timeout(timeout_s):
-            results = await asyncio.gather(*(self._settled(answer) for answer in answers))
-        await self._note(drafts, results)
-        found = _by_signal(drafts, results)
-        found.update({id(signal): Outcome(signal, None, None, error) for signal, error in refused})
-        return [found[id(signal)] for signal in signals]
+            results = await asyncio.gather(*(_settled(answer) for answer in answers))
+        found = {place: Outcome(signals[place], None, None, error) for place, error in refused}
+        for draft, result in zip(drafts, results, strict=True):
+            receipt, failed = (result, None) if isinstance(result, Receipt) else (None, result)
+            for place, signal_id in zip(draft.places, draft.ids, strict=True):
+                found[place] = Outcome(signals[place], signal_id, receipt, failed)
+        return [found[place] for place in range(len(signals))]
 
     async def submit(self, statement: Statement) -> Receipt:
         """Publish one ready statement; return its verified receipt. Raises `ExchangeError` when it is refused."""
         now = self._now_ms()
         await self.outbox.add([statement], [], now_ms=now)
-        return await self._enqueue(statement, made_at_ms=now)
+        return await asyncio.shield(self._enqueue(statement, made_at_ms=now))
 
     async def settled(self) -> None:
         """Return when nothing waits for a receipt any more."""
         while self._waiting:
-            await asyncio.gather(*(self._settled(w.answer) for w in list(self._waiting.values())))
-
-    async def _settled(self, answer: Awaitable[Receipt]) -> Receipt | ExchangeError:
-        try:
-            return await answer
-        except VerificationFailed as error:
-            if error.hint == _LYING:
-                raise
-            return error
-        except ExchangeError as error:
-            return error
-
-    async def _note(self, drafts: Sequence[Draft], results: Sequence[Receipt | ExchangeError]) -> None:
-        pairs = list(zip(drafts, results, strict=True))
-        receipts = [(r.statement_id, r.index) for _, r in pairs if isinstance(r, Receipt)]
-        gone = [statement_id(d.statement.payload) for d, r in pairs if not isinstance(r, Receipt)]
-        await self.outbox.receipted(receipts, now_ms=self._now_ms())
-        if gone:
-            await self.outbox.refused(gone)
+            await asyncio.gather(*(_settled(waiting.answer) for waiting in list(self._waiting.values())))
 
     def _enqueue(self, statement: Statement, *, made_at_ms: int) -> asyncio.Future[Receipt]:
         id_ = statement_id(statement.payload)
         waiting = self._waiting.get(id_)
         if waiting is None:
             answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            waiting = self._waiting[id_] = _InFlight(statement, made_at_ms, answer)
+            waiting = self._waiting[id_] = _InFlight(statement, made_at_ms, answer, _size(statement))
+            if self._task is not None and self._task.done():
+                self._fail_all(Fatal("the publisher has stopped"))
             self._queue.append(id_)
             self._wake.set()
         return waiting.answer
@@ -165,12 +166,19 @@ class Publisher:
         while True:
             await self._something_to_send()
             try:
-                await self._session(self._transport.publish_stream(), backoff)
+                async with self._transport.publish_stream() as stream:
+                    await self._session(stream, backoff)
             except Unavailable as error:
-                await backoff.wait(error.retry_after_ms / 1000)
-                await self._transport.rotate()
+                if self._waiting:
+                    await backoff.after(error, "publishing broke off")
             except ExchangeError as error:
-                self._fail_all(error)
+                # A stream is also cut when the directory takes something from us: what is left, a new one tells.
+                self._refusals += 1
+                if self._refusals < MAX_REFUSALS:
+                    await backoff.after(error, "the stream was refused")
+                else:
+                    self._refusals = 0
+                    self._fail_all(error)
             # Whatever has no answer yet is sent again; the hub knows a statement that it has seen.
             self._queue = deque(self._waiting)
 
@@ -184,22 +192,25 @@ class Publisher:
         try:
             async for results in stream.results():
                 backoff.reset()
-                for result in results:
-                    await self._take(result)
+                self._refusals = 0
+                await self._take(results)
         finally:
             sender.cancel()
-            stream.cancel()
             with contextlib.suppress(asyncio.CancelledError, ExchangeError):
                 await sender
         raise Unavailable("the hub ended the stream", retry_after_ms=0)
 
     async def _send(self, stream: PublishStream) -> None:
-        while True:
-            await self._something_to_send()
-            await asyncio.sleep(LINGER_S)
-            batch = self._batch()
-            if batch:
-                await stream.send(batch)
+        try:
+            while True:
+                await self._something_to_send()
+                if len(self._queue) < MAX_BATCH:
+                    await asyncio.sleep(LINGER_S)
+                batch = self._batch()
+                if batch:
+                    await stream.send(batch)
+        finally:
+            stream.cancel()
 
     def _batch(self) -> list[Statement]:
         batch: list[Statement] = []
@@ -217,34 +228,43 @@ class Publisher:
             self._queue.popleft()
         return batch
 
-    async def _take(self, result: WireResult) -> None:
-        waiting = self._waiting.get(result.statement_id)
-        if waiting is None:
-            return
-        if result.receipt is not None:
-            await self._receipted(result, waiting)
-        elif isinstance(result.error, Unavailable):
-            loop = asyncio.get_running_loop()
-            loop.call_later(max(result.error.retry_after_ms, 50) / 1000, self._again, result.statement_id)
-        else:
-            del self._waiting[result.statement_id]
-            if not waiting.made_at_ms:
-                await self.outbox.refused([result.statement_id])
-            _settle(waiting.answer, result.error)
+    async def _take(self, results: Sequence[WireResult]) -> None:
+        """Verify the receipts in a message, note them durably, and only then tell who waits for them."""
+        settled: list[tuple[_InFlight, Receipt | ExchangeError]] = []
+        refused: list[Statement] = []
+        for result in results:
+            waiting = self._waiting.get(result.statement_id)
+            if waiting is None:
+                continue
+            if result.receipt is not None:
+                settled.append((waiting, self._verified(result.receipt, waiting.statement)))
+            elif isinstance(result.error, Unavailable):
+                self._send_later(result.statement_id, result.error)
+            elif result.error is not None:
+                settled.append((waiting, result.error))
+                refused.append(waiting.statement)
+                if not waiting.made_at_ms:
+                    message = "a statement of an earlier run was refused: %s"
+                    logging.getLogger("exchange_client").error(message, result.error.diagnostics())
+        receipts = [(answer.statement_id, answer.index) for _, answer in settled if isinstance(answer, Receipt)]
+        if receipts or refused:
+            await self.outbox.settle(receipts=receipts, refused=refused, now_ms=self._now_ms())
+        for waiting, answer in settled:
+            self._waiting.pop(statement_id(waiting.statement.payload), None)
+            _settle(waiting.answer, answer)
 
-    async def _receipted(self, result: WireResult, waiting: _InFlight) -> None:
-        assert result.receipt is not None
-        del self._waiting[result.statement_id]
+    def _verified(self, receipt: WireReceipt, statement: Statement) -> Receipt | Distrusted:
         try:
-            receipt = verify_receipt(result.receipt, waiting.statement, self._verifier)
+            return verify_receipt(receipt, statement, self._verifier)
         except ExchangeError as error:
-            lie = VerificationFailed(error.reason, f"the receipt does not hold: {error}", hint=_LYING)
-            _settle(waiting.answer, lie)
-            return
-        if not waiting.made_at_ms:
-            await self.outbox.receipted([(receipt.statement_id, receipt.index)], now_ms=self._now_ms())
-        if not waiting.answer.done():
-            waiting.answer.set_result(receipt)
+            return Distrusted(
+                error.reason, f"the receipt does not hold: {error.message}", hint=_LYING, index=receipt.index
+            )
+
+    def _send_later(self, id_: bytes, error: Unavailable) -> None:
+        asked_s = min(max(error.retry_after_ms, 50) / 1000, MOST_ASKED_S)
+        spread = random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, guards nothing
+        asyncio.get_running_loop().call_later(asked_s * spread, self._again, id_)
 
     def _again(self, id_: bytes) -> None:
         if id_ in self._waiting:
@@ -252,6 +272,7 @@ class Publisher:
             self._wake.set()
 
     def _fail_all(self, error: ExchangeError) -> None:
+        """Tell everyone who waits. The outbox keeps what they sent: this is not the statements' own fault."""
         for waiting in self._waiting.values():
             _settle(waiting.answer, error)
         self._waiting.clear()
@@ -260,18 +281,22 @@ class Publisher:
 _LYING = "the hub's answer does not hold: keep it, do not trust this hub, and ask other members what they see"
 
 
-def _settle(answer: asyncio.Future[Receipt], error: ExchangeError | None) -> None:
-    if error is not None and not answer.done():
-        answer.set_exception(error)
-        answer.exception()  # seen: nobody may be waiting for a statement of an earlier run
+def _settle(future: asyncio.Future[Receipt], answer: Receipt | ExchangeError) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Receipt):
+        future.set_result(answer)
+    else:
+        future.set_exception(answer)
+        future.exception()  # seen: nobody may be waiting for a statement of an earlier run
 
 
-def _by_signal(drafts: Sequence[Draft], results: Sequence[Receipt | ExchangeError]) -> dict[int, Outcome]:
-    found: dict[int, Outcome] = {}
-    for draft, result in zip(drafts, results, strict=True):
-        for signal, signal_id in zip(draft.signals, draft.ids, strict=True):
-            if isinstance(result, Receipt):
-                found[id(signal)] = Outcome(signal, signal_id, result, None)
-            else:
-                found[id(signal)] = Outcome(signal, None, None, result)
-    return found
+async def _settled(future: asyncio.Future[Receipt]) -> Receipt | ExchangeError:
+    """Return a receipt, or the error that the statement met; raise only that the hub cannot be trusted."""
+    try:
+        # Whoever stops waiting does not stop the sending.
+        return await asyncio.shield(future)
+    except Distrusted:
+        raise
+    except ExchangeError as error:
+        return error

@@ -11,7 +11,7 @@ from exchange.ledger.checkpoint import format_tlog_proof, open_checkpoint
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
-from exchange_client.transport import WireReceipt
+from exchange_client.wire import WireReceipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,13 @@ from exchange.domain.statement import (
     signal_ids,
 )
 from exchange.domain.validation import MAX_STATEMENT_BYTES, Rules, validate
-from exchange.errors import ExchangeError, InvalidStatement
+from exchange.errors import InvalidStatement, Rejected, Violation
 from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 
 MAX_RECORDS = 1_000
-_ROOM_BYTES = MAX_STATEMENT_BYTES - 64 * 1024
+#: What records may take: the rest is for a header with a thousand ids and the longest audience.
+_ROOM_BYTES = MAX_STATEMENT_BYTES - 96 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,10 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A signed statement, with the signals that it says and their ids, in order."""
+    """A signed statement, with the places (in the list that was given) of the signals in it, and their ids."""
 
     statement: Statement
-    signals: tuple[Signal, ...]
+    places: tuple[int, ...]
     ids: tuple[bytes, ...]
 
 
@@ -86,49 +87,59 @@ class Drafter:
 
     def draft(
         self, signals: Sequence[Signal], rules: Callable[[], Rules]
-    ) -> tuple[list[Draft], list[tuple[Signal, ExchangeError]]]:
-        """Return statements for the signals, and the signals that are refused, each with what is wrong with it."""
+    ) -> tuple[list[Draft], list[tuple[int, Rejected]]]:
+        """Return statements for the signals, and the places of refused ones, each with what is wrong with it."""
         drafts: list[Draft] = []
-        refused: list[tuple[Signal, ExchangeError]] = []
-        for group in _groups(signals):
+        refused: list[tuple[int, Rejected]] = []
+        waiting = list(_groups(signals))
+        while waiting:
+            group = waiting.pop(0)
             try:
-                drafts.append(self._statement(group, rules()))
-            except InvalidStatement as error:
-                good, bad = self._sift(group, error, rules())
-                refused += bad
-                if good:
-                    drafts.append(self._statement(good, rules()))
+                drafts.append(self._statement(group, [signals[place] for place in group], rules()))
+            except Rejected as error:
+                if len(group) == 1:
+                    refused.append((group[0], error))
+                    continue
+                bad = self._sift(group, signals, rules())
+                good = [place for place in group if place not in bad]
+                refused += bad.items()
+                # Where each would do alone and all together will not, they go alone.
+                waiting[:0] = ([good] if good else []) if bad else [[place] for place in group]
         return drafts, refused
 
-    def _sift(
-        self, group: Sequence[Signal], error: ExchangeError, rules: Rules
-    ) -> tuple[list[Signal], list[tuple[Signal, ExchangeError]]]:
-        if len(group) == 1:
-            return [], [(group[0], error)]
-        good: list[Signal] = []
-        bad: list[tuple[Signal, ExchangeError]] = []
-        for signal in group:
+    def _sift(self, group: Sequence[int], signals: Sequence[Signal], rules: Rules) -> dict[int, Rejected]:
+        bad: dict[int, Rejected] = {}
+        for place in group:
             try:
-                self._statement([signal], rules)
-                good.append(signal)
-            except InvalidStatement as own:
-                bad.append((signal, own))
-        return good, bad
+                self._prepare([signals[place]], rules)
+            except Rejected as error:
+                bad[place] = error
+        return bad
 
-    def _statement(self, signals: Sequence[Signal], rules: Rules) -> Draft:
+    def _statement(self, places: Sequence[int], signals: Sequence[Signal], rules: Rules) -> Draft:
+        header, raw, audience_record = self._prepare(signals, rules)
+        statement = self.sign(header, records=tuple(raw), audience_record=audience_record)
+        return Draft(statement, tuple(places), header.signal_ids)
+
+    def _prepare(self, signals: Sequence[Signal], rules: Rules) -> tuple[Header, list[bytes], bytes]:
+        """Return header, records and audience record, all checked and not signed. Raises `Rejected`."""
         records = [Record(secrets.token_bytes(SALT_BYTES), s.indicators, s.case_ref, s.quality) for s in signals]
-        raw = [codec.encode_record(record) for record in records]
-        ids = signal_ids(self._origin, self._member, raw)
         first = signals[0]
         members = first.audience
-        audience_record = b""
-        if members is not None:
-            audience_record = codec.encode_audience(secrets.token_bytes(SALT_BYTES), sorted(set(members)))
-        body = _body(first, records, audience_id(self._origin, self._member, audience_record) if members else b"")
-        header = self.header(body, Kind.SIGNAL, ids)
+        audience_record = committed = b""
+        try:
+            raw = [codec.encode_record(record) for record in records]
+            if members is not None:
+                audience_record = codec.encode_audience(secrets.token_bytes(SALT_BYTES), sorted(set(members)))
+                committed = audience_id(self._origin, self._member, audience_record)
+            body = _body(first, records, committed)
+            header = self.header(body, Kind.SIGNAL, signal_ids(self._origin, self._member, raw))
+            codec.encode_header(header)
+        except (AttributeError, TypeError, ValueError) as error:
+            # What no protobuf field can hold: a number out of its range, a text that is no Unicode, another type.
+            raise InvalidStatement((Violation("signal", f"cannot be encoded: {error}"[:200]),)) from error
         validate(header, raw, records, audience_record, codec.decode_audience(audience_record, strict=True), rules)
-        statement = self.sign(header, records=tuple(raw), audience_record=audience_record)
-        return Draft(statement, tuple(signals), tuple(ids))
+        return header, raw, audience_record
 
     def header(self, body: Body, kind: Kind, ids: Sequence[bytes] = ()) -> Header:
         """Return a header of ours, made now."""
@@ -165,27 +176,31 @@ def _body(signal: Signal, records: Sequence[Record], committed: bytes) -> Signal
     )
 
 
-def _groups(signals: Sequence[Signal]) -> Iterator[list[Signal]]:
-    """Yield signals that can share a header, in order, each group within a statement's bounds."""
-    open_groups: dict[Signal, list[Signal]] = {}
+def _groups(signals: Sequence[Signal]) -> Iterator[list[int]]:
+    """Yield the places of signals that can share a header, in order, each group within a statement's bounds."""
+    open_groups: dict[Signal, list[int]] = {}
     sizes: dict[Signal, int] = {}
-    for signal in signals:
+    for place, signal in enumerate(signals):
         if signal.replaces or signal.derived_from:
-            yield [signal]
+            yield [place]
             continue
         key = replace(signal, indicators=(), case_ref="", quality=0)
-        size = _size(signal)
-        group = open_groups.setdefault(key, [])
+        try:
+            size = _size(signal)
+            group = open_groups.setdefault(key, [])
+        except (AttributeError, TypeError):  # it holds something of another type: refused alone
+            yield [place]
+            continue
         if len(group) >= MAX_RECORDS or (group and sizes[key] + size > _ROOM_BYTES):
             yield group
             group = open_groups[key] = []
             sizes[key] = 0
-        group.append(signal)
+        group.append(place)
         sizes[key] = sizes.get(key, 0) + size
     yield from open_groups.values()
 
 
 def _size(signal: Signal) -> int:
-    """Return about how many bytes a signal's record takes."""
+    """Return how many bytes a signal's record takes at most."""
     fixed = 32 + len(signal.case_ref) * 4
     return fixed + sum(16 + len(indicator.value) + 48 * len(indicator.frames) for indicator in signal.indicators)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from exchange.errors import Fatal, Reason
+from exchange.errors import Fatal, Reason, Rejected
 
 T = TypeVar("T")
 
@@ -48,7 +48,10 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises `Fatal` (CONFIG) when it cannot be used."""
         self._jobs: list[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]]] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.closed = False
+        # It holds identifiers: for its owner only.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         self._lock = asyncio.Lock()
         try:
             self._connection = apsw.Connection(str(path))
@@ -67,6 +70,8 @@ class StateFile:
 
     async def run(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run a job on the connection, in a transaction, durable on return."""
+        if self.closed:
+            raise Rejected(Reason.CONFIG, "the client is closed")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.append((job, answer))
         # A caller may be cancelled; a commit under way may not, or the next one would meet it on the connection.
@@ -108,4 +113,5 @@ class StateFile:
     async def aclose(self) -> None:
         """Close the file. Idempotent."""
         async with self._lock:
+            self.closed = True
             self._connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from exchange.errors import (
@@ -38,6 +39,16 @@ _HANDSHAKE_HINT = (
     "the hub may be down, or the TLS handshake failed: `exchange doctor --client` tells which. A hub wants TLS 1.3, a "
     "client certificate of an authority it knows, and an address that is in its own certificate"
 )
+_TLS_HINT = (
+    "the TLS handshake failed: is this the hub's `authority`, is `certificate` in date and of an authority the hub "
+    "knows, is the address (or `server_name`) in the hub's certificate, and does everything on the way speak TLS 1.3?"
+)
+_TLS_WORDS = ("handshake", "certificate", "verification", "ssl", "tls")
+#: What a bare status means, where no error of ours came with it.
+_BARE = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.TOO_LARGE,
+    grpc.StatusCode.NOT_FOUND: Reason.NOT_FOUND,
+}
 _LATER = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
@@ -100,22 +111,38 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ExchangeError:
         return explained
     message = f"{error.code().name.lower()}: {error.details() or 'no details'}"
     if error.code() in _LATER:
-        return Unavailable(message, retry_after_ms=0, hint=_HANDSHAKE_HINT)
-    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Rejected(Reason.TOO_LARGE, message)
-    return Rejected(Reason.INVALID, message)
+        return Unavailable(message, retry_after_ms=0, hint=_hint(error))
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return Unauthenticated(message, hint=_HANDSHAKE_HINT)
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return Denied(message)
+    return Rejected(_BARE.get(error.code(), Reason.INVALID), message)
+
+
+def _hint(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return ""
+    words = (error.details() or "").lower()
+    return (
+        _TLS_HINT
+        if any(word in words for word in ("handshake", "certificate", "verification", "ssl", "tls"))
+        else _HANDSHAKE_HINT
+    )
 
 
 def _explained(error: grpc.aio.AioRpcError) -> ExchangeError | None:
     data = next((value for key, value in error.trailing_metadata() or () if key == _DETAILS_KEY), None)
     if not isinstance(data, bytes):
         return None
-    status = status_pb2.Status.FromString(data)
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-    for detail in status.details:
-        for wanted in (info, bad, retry):
-            if detail.Is(wanted.DESCRIPTOR):
-                detail.Unpack(wanted)
+    try:
+        status = status_pb2.Status.FromString(data)
+        for detail in status.details:
+            for wanted in (info, bad, retry):
+                if detail.Is(wanted.DESCRIPTOR):
+                    detail.Unpack(wanted)
+    except DecodeError:
+        return None
     return error_of(
         info.reason,
         status.message,

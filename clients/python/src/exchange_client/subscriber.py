@@ -6,28 +6,29 @@ acknowledged, and trails it by a second at most: a crash repeats a little, nothi
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 
 from exchange import codec
-from exchange.domain.directory import Directory
-from exchange.errors import Reason, Unavailable, VerificationFailed
+from exchange.codec import Delivered
+from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import Backoff
 from exchange_client.cursors import Cursors, Position
 from exchange_client.delivery import Delivery, delivery_of
 from exchange_client.directory import DirectoryReader
-from exchange_client.transport import FeedMessage, Filter, Hello, Transport
-from exchange_client.verify import BadEntry, FeedVerifier
+from exchange_client.transport import Transport
+from exchange_client.verify import BadEntry, Distrusted, FeedVerifier, VerifiedEntry
+from exchange_client.wire import FeedMessage, Filter
 
-SILENCE_S = 20.0
 STORE_EVERY_S = 1.0
+#: So many streams in a row that are cut right after their hello are no accident.
+MAX_CUTS = 3
 
 
 class Subscriber:
@@ -60,127 +61,163 @@ class Subscriber:
         #: A start of one's own choosing never moves a position that is stored already.
         self._stores = True
         self._acknowledged: Position | None = None
-        self._handed_over: Position | None = None
+        #: The delivery that the consumer has in hand, and the place after it.
+        self._in_hand: tuple[Delivery, Position] | None = None
+        #: Where to jump to with the first hello, where that is not the position's own end.
+        self._jump: int | None = None
+        #: Messages of the present stream.
+        self._heard = 0
         self._verifier: FeedVerifier
 
     async def deliveries(self, cursor: int | None, *, from_now: bool) -> AsyncGenerator[Delivery, None]:
         """Yield verified entries for ever. Raises `ExchangeError` when the hub refuses or cannot be trusted."""
-        position, cursor = await self._start(cursor, from_now=from_now)
+        position = await self._start(cursor, from_now=from_now)
         self._verifier = FeedVerifier(self._origin, self._log_verifier, position)
         backoff = Backoff()
+        cut = 0
         try:
             while True:
                 try:
-                    async with aclosing(self._stream(cursor, backoff)) as stream:
+                    async with contextlib.aclosing(self._stream(backoff)) as stream:
                         async for delivery in stream:
                             yield delivery
-                    await backoff.wait()
                 except Unavailable as error:
-                    await backoff.wait(error.retry_after_ms / 1000)
-                except TimeoutError:
-                    await backoff.wait()
-                cursor = None
-                await self._transport.rotate()
+                    await backoff.after(error, f"the feed of {self._origin} broke off")
+                except Denied as error:
+                    # A live stream is cut when the directory takes something from us; what is left, a new one tells.
+                    cut = cut + 1 if self._heard < 2 else 1
+                    if not self._heard or cut > MAX_CUTS:
+                        raise
+                    await backoff.after(error, f"the feed of {self._origin} was cut")
         finally:
-            await self._store(force=True)
+            await self.store()
 
-    async def _start(self, cursor: int | None, *, from_now: bool) -> tuple[Position, int | None]:
-        """Return the position to start from, and the cursor to jump to, if it is not that position's."""
+    async def _start(self, cursor: int | None, *, from_now: bool) -> Position:
+        """Return the position to start from; the cursor to jump to from it is noted."""
         stored = await self._cursors.load(self._origin)
         if from_now:
             cursor = open_checkpoint(await self._transport.checkpoint(self._origin), self._log_verifier).size
         if cursor is None or (stored is not None and stored.range.size == cursor):
-            return stored or Position(), None
+            return stored or Position()
         self._stores = stored is None
-        return Position(), cursor or None
+        self._jump = cursor or None
+        return Position(checkpoint=stored.checkpoint if stored else b"")
 
-    async def _stream(self, jump: int | None, backoff: Backoff) -> AsyncGenerator[Delivery, None]:
-        """Yield the deliveries of one stream until it ends."""
-        cursor = self._verifier.index if jump is None else jump
+    async def _stream(self, backoff: Backoff) -> AsyncGenerator[Delivery, None]:
+        """Yield the deliveries of one stream until it breaks off, which is an error."""
+        cursor = self._verifier.index if self._jump is None else self._jump
         last = self._verifier.position.checkpoint
-        async with aclosing(self._transport.subscribe(self._origin, cursor, last, self._filter)) as messages:
-            while (message := await _next(messages)) is not None:
+        self._heard = 0
+        async with contextlib.aclosing(self._transport.subscribe(self._origin, cursor, last, self._filter)) as messages:
+            async for message in messages:
+                self._hello(message)
+                self._heard += 1
                 backoff.reset()
-                if message.hello is not None:
-                    self._hello(message.hello, jump)
-                for delivery, position in await self._verified(message):
-                    self._handed_over = position
-                    yield delivery
+                for delivery, position in await self._read(message):
+                    if delivery is not None:
+                        self._in_hand = (delivery, position)
+                        yield delivery
                     self._acknowledged = position
-                self._acknowledged = self._verifier.position
-                if message.draining:
-                    return
-                await self._store()
+                await self._store_now_and_then()
 
-    def acknowledge(self) -> None:
-        """Count the last delivery as processed, without asking for the next one."""
-        self._acknowledged = self._handed_over or self._acknowledged
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Count a delivery as processed, without asking for the next one, if it is the one in the consumer's hand."""
+        if self._in_hand is not None and self._in_hand[0] is delivery:
+            self._acknowledged = self._in_hand[1]
 
-    def _hello(self, hello: Hello, jump: int | None) -> None:
+    def _hello(self, message: FeedMessage) -> None:
+        """Check that the first message of a stream, and no other, is a hello, and that it holds."""
+        hello = message.hello
         try:
-            if jump is not None:
-                self._verifier.start_at(jump, hello)
+            if (hello is None) != bool(self._heard):
+                raise VerificationFailed(Reason.BAD_PROOF, "a stream begins with one hello, and this one does not")
+            if hello is None:
+                return
+            if self._jump is not None:
+                self._verifier.start_at(self._jump, hello)
             self._verifier.hello(hello)
         except VerificationFailed as error:
-            raise self._stop(error, checkpoint=hello.checkpoint) from error
+            raise self._stop(error, message) from error
+        self._jump = None
 
-    async def _verified(self, message: FeedMessage) -> list[tuple[Delivery, Position]]:
-        """Verify a whole message, with the checkpoint at its end; return its deliveries and where each leaves us."""
-        await self._read_directory_for(message)
-        directory: Directory = self._directory.directory
-        covered = bool(message.checkpoint)
-        found: list[tuple[Delivery, Position]] = []
-        now = self._now_ms()
+    async def _read(self, message: FeedMessage) -> list[tuple[Delivery | None, Position]]:
+        """Verify a whole message, with the checkpoint at its end; return what to hand on, and the place after each."""
+        found: list[tuple[VerifiedEntry | None, Delivered, Position]] = []
         try:
+            await self._read_directory_for(message)
+            directory = self._directory.directory
             for entry in message.entries:
                 skip = self._verifier.index in self._skip
                 verified = self._verifier.entry(directory, entry, skip=skip)
-                if verified is not None:
-                    delivery = delivery_of(self._origin, verified, entry, delivered_at_ms=now, covered=covered)
-                    found.append((delivery, self._verifier.position))
+                found.append((verified, entry, self._verifier.position))
             if message.checkpoint:
                 self._verifier.checkpoint(message.checkpoint)
         except VerificationFailed as error:
-            raise self._stop(error, checkpoint=message.checkpoint) from error
-        return found
+            raise self._stop(error, message) from error
+        return [(self._delivery(verified, wire, position), position) for verified, wire, position in found]
+
+    def _delivery(self, verified: VerifiedEntry | None, wire: Delivered, position: Position) -> Delivery | None:
+        if verified is None:
+            return None
+        covered = position.range.size <= self._verifier.covered_size
+        return delivery_of(self._origin, verified, wire, delivered_at_ms=self._now_ms(), covered=covered)
 
     async def _read_directory_for(self, message: FeedMessage) -> None:
         """Read the directory on when a leaf was judged at a size that we have not read yet."""
         if not message.entries:
             return
-        last = codec.decode_leaf(message.entries[-1].leaf)
-        if last.directory_size > self._directory.directory.size:
+        try:
+            needed = codec.decode_leaf(message.entries[-1].leaf).directory_size
+        except Rejected:
+            return  # the verifier says what is wrong with it, unless it is skipped
+        if needed > self._directory.held_size:
             await self._directory.refresh()
+            if needed > self._directory.held_size:
+                raise VerificationFailed(Reason.BAD_PROOF, "a leaf names a size that the directory does not have")
 
-    async def _store(self, *, force: bool = False) -> None:
+    async def _store_now_and_then(self) -> None:
         now = time.monotonic()
-        if force or now - self._stored_at >= STORE_EVERY_S:
+        if now - self._stored_at >= STORE_EVERY_S:
             self._stored_at = now
-            if self._stores and self._acknowledged is not None and self._acknowledged.range.size:
-                await self._cursors.store(self._origin, self._acknowledged)
+            await self.store()
 
-    def _stop(self, error: VerificationFailed, *, checkpoint: bytes) -> VerificationFailed:
+    async def store(self) -> None:
+        """Store the position up to which everything was acknowledged."""
+        acknowledged = self._acknowledged
+        if self._stores and acknowledged is not None and acknowledged.range.size and not self._cursors.closed:
+            await self._cursors.store(self._origin, acknowledged)
+
+    def _stop(self, error: VerificationFailed, message: FeedMessage) -> Distrusted:
         """Write down what does not hold, and return the error that says where."""
-        self._evidence.mkdir(parents=True, exist_ok=True)
         data: dict[str, object] = {
             "origin": self._origin,
             "index": self._verifier.index,
             "what": error.message,
-            "compact_range": [base64.b64encode(h).decode() for h in self._verifier.position.range.hashes],
+            "compact_range": [_text(hash_) for hash_ in self._verifier.position.range.hashes],
             "our_checkpoint": self._verifier.position.checkpoint.decode(errors="replace"),
-            "their_checkpoint": checkpoint.decode(errors="replace"),
+            "their_checkpoint": (message.hello or message).checkpoint.decode(errors="replace"),
         }
+        if message.hello is not None:
+            data["hello"] = {
+                "compact_range": [_text(hash_) for hash_ in message.hello.compact_range],
+                "consistency_proof": [_text(hash_) for hash_ in message.hello.consistency_proof],
+            }
         if isinstance(error, BadEntry):
-            data["leaf"] = base64.b64encode(error.entry.leaf).decode()
+            data["leaf"] = _text(error.entry.leaf)
+            data["records"] = [_text(record) for record in error.entry.records]
+            data["audience_record"] = _text(error.entry.audience_record)
         path = self._evidence / f"{self._origin.replace('/', '_')}-{self._now_ms()}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         path.write_text(json.dumps(data, indent=1))
-        return VerificationFailed(error.reason, f"{error.message}; evidence is in {path}", hint=error.hint)
+        return Distrusted(
+            error.reason,
+            f"{error.message}; evidence is in {path}",
+            hint=error.hint,
+            index=self._verifier.index,
+            evidence=path,
+        )
 
 
-async def _next(messages: AsyncIterator[FeedMessage]) -> FeedMessage | None:
-    """Return the next message, None at the end; raises `Unavailable` after too long a silence."""
-    try:
-        async with asyncio.timeout(SILENCE_S):
-            return await anext(messages, None)
-    except TimeoutError as error:
-        raise Unavailable("the feed has gone silent", retry_after_ms=0, reason=Reason.UNAVAILABLE) from error
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

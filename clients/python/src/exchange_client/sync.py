@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +14,7 @@ from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery
 from exchange_client.publisher import Outcome, Publisher
 from exchange_client.signals import Signal
-from exchange_client.transport import Filter, WhoAmI
+from exchange_client.wire import Filter, WhoAmI
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ class SyncExchangeClient:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="exchange-client", daemon=True)
         self._publishers: dict[str, Publisher] = {}
+        self._streams: list[AsyncGenerator[Delivery, None]] = []
         self._client: ExchangeClient
 
     def __enter__(self) -> Self:
@@ -37,22 +38,47 @@ class SyncExchangeClient:
         async def open_client() -> ExchangeClient:
             return await ExchangeClient(self._config).__aenter__()
 
-        self._client = self._wait(open_client())
+        try:
+            self._client = self._wait(open_client())
+        except BaseException:
+            self._end_loop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close everything and end the loop."""
-        for publisher in self._publishers.values():
-            self._wait(publisher.__aexit__(None, None, None))
-        self._wait(self._client.__aexit__(None, None, None))
+        """Close everything and end the loop; feeds that are still being read end here."""
+        try:
+            for stream in list(self._streams):
+                self._close(stream)
+            for publisher in self._publishers.values():
+                self._wait(publisher.__aexit__(None, None, None))
+            self._wait(self._client.__aexit__(None, None, None))
+        finally:
+            self._end_loop()
+
+    def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Run on the loop and wait; an interrupted caller (Ctrl-C) takes the work with it."""
+        started: list[asyncio.Task[Any]] = []
+        running = asyncio.run_coroutine_threadsafe(_noted(work, started), self._loop)
+        try:
+            return running.result()
+        except BaseException:
+            if not running.done():
+                running.cancel()
+                asyncio.run_coroutine_threadsafe(_ended(started), self._loop).result()
+            raise
+
+    def _close(self, stream: AsyncGenerator[Delivery, None]) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+            self._wait(_close(stream))
 
     def who_am_i(self) -> WhoAmI:
         """Ask how the hub knows us."""
@@ -78,16 +104,32 @@ class SyncExchangeClient:
     ) -> Iterator[Delivery]:
         """Yield verified entries; block between them. Closing the iterator ends the stream."""
         stream = self._client.subscribe(origin, cursor=cursor, from_now=from_now, wanted=wanted)
+        self._streams.append(stream)
         try:
-            while True:
-                yield self._wait(_next(stream))
+            while stream in self._streams:
+                delivery = self._wait(_next(stream))
+                if delivery is None:
+                    return
+                yield delivery
         finally:
-            self._wait(_close(stream))
+            self._close(stream)
 
 
 async def _close(stream: AsyncGenerator[Delivery, None]) -> None:
     await stream.aclose()
 
 
-async def _next(stream: AsyncIterator[Delivery]) -> Delivery:
-    return await anext(stream)
+async def _next(stream: AsyncGenerator[Delivery, None]) -> Delivery | None:
+    return await anext(stream, None)
+
+
+async def _noted(work: Coroutine[Any, Any, T], started: list[asyncio.Task[Any]]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    started.append(task)
+    return await work
+
+
+async def _ended(started: list[asyncio.Task[Any]]) -> None:
+    if started:
+        await asyncio.wait(started)

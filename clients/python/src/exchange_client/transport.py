@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -16,7 +16,7 @@ import grpc
 from exchange import codec
 from exchange.codec import Delivered
 from exchange.domain.statement import Statement
-from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, Violation
+from exchange.errors import OverQuota, Reason, Rejected, Unavailable, Violation
 from exchange.v1 import (
     directory_pb2,
     directory_pb2_grpc,
@@ -30,78 +30,30 @@ from exchange.v1 import (
 )
 from exchange_client.config import ClientConfig
 from exchange_client.status import error_of, from_rpc
+from exchange_client.wire import (
+    CommunitySummary,
+    FeedMessage,
+    Filter,
+    Hello,
+    MemberSummary,
+    WhoAmI,
+    WireReceipt,
+    WireResult,
+)
 
 CALL_S = 30.0
+#: A live feed says something every five seconds.
+SILENCE_S = 15.0
 _MAX_MESSAGE = 1_200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a subscriber wants the records of, judged on headers. Empty sets let everything pass."""
-
-    labels: frozenset[int] = frozenset()
-    indicator_types: frozenset[int] = frozenset()
-    elections: frozenset[bytes] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """First message of a feed."""
-
-    floor: int
-    checkpoint: bytes
-    compact_range: tuple[bytes, ...]
-    consistency_proof: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedMessage:
-    """One message of a feed, its parts in the order in which they are to be read."""
-
-    hello: Hello | None = None
-    entries: tuple[Delivered, ...] = ()
-    checkpoint: bytes = b""
-    heartbeat_size: int | None = None
-    draining: bool = False
-    probe: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class WireReceipt:
-    """A receipt as it came, not verified."""
-
-    index: int
-    leaf: bytes
-    proof: tuple[bytes, ...]
-    checkpoint: bytes
-    repeated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WireResult:
-    """What became of one statement."""
-
-    statement_id: bytes
-    receipt: WireReceipt | None
-    error: ExchangeError | None
-
-
-@dataclass(frozen=True, slots=True)
-class WhoAmI:
-    """How the hub knows the caller."""
-
-    member: str
-    role: str
-    suspended: bool
-    communities: tuple[str, ...]
-    directory_size: int
-    hub_time_ms: int
-
-
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Connection:
+    """A channel and how many calls use it. A retired one takes no new calls, and closes after its last."""
+
     channel: grpc.aio.Channel
-    stubs: dict[str, Any] = field(default_factory=dict)
+    users: int = 0
+    retired: bool = False
 
 
 @contextlib.contextmanager
@@ -112,6 +64,12 @@ def _translated() -> Iterator[None]:
         raise from_rpc(error) from error
     except (grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError) as error:
         raise Unavailable(f"the connection broke: {error}", retry_after_ms=0) from error
+    except asyncio.CancelledError as error:
+        # grpc says this also when not the task but the call was cancelled, such as by its channel being closed.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unavailable("the call was cancelled", retry_after_ms=0) from error
 
 
 class PublishStream:
@@ -146,6 +104,8 @@ class Transport:
         self._config = config
         self._next = 0
         self._connection: _Connection | None = None
+        self._retired: set[_Connection] = set()
+        self._closed = False
         try:
             self._credentials = grpc.ssl_channel_credentials(
                 config.authority.read_bytes(), config.key.read_bytes(), config.certificate.read_bytes()
@@ -154,6 +114,8 @@ class Transport:
             raise Rejected(Reason.CONFIG, f"{error.filename}: {error.strerror}") from error
 
     def _connect(self) -> _Connection:
+        if self._closed:
+            raise Rejected(Reason.CONFIG, "the client is closed")
         if self._connection is None:
             options: list[tuple[str, Any]] = [
                 ("grpc.max_receive_message_length", _MAX_MESSAGE),
@@ -168,77 +130,139 @@ class Transport:
             self._connection = _Connection(channel)
         return self._connection
 
-    def _stub(self, make: Any) -> Any:  # noqa: ANN401 - grpc's untyped stubs
-        connection = self._connect()
-        return connection.stubs.setdefault(make.__name__, make(connection.channel))
+    @contextlib.asynccontextmanager
+    async def _using(self) -> AsyncIterator[grpc.aio.Channel]:
+        """Lend the channel for one call. After one that found the hub unavailable, new calls go to the next address.
 
-    async def rotate(self) -> None:
-        """Close the connection; the next call goes to the next address."""
-        connection, self._connection = self._connection, None
-        self._next += 1
-        if connection is not None:
-            await connection.channel.close()
+        Other calls on the same channel go on: each finds out for itself.
+        """
+        connection = self._connect()
+        connection.users += 1
+        try:
+            with _translated():
+                yield connection.channel
+        except OverQuota:
+            raise
+        except Unavailable:
+            self._retire(connection)
+            raise
+        finally:
+            connection.users -= 1
+            if connection.retired and not connection.users:
+                self._retired.discard(connection)
+                await connection.channel.close()
+
+    def _retire(self, connection: _Connection) -> None:
+        connection.retired = True
+        self._retired.add(connection)
+        if self._connection is connection:
+            self._connection = None
+            self._next += 1
 
     async def aclose(self) -> None:
-        """Close the connection. Idempotent."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        """Close every connection; calls under way end with `Unavailable`. Idempotent."""
+        self._closed = True
+        connections = [*self._retired, *([self._connection] if self._connection else [])]
+        self._connection = None
+        self._retired.clear()
+        for connection in connections:
             await connection.channel.close()
 
     async def who_am_i(self) -> WhoAmI:
         """Ask how the hub knows us."""
-        with _translated():
-            stub = self._stub(directory_pb2_grpc.DirectoryServiceStub)
+        async with self._using() as channel:
+            stub = directory_pb2_grpc.DirectoryServiceStub(channel)
             answer = await stub.WhoAmI(directory_pb2.WhoAmIRequest(), timeout=CALL_S)
-        role = statement_pb2.Role.Name(answer.role).removeprefix("ROLE_").lower()
         return WhoAmI(
             answer.member,
-            role,
+            _role(answer.role),
             answer.suspended,
             tuple(answer.communities),
             answer.directory_size,
             answer.hub_time_ms,
         )
 
+    async def members(self, community: str) -> tuple[MemberSummary, ...]:
+        """Return the members of a community, or of the exchange, as the hub tells them."""
+        async with self._using() as channel:
+            stub = directory_pb2_grpc.DirectoryServiceStub(channel)
+            answer = await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S)
+        return tuple(
+            MemberSummary(
+                member.id,
+                member.display_name,
+                _word(statement_pb2.MemberClass, member.member_class, "MEMBER_CLASS_"),
+                tuple(map(_role, member.roles)),
+                member.suspended,
+                tuple(member.communities),
+            )
+            for member in answer.members
+        )
+
+    async def communities(self) -> tuple[CommunitySummary, ...]:
+        """Return the communities of the exchange, as the hub tells them."""
+        async with self._using() as channel:
+            stub = directory_pb2_grpc.DirectoryServiceStub(channel)
+            answer = await stub.ListCommunities(directory_pb2.ListCommunitiesRequest(), timeout=CALL_S)
+        return tuple(
+            CommunitySummary(
+                community.origin,
+                community.title,
+                community.verifier_key,
+                community.retention_days,
+                community.max_expiry_days,
+                community.replay_window_days,
+                community.public_entries,
+                community.members,
+            )
+            for community in answer.communities
+        )
+
     async def entries(self, origin: str, start: int) -> tuple[tuple[Delivered, ...], int]:
         """Return a page of entries from ``start``, and the sealed size."""
-        with _translated():
-            stub = self._stub(ledger_pb2_grpc.LedgerServiceStub)
+        async with self._using() as channel:
+            stub = ledger_pb2_grpc.LedgerServiceStub(channel)
             request = ledger_pb2.ListEntriesRequest(origin=origin, start=start)
             answer = await stub.ListEntries(request, timeout=CALL_S)
         return tuple(map(codec.delivered, answer.entries)), answer.sealed_size
 
     async def checkpoint(self, origin: str) -> bytes:
         """Return the signed checkpoint of a log, not verified."""
-        with _translated():
-            stub = self._stub(ledger_pb2_grpc.LedgerServiceStub)
+        async with self._using() as channel:
+            stub = ledger_pb2_grpc.LedgerServiceStub(channel)
             answer = await stub.GetCheckpoint(ledger_pb2.GetCheckpointRequest(origin=origin), timeout=CALL_S)
         return bytes(answer.checkpoint)
 
     async def inclusion_proof(self, origin: str, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
         """Return leaf hash and path of a leaf, not verified."""
-        with _translated():
-            stub = self._stub(ledger_pb2_grpc.LedgerServiceStub)
+        async with self._using() as channel:
+            stub = ledger_pb2_grpc.LedgerServiceStub(channel)
             request = ledger_pb2.GetInclusionProofRequest(origin=origin, index=index, size=size)
             answer = await stub.GetInclusionProof(request, timeout=CALL_S)
         return answer.leaf_hash, tuple(answer.proof)
 
     async def publish(self, statement: Statement) -> WireReceipt:
         """Publish one statement."""
-        with _translated():
-            stub = self._stub(publish_pb2_grpc.PublishServiceStub)
+        async with self._using() as channel:
+            stub = publish_pb2_grpc.PublishServiceStub(channel)
             request = publish_pb2.PublishRequest(statement=codec.statement_to_wire(statement))
             answer = await stub.Publish(request, timeout=CALL_S)
         return _receipt(answer.receipt)
 
-    def publish_stream(self) -> PublishStream:
-        """Open a stream of statements."""
-        return PublishStream(self._stub(publish_pb2_grpc.PublishServiceStub).PublishStream())
+    @contextlib.asynccontextmanager
+    async def publish_stream(self) -> AsyncIterator[PublishStream]:
+        """Open a stream of statements for as long as the context lasts."""
+        async with self._using() as channel:
+            stream = PublishStream(publish_pb2_grpc.PublishServiceStub(channel).PublishStream())
+            try:
+                yield stream
+            finally:
+                stream.cancel()
 
     async def subscribe(
         self, origin: str, cursor: int, last_checkpoint: bytes, wanted: Filter
     ) -> AsyncGenerator[FeedMessage, None]:
-        """Yield a feed's messages until it ends. Raises `ExchangeError`."""
+        """Yield a feed's messages until it ends. Raises `ExchangeError`; a feed that simply ends is `Unavailable`."""
         request = feed_pb2.SubscribeRequest(
             origin=origin,
             cursor=cursor,
@@ -249,20 +273,42 @@ class Transport:
                 elections=sorted(wanted.elections),
             ),
         )
-        call = self._stub(feed_pb2_grpc.FeedServiceStub).Subscribe(request)
-        try:
-            with _translated():
-                async for message in call:
-                    yield _feed_message(message)
-        finally:
-            call.cancel()
+        async with self._using() as channel:
+            call = feed_pb2_grpc.FeedServiceStub(channel).Subscribe(request)
+            try:
+                while (message := await _read(call)) is not grpc.aio.EOF:
+                    part = _feed_message(message)
+                    yield part
+                    if part.draining:
+                        raise Unavailable("the hub is going away", retry_after_ms=0, reason=Reason.DRAINING)
+            finally:
+                call.cancel()
+            raise Unavailable("the hub ended the feed", retry_after_ms=0)
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo of ``state`` on our live streams; return how many there are."""
-        with _translated():
-            stub = self._stub(feed_pb2_grpc.FeedServiceStub)
+        async with self._using() as channel:
+            stub = feed_pb2_grpc.FeedServiceStub(channel)
             answer = await stub.Probe(feed_pb2.ProbeRequest(origin=origin, state=state), timeout=CALL_S)
         return int(answer.streams)
+
+
+async def _read(call: Any) -> Any:  # noqa: ANN401 - grpc's untyped call object
+    """Return the next message of a feed. Raises `Unavailable` after the silence of three heartbeats."""
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await call.read()
+    except TimeoutError as error:
+        raise Unavailable("the feed has gone silent", retry_after_ms=0) from error
+
+
+def _word(enum: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - grpc's untyped enum wrapper
+    """Return the word for a number of a generated enum; the number as text when this release does not know it."""
+    return str(enum.Name(number)).removeprefix(prefix).lower() if number in enum.values() else str(number)
+
+
+def _role(number: int) -> str:
+    return _word(statement_pb2.Role, number, "ROLE_")
 
 
 def _receipt(message: publish_pb2.Receipt) -> WireReceipt:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from exchange import codec
 from exchange.codec import Delivered
@@ -24,7 +25,8 @@ from exchange.domain.statement import (
     audience_id,
     signal_ids,
 )
-from exchange.errors import ExchangeError, Reason, VerificationFailed
+from exchange.domain.validation import MAX_LEAF_BYTES
+from exchange.errors import ExchangeError, Reason, Rejected, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.checkpoint import Checkpoint, open_checkpoint
 from exchange.ledger.dsse import pae
@@ -32,7 +34,7 @@ from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_consistency
 from exchange_client.cursors import Position
-from exchange_client.transport import Hello
+from exchange_client.wire import Hello
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,20 @@ class VerifiedEntry:
     leaf: Leaf
     header: Header
     records: Sequence[RecordView]
+
+
+class Distrusted(VerificationFailed):
+    """What the hub shows does not hold, so we have stopped listening to it.
+
+    ``index`` is the next index that was wanted; ``evidence`` the file with what was shown, where one was written.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, hint: str = "", index: int = 0, evidence: Path | None = None
+    ) -> None:
+        super().__init__(reason, message, hint=hint)
+        self.index = index
+        self.evidence = evidence
 
 
 class BadEntry(VerificationFailed):
@@ -65,6 +81,8 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header) -> None:
     """
     if not leaf.signatures:
         raise VerificationFailed(Reason.BAD_SIGNATURE, "there is no signature")
+    if len({signature.key_id for signature in leaf.signatures}) != len(leaf.signatures):
+        raise VerificationFailed(Reason.WRONG_KEY, "a key signed twice")
     message = pae(leaf.payload_type, leaf.payload)
     for position, signature in enumerate(leaf.signatures):
         key = directory.key(signature.key_id)
@@ -92,6 +110,8 @@ def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
 def check_entry(directory: Directory, origin: str, index: int, entry: Delivered) -> VerifiedEntry:
     """Return an entry as values once everything about it holds. Raises `BadEntry`."""
     try:
+        if len(entry.leaf) > MAX_LEAF_BYTES:
+            raise VerificationFailed(Reason.TOO_LARGE, "its leaf is too large")
         leaf = codec.decode_leaf(entry.leaf)
         header = codec.decode_header(leaf.payload, strict=False)
         if leaf.index != index or header.origin != origin:
@@ -113,6 +133,11 @@ class FeedVerifier:
         self._verifier = verifier
         self._range = position.range
         self._checkpoint = position.checkpoint
+        self._covered_size = 0
+        #: The signed checkpoint of the hello, with its note, as long as we have not read up to it.
+        self._ahead: tuple[Checkpoint, bytes] | None = None
+        self._received_at_ms = 0
+        self._directory_size = 0
 
     @classmethod
     def from_start(cls, origin: str, verifier: Verifier) -> FeedVerifier:
@@ -129,18 +154,28 @@ class FeedVerifier:
         """Where we are now."""
         return Position(self._range, self._checkpoint)
 
+    @property
+    def covered_size(self) -> int:
+        """Size of the last tree whose recomputed root was the signed one."""
+        return self._covered_size
+
     def start_at(self, cursor: int, hello: Hello) -> None:
         """Start in the middle of a log that we have not read: at the compact range that the hub states.
 
         What the hub states is held against the next checkpoint's root like everything that follows.
         """
-        self._range = CompactRange.of(cursor, hello.compact_range)
+        self._range = _stated_range(cursor, hello)
 
     def hello(self, hello: Hello) -> Checkpoint:
         """Check the first message of a feed; return the checkpoint in it. Raises `VerificationFailed`."""
         now = open_checkpoint(hello.checkpoint, self._verifier)
-        stated = CompactRange.of(self._range.size, hello.compact_range)
-        if stated != self._range:
+        if now.size < self._range.size:
+            raise VerificationFailed(
+                Reason.ROLLED_BACK,
+                f"the hub's log ends at {now.size}, and we have read {self._range.size} entries of it",
+                hint="the hub has lost entries: keep your copy and tell its operators",
+            )
+        if _stated_range(self._range.size, hello) != self._range:
             raise VerificationFailed(
                 Reason.BAD_PROOF, "the hub's tree differs from the one that we have read: a fork or a rolled-back log"
             )
@@ -153,8 +188,8 @@ class FeedVerifier:
                 new_root=now.root,
                 proof=hello.consistency_proof,
             )
-        if now.size == self._range.size:
-            self.checkpoint(hello.checkpoint)
+        self._ahead = (now, hello.checkpoint)
+        self._range, self._ahead = self._met(self._range)
         return now
 
     def entry(self, directory: Directory, entry: Delivered, *, skip: bool = False) -> VerifiedEntry | None:
@@ -165,19 +200,50 @@ class FeedVerifier:
         verified: VerifiedEntry | None = None
         try:
             verified = check_entry(directory, self._origin, self._range.size, entry)
+            self._check_order(entry, verified.leaf)
         except BadEntry:
             if not skip:
                 raise
-        self._range = self._range.extend((leaf_hash(entry.leaf),))
+            verified = None
+        self._range, self._ahead = self._met(self._range.extend((leaf_hash(entry.leaf),)))
+        if verified is not None:
+            self._received_at_ms = verified.leaf.received_at_ms
+            self._directory_size = verified.leaf.directory_size
         return verified
+
+    def _check_order(self, entry: Delivered, leaf: Leaf) -> None:
+        """Nothing goes back in time: else a key that is revoked by now could be made to look as if in force."""
+        if leaf.received_at_ms < self._received_at_ms or leaf.directory_size < self._directory_size:
+            backwards = VerificationFailed(Reason.BAD_PROOF, "it goes back in time")
+            raise BadEntry(leaf.index, entry, backwards)
+
+    def _met(self, range_: CompactRange) -> tuple[CompactRange, tuple[Checkpoint, bytes] | None]:
+        """Hold a range against the hello's checkpoint once it is as long; return both. Raises `VerificationFailed`."""
+        ahead = self._ahead
+        if ahead is None or range_.size < ahead[0].size:
+            return range_, ahead
+        _check_root(ahead[0], range_)
+        self._checkpoint, self._covered_size = ahead[1], range_.size
+        return range_, None
 
     def checkpoint(self, note: bytes) -> None:
         """Hold a signed checkpoint against everything taken so far. Raises `VerificationFailed`."""
         checkpoint = open_checkpoint(note, self._verifier)
-        if checkpoint.size != self._range.size or checkpoint.root != self._range.root():
-            raise VerificationFailed(
-                Reason.BAD_CHECKPOINT,
-                f"the signed root of size {checkpoint.size} is not the root of the {self._range.size} entries we read",
-                hint="the hub has shown two histories: keep the evidence and show it to other members",
-            )
-        self._checkpoint = note
+        _check_root(checkpoint, self._range)
+        self._checkpoint, self._covered_size = note, checkpoint.size
+
+
+def _check_root(checkpoint: Checkpoint, range_: CompactRange) -> None:
+    if checkpoint.size != range_.size or checkpoint.root != range_.root():
+        raise VerificationFailed(
+            Reason.BAD_CHECKPOINT,
+            f"the signed root of size {checkpoint.size} is not the root of the {range_.size} entries we read",
+            hint="the hub has shown two histories: keep the evidence and show it to other members",
+        )
+
+
+def _stated_range(size: int, hello: Hello) -> CompactRange:
+    try:
+        return CompactRange.of(size, hello.compact_range)
+    except Rejected as error:
+        raise VerificationFailed(Reason.BAD_PROOF, error.message) from error
