@@ -146,7 +146,7 @@ def _check_community(findings: Findings, community: Community, directory: Direct
     findings.check(len(community.log_public_key) == KEY_BYTES, "community.log_public_key", "must be 32 bytes")
     known = directory.communities.get(community.origin)
     findings.check(
-        known is None or known.log_public_key == community.log_public_key,
+        known is None or len(community.log_public_key) != KEY_BYTES or known.log_public_key == community.log_public_key,
         "community.log_public_key",
         "cannot change in this release: members check every checkpoint against the first",
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from exchange.domain.directory import Directory
 from exchange.errors import OverQuota, Reason, Rejected
 
 _MINUTE_MS = 60_000
+#: Less than a millionth of a millisecond is arithmetic, not waiting.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class _Bucket:
     def wait_ms(self, amount: int, per_minute: int) -> int:
         """Return the milliseconds until there is enough; 0 when there is now."""
         missing = amount - self.tokens
-        return max(1, int(missing * _MINUTE_MS / per_minute)) if missing > 0 else 0
+        return ceil(missing * _MINUTE_MS / per_minute - _ROUNDING) if missing > 0 else 0
 
 
 class Quotas:

@@ -54,9 +54,14 @@ class _Waiting:
     twins: list[_Waiting] = field(default_factory=list)
 
     def fail(self, error: ExchangeError) -> None:
+        """Answer this one alone with an error."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def fail_all(self, error: ExchangeError) -> None:
+        """Answer this one and its twins with an error."""
         for waiting in (self, *self.twins):
-            if not waiting.answer.done():
-                waiting.answer.set_exception(error)
+            waiting.fail(error)
 
     def succeed(self, receipt: Receipt) -> None:
         if not self.answer.done():
@@ -105,6 +110,7 @@ class Sequencer:
         self._wake = asyncio.Event()
         self._tree = Tree()
         self._fatal: ExchangeError | None = None
+        self._ended = False
 
     @property
     def failure(self) -> ExchangeError | None:
@@ -142,6 +148,8 @@ class Sequencer:
                 reason=Reason.ROLLED_BACK,
                 hint="this is an old copy: bring back the missing entries before the hub may sign again",
             )
+        if head.sealed.size < seen.size < head.durable.size:
+            raise self._fork()
         if head.sealed.size >= seen.size:
             proof = await consistency_proof(self._history, seen.size, head.sealed.size) if seen.size else ()
             self._compare(seen, head.sealed, proof)
@@ -154,11 +162,14 @@ class Sequencer:
                 old_size=seen.size, new_size=now.size, old_root=seen.root, new_root=now.root, proof=proof
             )
         except VerificationFailed as error:
-            raise Fatal(
-                f"{self.origin}: the store's tree is not the one whose checkpoint was released",
-                reason=Reason.ROLLED_BACK,
-                hint="do not serve this copy",
-            ) from error
+            raise self._fork() from error
+
+    def _fork(self) -> Fatal:
+        return Fatal(
+            f"{self.origin}: the store's tree is not the one whose checkpoint was released",
+            reason=Reason.ROLLED_BACK,
+            hint="do not serve this copy",
+        )
 
     async def _load_tree(self, head: TreeHead) -> None:
         refs = list(right_edge(head.size))
@@ -173,7 +184,7 @@ class Sequencer:
 
         Raises `Unavailable` when too many wait, and the fatal error once the sequencer has stopped.
         """
-        if self._fatal is not None:
+        if self._ended:
             raise Unavailable("this log takes no statements now", retry_after_ms=30_000)
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("too many statements are waiting", retry_after_ms=200)
@@ -205,13 +216,14 @@ class Sequencer:
                 await self._wake.wait()
                 batch = self._take()
                 await self._commit(batch)
-        except ExchangeError as error:
-            self._fatal = error
+        except Exception as error:
+            self._fatal = error if isinstance(error, ExchangeError) else Fatal(f"{self.origin}: a bug: {error!r}")
             raise
         finally:
+            self._ended = True
             gone = Unavailable("the hub is stopping, or this log has stopped", retry_after_ms=1_000)
             for waiting in (*batch, *self._waiting):
-                waiting.fail(gone)
+                waiting.fail_all(gone)
 
     def _take(self) -> list[_Waiting]:
         """Take the next group's statements; statements sent twice wait behind their first."""
@@ -247,7 +259,7 @@ class Sequencer:
                 await self._catch_up()
             except Unavailable as error:
                 for waiting in batch:
-                    waiting.fail(error)
+                    waiting.fail_all(error)
                 return
             else:
                 checkpoint = await self._seal(built.group.head)
@@ -268,7 +280,7 @@ class Sequencer:
             try:
                 directory_size = max(directory_size, self._judge(waiting.candidate))
             except ExchangeError as error:
-                waiting.fail(error)
+                self._refuse(waiting, error)
                 continue
             index = head.durable.size + len(kept)
             leaf, entry = _entry(waiting.candidate, index, received_at_ms, directory_size)
@@ -281,6 +293,14 @@ class Sequencer:
         new_head = TreeHead(extension.tree.size, extension.tree.root())
         group = Group(tuple(entries), extension.full_tiles, new_head, directory_size)
         return kept, _Built(group, extension, tuple(leaves))
+
+    def _refuse(self, waiting: _Waiting, error: ExchangeError) -> None:
+        """Answer one refused statement; its twins, signed otherwise perhaps, get a turn of their own."""
+        twins, waiting.twins = waiting.twins, []
+        waiting.fail(error)
+        self._waiting[:0] = twins
+        if twins:
+            self._wake.set()
 
     async def _seal(self, head: TreeHead) -> bytes:
         """Sign a durable head, remember it on this machine, make it visible; return the signed checkpoint."""
@@ -321,7 +341,11 @@ class Sequencer:
             if index is None:
                 fresh.append(waiting)
                 continue
-            receipt = await self._receipt(index)
+            try:
+                receipt = await self._receipt(index)
+            except ExchangeError as error:
+                waiting.fail_all(Unavailable(f"the proof cannot be made now: {error.message}"))
+                continue
             signatures = codec.decode_leaf(receipt.leaf).signatures
             for each in (waiting, *waiting.twins):
                 if each.candidate.statement.signatures == signatures:

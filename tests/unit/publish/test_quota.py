@@ -92,7 +92,6 @@ def test_what_can_never_fit_is_not_put_off() -> None:
     budget.take(DIRECTORY, "alpha", records=600)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the time to wait is rounded down, so whoever waits is refused once more")
 @given(per_minute=st.integers(1, 100_000), share=st.floats(0.01, 1))
 def test_who_waits_as_told_is_served(per_minute: int, share: float) -> None:
     clock = FakeClock()

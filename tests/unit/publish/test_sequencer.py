@@ -166,7 +166,6 @@ async def test_twins_of_a_repeat() -> None:
     assert [(r.index, r.repeated) for r in receipts] == [(0, True)] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: failing the first twin fails the others with it, whatever they are")
 async def test_a_forged_twin_that_comes_first_does_not_spoil_the_honest_one() -> None:
     rig = Rig()
     said = signal_statement()
@@ -310,7 +309,6 @@ async def test_whoever_waits_when_the_hub_stops_is_told_to_come_again() -> None:
         assert isinstance(await error_of(answer), Unavailable)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: what is offered after the sequencer has ended waits for ever")
 async def test_a_sequencer_that_has_ended_takes_nothing_more() -> None:
     rig = Rig()
     sequencer = await rig.open()
@@ -320,9 +318,6 @@ async def test_a_sequencer_that_has_ended_takes_nothing_more() -> None:
         _ = sequencer.offer(rig.candidate(signal_statement(seed="too late")))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: an error of no known kind ends the sequencer, and whoever comes waits for ever"
-)
 async def test_a_bug_in_judging_is_not_silence() -> None:
     def judge(candidate: Candidate) -> int:
         raise KeyError("a bug of ours")

@@ -115,7 +115,6 @@ async def test_it_does_not_matter_where_a_clean_failure_happens(call: str) -> No
         await publish(sequencer, rig, signal_statement())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: reading for the answer to a repeat fails once, and the log stops for good")
 @pytest.mark.parametrize("call", ["read", "tile"])
 async def test_a_repeat_that_cannot_be_read_now_stops_nobody(call: str) -> None:
     rig = Rig()
@@ -241,7 +240,6 @@ async def test_an_unsealed_fork_is_noticed() -> None:
     assert (await refused_at_open(rig)).reason is Reason.ROLLED_BACK
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a mark between sealed and durable is not compared, and the fork is signed")
 async def test_a_mark_inside_the_unsealed_group_is_a_fork() -> None:
     """No one history has it: while a group is unsealed no other is signed. So this is another tree."""
     rig = await grown(Rig(), "1", "2")
