@@ -119,6 +119,7 @@ BAD: dict[str, tuple[Body, list[str]]] = {
     "a community without origin": (community("uk"), ["community.origin"]),
     "a community without title": (community(title=""), ["community.title"]),
     "a community without key": (community(log_public_key=b""), ["community.log_public_key"]),
+    "another log key": (community(log_public_key=digest("another")), ["community.log_public_key"]),
     "no retention": (
         community(retention_days=0),
         ["community.retention_days", "community.replay_window_days", "community.max_expiry_days"],

@@ -166,7 +166,7 @@ async def test_twins_of_a_repeat() -> None:
     assert [(r.index, r.repeated) for r in receipts] == [(0, True)] * 2
 
 
-async def test_a_forged_twin_that_comes_first_does_not_spoil_the_honest_one() -> None:
+async def test_a_twin_with_other_signatures_that_comes_first_does_not_spoil_the_honest_one() -> None:
     rig = Rig()
     said = signal_statement()
     async with rig.running() as sequencer:
