@@ -13,10 +13,9 @@ import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
-import grpc
 import structlog
 import uvicorn
 from starlette.applications import Starlette
@@ -41,10 +40,12 @@ from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
 from exchange.publish.sequencer import MAX_GROUP, Sequencer
-from exchange.stores.folders import Folders, read_key
+from exchange.stores.folders import read_key
 from exchange.views.directory import DirectoryView
 
 _log = structlog.get_logger()
+
+_FOLLOW_AGAIN_S = 0.5
 
 
 def wall_ms() -> int:
@@ -65,8 +66,8 @@ class App:
         self._config = config
         self._adopt = adopt
         self._accept_clock = accept_clock
-        self._folders = Folders(config.data, config.keys_folder)
-        self._clock = WatchedClock(wall_ms, monotonic_ms)
+        self._folders = config.folders
+        self._clock = WatchedClock(wall_ms, monotonic_ms, on_jump=self._clock_jumped)
         self._logs: dict[str, Log] = {}
         self._open_logs = AsyncExitStack()
         self._ports = AsyncExitStack()
@@ -76,6 +77,7 @@ class App:
         self.metrics: Metrics = create_metrics()
         self.health = Health(("store", "publish", "ports"))
         self.port = 0
+        self._closing = False
 
     async def open(self, tasks: asyncio.TaskGroup) -> None:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
@@ -182,12 +184,17 @@ class App:
     async def _follow(self, origin: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run what follows a log; the log's closing ends it quietly, anything else takes the hub out of readiness."""
         try:
-            await run()
-        except Unavailable:
-            return
+            while not self._closing:
+                with suppress(Unavailable):
+                    await run()
+                await asyncio.sleep(_FOLLOW_AGAIN_S)
         except ExchangeError as error:
             self.health.not_serving("store", f"{origin}: {error.message}")
             _log.error("follower_stopped", origin=origin, exc_info=error)
+
+    def _clock_jumped(self) -> None:
+        self.health.not_serving("publish", "the clock has jumped: look at it, then start the hub again")
+        _log.error("clock_jumped")
 
     async def _check_clock(self) -> None:
         heads = [await log.store.head() for log in self._logs.values()]
@@ -206,8 +213,8 @@ class App:
             self._ports.push_async_callback(plain.stop, 0)
         main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=config.feed.heartbeat_ms / 1000)
         tls = server.TLSFiles(config.tls.certificate, config.tls.key, config.tls.client_authority)
-        self.port = server.listen(main, config.listen, tls)
-        await main.start()
+        self.port = server.listen(main.grpc, config.listen, tls)
+        await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
 
     def _entries_are_public(self, origin: str) -> bool:
@@ -277,15 +284,16 @@ class App:
         if after != before:
             _log.info("archived", origin=origin, floor=after)
 
-    async def _drain(self, main: grpc.aio.Server) -> None:
+    async def _drain(self, main: server.MemberServer) -> None:
         self.health.drain()
         for log in self._logs.values():
             log.tail.drain()
-        await main.stop(self._config.drain.grace_s)
+        await main.drain(self._config.drain.grace_s)
 
     async def aclose(self) -> None:
         """Drain the ports, then close the logs. Idempotent."""
         await self._ports.aclose()
+        self._closing = True
         await self._open_logs.aclose()
 
 

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _ENTRY_TAG = b"\x0a"
 _LEAF_TAG = b"\x0a"
 _NOT_FOR_YOU = b"\x10\x02"
-_ERASED = b"\x10\x03"
 
 
 kind_of = codec_bodies.kind_of
@@ -251,9 +250,10 @@ def leaf_only_frame(leaf: bytes) -> bytes:
     return _frame(b"".join((_LEAF_TAG, varint(len(leaf)), leaf, _NOT_FOR_YOU)))
 
 
-def erased_frame(leaf: bytes) -> bytes:
-    """Return the frame of an entry whose records are gone."""
-    return _frame(b"".join((_LEAF_TAG, varint(len(leaf)), leaf, _ERASED)))
+def erased_frame(leaf: bytes, audience_record: bytes = b"") -> bytes:
+    """Return the frame of an entry whose records are gone. Who might have read them is kept with the leaf."""
+    entry = pb.Entry(leaf=leaf, state=pb.RECORD_STATE_ERASED, audience_record=audience_record)
+    return _frame(entry.SerializeToString(deterministic=True))
 
 
 def frame_leaf(frame: bytes) -> bytes:

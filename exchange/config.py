@@ -14,6 +14,7 @@ import msgspec
 
 from exchange.domain.identifiers import is_name
 from exchange.errors import Reason, Rejected
+from exchange.stores.folders import Folders
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
@@ -96,6 +97,9 @@ class Config(_Section, frozen=True):
     trust_domain: str = ""
     #: Folder of the logs' signing keys. Empty: "keys" inside data.
     keys: Path | None = None
+    #: Folder of this machine's marks of the last sealed checkpoints. Empty: "marks" inside data. Keep it out of the
+    #: snapshots and copies that data goes into: an old mark that comes back with an old log proves nothing.
+    marks: Path | None = None
     #: debug, info, warning or error.
     log_level: str = "info"
     ops: Ops = Ops()
@@ -109,6 +113,11 @@ class Config(_Section, frozen=True):
     def domain(self) -> str:
         """The trust domain in force."""
         return self.trust_domain or self.exchange
+
+    @property
+    def folders(self) -> Folders:
+        """Where everything lies."""
+        return Folders(self.data, self.keys_folder, self.marks)
 
     @property
     def keys_folder(self) -> Path:
@@ -172,4 +181,5 @@ def split_address(address: str, error: object = None) -> tuple[str, int]:
 def _anchored(config: Config, base: Path) -> Config:
     tls = TLS(base / config.tls.certificate, base / config.tls.key, base / config.tls.client_authority)
     keys = None if config.keys is None else base / config.keys
-    return msgspec.structs.replace(config, data=base / config.data, tls=tls, keys=keys)
+    marks = None if config.marks is None else base / config.marks
+    return msgspec.structs.replace(config, data=base / config.data, tls=tls, keys=keys, marks=marks)

@@ -14,7 +14,7 @@ from exchange.api import status
 from exchange.api.guard import caller
 from exchange.api.logs import Hub
 from exchange.domain.policy import Workload
-from exchange.domain.statement import Statement, statement_id
+from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.ops.metrics import Metrics
 from exchange.publish.sequencer import Receipt
@@ -23,8 +23,11 @@ from exchange.v1 import publish_pb2_grpc, statement_pb2
 
 #: Messages of one stream that may be in work at once; beyond it, the stream is not read.
 WINDOW = 32
-#: Records checked before other calls get a turn of the event loop.
-TURN_RECORDS = 500
+#: Statements in one message.
+MAX_STATEMENTS = 4_096
+#: Work done before other calls get a turn of the event loop, in records checked; a signature costs about twenty.
+TURN_WORK = 500
+_STATEMENT_WORK = 20
 MAX_ANSWER_BYTES = 900_000
 _RESULT_OVERHEAD = 8
 
@@ -39,6 +42,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         """Publish into this hub's logs."""
         self._hub = hub
         self._metrics = metrics
+        self._draining = asyncio.Event()
 
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:  # noqa: ARG002
         """Commit one statement."""
@@ -68,31 +72,46 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         queue: asyncio.Queue[list[_Answer] | None] = asyncio.Queue()
 
         async def read() -> None:
-            try:
-                async for request in request_iterator:
-                    queue.put_nowait(await self._offer_all(workload, request.statements))
-                    await window.acquire()
-            finally:
-                queue.put_nowait(None)
+            async for request in request_iterator:
+                await window.acquire()
+                queue.put_nowait(await self._offer_all(workload, request.statements))
 
         reader = asyncio.create_task(read())
+        ending = asyncio.create_task(self._ended(reader, queue))
         try:
             while (answers := await queue.get()) is not None:
                 async for response in self._responses(answers):
                     yield response
                 window.release()
-            await reader
+            if reader.done():
+                await reader
         finally:
             reader.cancel()
+            ending.cancel()
+
+    async def _ended(self, reader: asyncio.Task[None], queue: asyncio.Queue[list[_Answer] | None]) -> None:
+        """Mark the end of a stream: when its publisher has said all, or the hub drains and takes nothing new."""
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait((reader, draining), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
+        queue.put_nowait(None)
+
+    def drain(self) -> None:
+        """Answer what has been taken, and end every stream."""
+        self._draining.set()
 
     async def _offer_all(self, workload: Workload, statements: Sequence[statement_pb2.Statement]) -> list[_Answer]:
+        if len(statements) > MAX_STATEMENTS:
+            raise Rejected(Reason.TOO_LARGE, f"a message holds at most {MAX_STATEMENTS} statements")
         answers: list[_Answer] = []
-        checked = 0
+        work = 0
         for message in statements:
             answers.append(await self._offer(workload, message))
-            checked += len(message.records)
-            if checked >= TURN_RECORDS:
-                checked = 0
+            work += len(message.records) + _STATEMENT_WORK * (1 + len(message.signatures))
+            if work >= TURN_WORK:
+                work = 0
                 await asyncio.sleep(0)
         return answers
 
@@ -100,22 +119,17 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         id_ = statement_id(message.payload)
         statement = codec.statement_from_wire(message)
         try:
-            if statement.resubmission and (receipt := await self._earlier(workload, statement)) is not None:
-                return id_, receipt
-            candidate = self._hub.intake.check(workload, statement)
-            return id_, self._hub.log_to_write(candidate.header.origin).sequencer.offer(candidate)
+            identified = self._hub.intake.identify(workload, statement)
+            sequencer = self._hub.log_to_write(identified[0].origin).sequencer
+            if statement.resubmission:
+                receipt = await sequencer.repeated(statement, identified[0])
+                if receipt is not None:
+                    # In the ledger already: so it is answered, even where it could no longer be said today.
+                    return id_, _answered(receipt)
+            return id_, sequencer.offer(self._hub.intake.check(workload, statement, identified))
         except (Rejected, Unavailable) as error:
-            return id_, error
-
-    async def _earlier(self, workload: Workload, statement: Statement) -> asyncio.Future[Receipt] | None:
-        """Answer a resubmission of what is in the ledger, even where it could no longer be said today."""
-        header = self._hub.intake.identify(workload, statement)
-        receipt = await self._hub.log_to_write(header.origin).sequencer.repeated(statement, header)
-        if receipt is None:
-            return None
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        answer.set_result(receipt)
-        return answer
+            # Without its traceback, which would keep every frame and the whole message alive.
+            return id_, error.with_traceback(None)
 
     async def _responses(self, answers: list[_Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
         """Yield the results of one message, in as many messages as they need."""
@@ -138,6 +152,12 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         except ExchangeError as error:
             self._metrics.rejected.labels(error.reason.value).inc()
             return pb.PublishResult(statement_id=id_, rejection=status.rejection(_in_band(error)))
+
+
+def _answered(receipt: Receipt) -> asyncio.Future[Receipt]:
+    answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+    answer.set_result(receipt)
+    return answer
 
 
 def _in_band(error: ExchangeError) -> ExchangeError:

@@ -62,17 +62,29 @@ class TLSFiles:
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=self.client_authority.read_bytes())
 
 
-def build(
-    hub: Hub, guard: Guard, metrics: Metrics, now_ms: Callable[[], int], *, heartbeat_s: float
-) -> grpc.aio.Server:
+@dataclass(frozen=True, slots=True)
+class MemberServer:
+    """The server, and how its long calls are told to end."""
+
+    grpc: grpc.aio.Server
+    publishing: PublishServicer
+
+    async def drain(self, grace_s: float) -> None:
+        """Answer what has been taken, end the publish streams, wait for calls under way, and stop."""
+        self.publishing.drain()
+        await self.grpc.stop(grace_s)
+
+
+def build(hub: Hub, guard: Guard, metrics: Metrics, now_ms: Callable[[], int], *, heartbeat_s: float) -> MemberServer:
     """Return the server with all services, not yet listening."""
     server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS)
-    publish_pb2_grpc.add_PublishServiceServicer_to_server(PublishServicer(hub, metrics), server)
+    publishing = PublishServicer(hub, metrics)
+    publish_pb2_grpc.add_PublishServiceServicer_to_server(publishing, server)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(hub, now_ms), server)
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(hub, now_ms), server)
     feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
     server.add_generic_rpc_handlers((feed.handlers(),))
-    return server
+    return MemberServer(server, publishing)
 
 
 def listen(server: grpc.aio.Server, address: str, tls: TLSFiles) -> int:

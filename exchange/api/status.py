@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -27,6 +26,9 @@ DOMAIN = "signal-exchange"
 _DETAILS_KEY = "grpc-status-details-bin"
 _MAX_TEXT = 120
 _MAX_MESSAGE = 400
+_MAX_VIOLATIONS = 20
+#: What fits into a trailer with room to spare: it travels as base64 there.
+MAX_STATUS_BYTES = 2_900
 
 STATUS: dict[Reason, grpc.StatusCode] = {
     Reason.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -62,16 +64,16 @@ def _clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _details(error: ExchangeError) -> list[Message]:
+def _details(error: ExchangeError, limit: int) -> list[Message]:
     metadata: dict[str, str] = {}
     details: list[Message] = []
     match error:
         case InvalidStatement():
             violations = [
                 error_details_pb2.BadRequest.FieldViolation(
-                    field=_clip(v.field, _MAX_TEXT), description=_clip(v.description, _MAX_TEXT)
+                    field=_clip(v.field, limit), description=_clip(v.description, limit)
                 )
-                for v in error.violations
+                for v in error.violations[:_MAX_VIOLATIONS]
             ]
             details.append(error_details_pb2.BadRequest(field_violations=violations))
             metadata["violations_total"] = str(error.total)
@@ -93,13 +95,18 @@ def _details(error: ExchangeError) -> list[Message]:
 
 def status_of(error: ExchangeError) -> status_pb2.Status:
     """Return the rich status of an error."""
-    packed = []
-    for detail in _details(error):
-        wrapped = any_pb2.Any()
-        wrapped.Pack(detail)
-        packed.append(wrapped)
-    code = _CODES[STATUS[error.reason]]
-    return status_pb2.Status(code=code, message=_clip(error.message, _MAX_MESSAGE), details=packed)
+    for limit in (_MAX_TEXT, _MAX_TEXT // 2):
+        status = _status(error, limit)
+        if status.ByteSize() <= MAX_STATUS_BYTES:
+            return status
+    return _status(error, _MAX_TEXT // 4)
+
+
+def _status(error: ExchangeError, limit: int) -> status_pb2.Status:
+    status = status_pb2.Status(code=_CODES[STATUS[error.reason]], message=_clip(error.message, _MAX_MESSAGE))
+    for detail in _details(error, limit):
+        status.details.add().Pack(detail)
+    return status
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ExchangeError) -> None:
@@ -116,7 +123,7 @@ def rejection(error: ExchangeError) -> publish_pb2.Rejection:
     )
     if isinstance(error, InvalidStatement):
         answer.violations_total = error.total
-        for violation in error.violations:
+        for violation in error.violations[:_MAX_VIOLATIONS]:
             answer.violations.add(
                 field=_clip(violation.field, _MAX_TEXT), description=_clip(violation.description, _MAX_TEXT)
             )

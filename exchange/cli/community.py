@@ -60,7 +60,8 @@ def create(
     origin = Origin.parse(origin_of(settings.exchange, name))
     if origin is None or origin.is_directory:
         raise Rejected(Reason.INVALID, f"{name!r} cannot be a community's name")
-    key = asyncio.run(_log_key(Folders(settings.data, settings.keys_folder), origin))
+    _refuse_existing(client_path, str(origin))
+    key = asyncio.run(_log_key(settings.folders, origin))
     body = Community(
         str(origin),
         title or name,
@@ -77,6 +78,16 @@ def create(
 
     index = with_client(client_path, job)
     emit({"community": str(origin), "directory_index": index}, as_json=as_json, line=f"{origin} is there")
+
+
+def _refuse_existing(client_path: Path, origin: str) -> None:
+    """Stop before an existing community's rules are replaced by defaults: a shorter retention deletes."""
+
+    async def job(client: ExchangeClient, _: ClientConfig) -> bool:
+        return origin in (await client.directory()).communities
+
+    if with_client(client_path, job):
+        raise Rejected(Reason.CONFLICT, f"{origin} exists already; nothing was changed")
 
 
 async def _log_key(folders: Folders, origin: Origin) -> SigningKey:

@@ -102,7 +102,7 @@ def _hub(path: Path) -> Iterator[Finding]:
     yield _guarded("client authority", lambda: _certificate("client authority", settings.tls.client_authority))
     yield _guarded("disk", lambda: _disk(settings.data))
     yield _guarded("fsync", lambda: _fsync(settings.data))
-    folders = Folders(settings.data, settings.keys_folder)
+    folders = settings.folders
     logs = folders.data / "logs"
     for folder in sorted(logs.iterdir()) if logs.is_dir() else []:
         origin = Origin(settings.exchange, folder.name)

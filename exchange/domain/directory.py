@@ -70,6 +70,10 @@ class MemberEntry:
     revoked_roles: set[Role] = field(default_factory=set)
     quota: Quota | None = None
 
+    def ever_in(self, origin: str) -> bool:
+        """Whether it is in a community or has been."""
+        return origin in self.communities or origin in self.left
+
 
 class Directory:
     """The folded state. Read it freely between calls of `apply`; only `apply` writes."""

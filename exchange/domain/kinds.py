@@ -176,7 +176,7 @@ _ROWS = (
     _directory(Kind.MEMBERSHIP, "a member joins or leaves a community", threshold=True),
     _directory(Kind.SUSPENSION, "a member or one of its roles is suspended, or the suspension lifted"),
     _directory(Kind.COMMUNITY, "a community, its log key, retention and rules", threshold=True),
-    _directory(Kind.QUOTA, "a member's limits"),
+    _directory(Kind.QUOTA, "a member's limits", threshold=True),
 )
 
 #: The table, by number.

@@ -14,7 +14,7 @@ from enum import Enum
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, KINDS, KindRow, Log, MemberClass, Role
-from exchange.domain.statement import Header
+from exchange.domain.statement import Header, State, Suspension
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 
 DAY_MS = 86_400_000
@@ -59,7 +59,10 @@ def may_publish(directory: Directory, workload: Workload, header: Header, keys: 
     outsider = workload.role is not Role.OPERATOR and not directory.in_community(workload.member, header.origin)
     if row.log is Log.COMMUNITY and outsider:
         raise Denied("this member may not publish here")
-    if row.operator_threshold and workload.role is Role.OPERATOR and len(keys) < directory.operator_threshold:
+    # Suspending is the emergency brake, one operator's hand is enough; letting go of it is not.
+    lifts = isinstance(header.body, Suspension) and header.body.state == State.ENDED
+    guarded = row.operator_threshold or lifts
+    if guarded and workload.role is Role.OPERATOR and len(keys) < directory.operator_threshold:
         raise Denied(
             f"this needs the signatures of {directory.operator_threshold} operator keys",
             hint="gather further operators' signatures over the same bytes",
@@ -106,13 +109,13 @@ def may_subscribe(directory: Directory, workload: Workload, origin: str, *, now_
         return Sight.LEAVES
     entry = directory.members[workload.member]
     auditor = entry.member_class in (MemberClass.OPERATOR, MemberClass.WITNESS)
+    if entry.suspended and now_ms - entry.suspended_at_ms >= LEAF_ONLY_MS:
+        raise refused
     if not auditor and not directory.in_community(workload.member, origin):
         if now_ms - entry.left.get(origin, now_ms - LEAF_ONLY_MS) >= LEAF_ONLY_MS:
             raise refused
         return Sight.LEAVES
     if entry.suspended:
-        if now_ms - entry.suspended_at_ms >= LEAF_ONLY_MS:
-            raise refused
         return Sight.LEAVES
     reads_something = any(row.accepted and workload.role in row.readers for row in KINDS.values())
     return Sight.RECORDS if reads_something and not auditor else Sight.LEAVES

@@ -8,6 +8,7 @@ wrong is not looked into further. Who may say it is `exchange.domain.policy`; wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -44,7 +45,9 @@ MAX_INDICATORS = 8
 MAX_FRAMES = 2_000
 MAX_AUDIENCE = 500
 MAX_CASE_REF_BYTES = 128
-MAX_CLAUSE_BYTES = 128
+MAX_CLAUSE_BYTES = 64
+#: The leaf is permanent and read by many: nothing that could be an address, a handle or a telephone number goes in.
+_CLAUSE = re.compile(r"(?!.*[0-9]{7})[A-Za-z0-9](?:[A-Za-z0-9 ._()-]{0,63})", re.ASCII)
 MAX_RECORD_BYTES = 4 * 1024
 MAX_VIDEO_RECORD_BYTES = 64 * 1024
 MAX_STATEMENT_BYTES = 768 * 1024
@@ -169,9 +172,10 @@ def _check_signal_header(findings: Findings, body: SignalHeader, rules: Rules) -
     if body.election and body.election not in rules.elections:
         findings.add("signal.election", "names no election of this community")
     findings.check(
-        len(body.guidance_clause.encode()) <= MAX_CLAUSE_BYTES,
+        not body.guidance_clause or _CLAUSE.fullmatch(body.guidance_clause) is not None,
         "signal.guidance_clause",
-        f"is longer than {MAX_CLAUSE_BYTES} bytes",
+        f"must be a clause's number or short name: at most {MAX_CLAUSE_BYTES} letters, digits and . ( ) - _, no more "
+        "than six digits in a row",
     )
     _check_times(findings, body, rules)
     _check_references(findings, body)

@@ -7,6 +7,7 @@ suspension takes effect at the next one at the latest; the guard cuts the stream
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,6 +64,7 @@ class Feed:
         self._standing = standing
         self._heartbeat_s = heartbeat_s
         self._probe: bytes | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self.workload = workload
         self.cursor = cursor
         self.sent_entries = 0
@@ -70,21 +72,29 @@ class Feed:
     def probe(self, state: bytes) -> None:
         """Echo this state with the next message; a newer probe replaces one not yet sent."""
         self._probe = state
-        self._tail.wake()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Yield messages until the hub drains or the standing ends (`Denied`)."""
-        tail = self._tail
+        tail, loop = self._tail, asyncio.get_running_loop()
+        beat_at = loop.time() + self._heartbeat_s
         while not tail.draining:
-            news = await tail.wait(self.cursor, self._heartbeat_s)
+            self._waiter = loop.create_future()
+            if self._probe is None:
+                await tail.wait(self.cursor, max(0.0, beat_at - loop.time()), self._waiter)
             sight = self._standing()
             if self._probe is not None:
                 state, self._probe = self._probe, None
                 yield self._wire.probe(state)
-            if self.cursor < tail.sealed.size:
+            elif self.cursor < tail.sealed.size:
                 yield await self._next(sight)
-            elif not news:
+            elif loop.time() >= beat_at:
                 yield self._wire.heartbeat(tail.sealed.size)
+            else:
+                continue
+            # Only what was really sent puts the next heartbeat off: others' wake-ups do not.
+            beat_at = loop.time() + self._heartbeat_s
         yield self._wire.draining(self.cursor)
 
     async def _next(self, sight: Sight) -> bytes:

@@ -33,8 +33,8 @@ class Item:
 
     @property
     def size(self) -> int:
-        """Bytes held for this item, roughly."""
-        return len(self.full) + len(self._bare)
+        """Bytes that this item may come to hold, with the frame that is made when first asked for."""
+        return 2 * len(self.full)
 
     @property
     def restricted(self) -> bool:
@@ -48,7 +48,9 @@ def item_of(entry: StoredEntry) -> Item:
     header = codec.decode_header(leaf.payload, strict=False)
     item = Item(entry.index, entry.frame, header.kind, header.publisher)
     body = header.body
-    if isinstance(body, SignalHeader):
+    if not isinstance(body, SignalHeader):
+        item.audience = frozenset()
+    else:
         item.label = body.label
         item.indicator_types = frozenset(body.indicator_types)
         item.election = body.election

@@ -44,7 +44,7 @@ class Tail:
         self._ring: deque[Item] = deque()
         self._ring_bytes = 0
         self._ring_limit = ring_bytes
-        self._news = asyncio.Event()
+        self._waiters: set[asyncio.Future[None]] = set()
         self._cache: dict[tuple[int, int, bool], bytes] = {}
         self._not_before = 0.0
         self.sealed = Sealed(0, b"")
@@ -88,10 +88,12 @@ class Tail:
 
     def wake(self) -> None:
         """Let every waiting feed look again: one round. Its length decides when the next may start."""
-        news, self._news = self._news, asyncio.Event()
+        waiters, self._waiters = self._waiters, set()
         self._cache.clear()
         started = self._clock()
-        news.set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
         loop = asyncio.get_running_loop()
         # The feeds' wake-ups are queued now; what is queued behind them runs when their first step is done.
         loop.call_soon(loop.call_soon, self._end_round, started)
@@ -100,15 +102,22 @@ class Tail:
         ended = self._clock()
         self._not_before = ended + min(PACE * (ended - started), LONGEST_PAUSE_S)
 
-    async def wait(self, cursor: int, timeout_s: float) -> bool:
-        """Return True when there may be something beyond the cursor, False after the timeout."""
+    async def wait(self, cursor: int, timeout_s: float, waiter: asyncio.Future[None] | None = None) -> bool:
+        """Return True when there may be something beyond the cursor, False after the timeout.
+
+        ``waiter`` is the caller's own: resolving it wakes nobody else.
+        """
         if cursor < self.sealed.size or self.draining:
             return True
+        own = waiter or asyncio.get_running_loop().create_future()
+        self._waiters.add(own)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._news.wait()
+                await own
         except TimeoutError:
             return False
+        finally:
+            self._waiters.discard(own)
         return True
 
     async def items(self, cursor: int, limit: int) -> Sequence[Item]:
@@ -134,11 +143,13 @@ class Tail:
 
     async def erased(self, indices: Sequence[int]) -> None:
         """Replace items that the store has erased, before the erasure is reported done."""
-        start = self.ring_start
         for index in indices:
-            if start <= index < self.sealed.size:
+            if self.ring_start <= index < self.sealed.size:
                 (entry,) = await self.store.read(index, 1)
-                self._ring[index - start] = item_of(entry)
+                # The ring may have moved on while the store was read.
+                start = self.ring_start
+                if start <= index:
+                    self._ring[index - start] = item_of(entry)
         self._cache.clear()
 
     def drain(self) -> None:

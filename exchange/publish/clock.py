@@ -17,8 +17,15 @@ LONG_PAUSE_MS = 3_600_000
 class WatchedClock:
     """Unix milliseconds that never fall, or `Unavailable`."""
 
-    def __init__(self, wall_ms: Callable[[], int], monotonic_ms: Callable[[], int]) -> None:
-        """Take the two clocks; both return whole milliseconds."""
+    def __init__(
+        self,
+        wall_ms: Callable[[], int],
+        monotonic_ms: Callable[[], int],
+        *,
+        on_jump: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the two clocks, both in whole milliseconds. ``on_jump`` is called once, when a jump is seen."""
+        self._on_jump = on_jump
         self._wall_ms = wall_ms
         self._monotonic_ms = monotonic_ms
         self._wall_seen = wall_ms()
@@ -47,8 +54,9 @@ class WatchedClock:
         """Return the wall clock. Raises `Unavailable` once it has been seen to jump."""
         wall, monotonic = self._wall_ms(), self._monotonic_ms()
         drift = (wall - self._wall_seen) - (monotonic - self._monotonic_seen)
-        if abs(drift) > JUMP_MS:
+        if abs(drift) > JUMP_MS and not self._jumped:
             self._jumped = True
+            self._on_jump()
         if self._jumped:
             raise Unavailable(
                 "the hub's clock has jumped; nothing is sequenced until an operator has looked",

@@ -50,6 +50,10 @@ class Candidate:
         return len(self.statement.payload) + sum(map(len, self.statement.records))
 
 
+#: A statement's header, and the keys that signed it.
+Identified = tuple[Header, tuple[KeyEntry, ...]]
+
+
 class Intake:
     """Checks statements for every log of one exchange."""
 
@@ -59,23 +63,21 @@ class Intake:
         self._quotas = quotas
         self._now_ms = now_ms
 
-    def check(self, workload: Workload, statement: Statement) -> Candidate:
+    def check(self, workload: Workload, statement: Statement, identified: Identified | None = None) -> Candidate:
         """Return the candidate. Raises `Rejected` (any of its kinds), `OverQuota` or `Unavailable`."""
         directory = self._directory()
-        header, keys = self._identify(directory, workload, statement)
+        header, keys = identified or self.identify(workload, statement)
         if header.origin == directory.origin:
             late = self._check_directory(directory, header, statement)
         else:
-            late = self._check_signal(directory, workload, header, statement)
+            late = self._check_signal(directory, header, statement)
         return Candidate(statement_id(statement.payload), statement, header, workload, keys, late)
 
-    def identify(self, workload: Workload, statement: Statement) -> Header:
-        """Return the header of a statement that this workload really signed and may say. Raises like `check`."""
-        return self._identify(self._directory(), workload, statement)[0]
-
-    def _identify(
-        self, directory: Directory, workload: Workload, statement: Statement
-    ) -> tuple[Header, tuple[KeyEntry, ...]]:
+    def identify(self, workload: Workload, statement: Statement) -> Identified:
+        """Return header and keys of a statement that this workload really signed and may say. Raises like `check`."""
+        directory = self._directory()
+        # Charged before anything is looked at: refusing costs the hub as much as accepting.
+        self._quotas.take(directory, workload.member, records=len(statement.records))
         _check_sizes(statement)
         header = codec.decode_header(statement.payload, strict=True)
         keys = _keys(directory, statement)
@@ -96,16 +98,14 @@ class Intake:
         late = check_created(header, rules, resubmission=statement.resubmission)
         if statement.records or statement.audience_record:
             raise Rejected(Reason.INVALID, "a directory statement has no records")
-        self._quotas.take(directory, header.publisher, records=0)
         validate_directory_statement(header, directory)
         _check_new_key(header)
         return late
 
-    def _check_signal(self, directory: Directory, workload: Workload, header: Header, statement: Statement) -> bool:
+    def _check_signal(self, directory: Directory, header: Header, statement: Statement) -> bool:
         community = directory.communities[header.origin]
         rules = Rules(self._now_ms(), community.max_expiry_days, community.replay_window_days)
         late = check_created(header, rules, resubmission=statement.resubmission)
-        self._quotas.take(directory, workload.member, records=len(statement.records))
         records = codec.decode_records(statement.records, strict=True)
         audience = codec.decode_audience(statement.audience_record, strict=True)
         validate(header, statement.records, records, statement.audience_record, audience, rules)

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from exchange import codec
-from exchange.domain.statement import Header, Leaf, Statement, signal_ids, statement_id
-from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Unavailable, VerificationFailed
+from exchange.domain.statement import Header, Leaf, SignalHeader, Statement, audience_id, signal_ids, statement_id
+from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import EMPTY_ROOT, leaf_hash
@@ -204,7 +204,8 @@ class Sequencer:
             return None
         receipt = await self._receipt(index)
         own_records = tuple(signal_ids(header.origin, header.publisher, statement.records)) == header.signal_ids
-        if not own_records or codec.decode_leaf(receipt.leaf).signatures != statement.signatures:
+        same_signatures = codec.decode_leaf(receipt.leaf).signatures == statement.signatures
+        if not (own_records and same_signatures and _own_audience(statement, header)):
             raise _mismatch()
         return receipt
 
@@ -343,7 +344,7 @@ class Sequencer:
                 continue
             try:
                 receipt = await self._receipt(index)
-            except ExchangeError as error:
+            except (Unavailable, Rejected) as error:
                 waiting.fail_all(Unavailable(f"the proof cannot be made now: {error.message}"))
                 continue
             signatures = codec.decode_leaf(receipt.leaf).signatures
@@ -359,6 +360,13 @@ class Sequencer:
         (entry,) = await self._store.read(index, 1)
         proof = await inclusion_proof(self._history, index, head.sealed.size)
         return Receipt(self.origin, index, codec.frame_leaf(entry.frame), proof, head.checkpoint, repeated=True)
+
+
+def _own_audience(statement: Statement, header: Header) -> bool:
+    committed = header.body.audience_id if isinstance(header.body, SignalHeader) else b""
+    if not committed:
+        return not statement.audience_record
+    return audience_id(header.origin, header.publisher, statement.audience_record) == committed
 
 
 def _mismatch() -> VerificationFailed:

@@ -1,7 +1,7 @@
 """Where a hub's logs, keys and marks lie on disk.
 
 <data>/logs/<log>/       the log's database, lock and entry bundles
-<data>/marks/<log>       this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
+<marks>/<log>            this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
                          copy of a log does not bring back an old mark with it
 <keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
 """
@@ -26,6 +26,8 @@ class Folders:
 
     data: Path
     keys: Path
+    #: None: "marks" inside data.
+    marks: Path | None = None
 
     def log(self, name: str) -> Path:
         """Return the folder of a log."""
@@ -33,7 +35,7 @@ class Folders:
 
     def mark(self, name: str) -> Path:
         """Return the file of a log's mark."""
-        return self.data / "marks" / name
+        return (self.marks or self.data / "marks") / name
 
     def key(self, name: str) -> Path:
         """Return the file of a log's signing key."""

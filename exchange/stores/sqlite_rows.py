@@ -44,6 +44,9 @@ class Rows:
         self._connection.pragma("query_only", True)  # noqa: FBT003 - the pragma's value
         self._connection.set_busy_timeout(_BUSY_MS)
         self._roots: dict[tuple[int, int], bytes] = {}
+        #: Checked leaf hashes of the last tile, which is not full.
+        self._leaves_from = 0
+        self._leaves: list[bytes] = []
 
     def entries(self, start: int, end: int) -> list[StoredEntry]:
         """Return entries from ``start``, at least one, before ``end``. Raises `CursorBelowFloor` and `Fatal`."""
@@ -91,7 +94,16 @@ class Rows:
         start = index * TILE_WIDTH
         if level:
             return b"".join(self._tile_root(level - 1, below) for below in range(start, start + width))
-        return b"".join(entry.leaf_hash for entry in self._all_entries(start, start + width))
+        return self._leaf_hashes(start, start + width)
+
+    def _leaf_hashes(self, start: int, end: int) -> bytes:
+        """Return the hashes of leaves whose tile is not full yet. Each entry is read and checked once, not per call."""
+        if start != self._leaves_from:
+            self._leaves_from, self._leaves = start, []
+        known = self._leaves
+        while start + len(known) < end:
+            known += (entry.leaf_hash for entry in self.entries(start + len(known), end))
+        return b"".join(known[: end - start])
 
     def _full_tile(self, level: int, index: int) -> bytes | None:
         with schema.typed(self._path):

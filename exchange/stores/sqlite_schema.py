@@ -98,7 +98,8 @@ def connect(path: Path, *, create: bool = False, read_only: bool = False) -> aps
         )
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     if create:
-        flags |= apsw.SQLITE_OPEN_CREATE
+        # Made by us first: it holds records in clear, and SQLite would let everyone read it.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     try:
         connection = apsw.Connection(str(path), flags=flags)
     except apsw.Error as error:

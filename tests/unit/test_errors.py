@@ -117,9 +117,6 @@ def test_a_status_stays_small_whatever_is_said(letter: str) -> None:
     assert len(status_of(error).SerializeToString()) < LIMIT
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: twenty violations of full length make more than 4 kB; more than twenty too"
-)
 @pytest.mark.parametrize("count", [20, 100])
 def test_a_status_stays_small_whatever_is_violated(count: int) -> None:
     violations = tuple(Violation(f"records[{n}].{'x' * 200}", "y" * 200) for n in range(count))

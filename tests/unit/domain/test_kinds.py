@@ -88,6 +88,7 @@ def test_what_two_operators_must_sign() -> None:
         Kind.KEY,
         Kind.MEMBERSHIP,
         Kind.COMMUNITY,
+        Kind.QUOTA,
     }
 
 

@@ -241,9 +241,15 @@ def test_what_takes_two_operators_keys(kind: Kind) -> None:
     publish(directory, header, OPERATOR, SECOND_OPERATOR)
 
 
-@pytest.mark.parametrize("kind", [Kind.SUSPENSION, Kind.QUOTA], ids=lambda kind: kind.name.lower())
-def test_what_one_operator_may_do_alone(kind: Kind) -> None:
-    publish(make_directory(threshold=2), header_of(kind, OPERATOR), OPERATOR)
+def test_one_operator_may_suspend_alone_but_not_lift() -> None:
+    directory = make_directory(threshold=2)
+    header = header_of(Kind.SUSPENSION, OPERATOR)
+    brake = replace(header, body=Suspension("alpha", 0, State.ACTIVE, "flooding"))
+    publish(directory, brake, OPERATOR)
+    lift = replace(header, body=Suspension("alpha", 0, State.ENDED, "over"))
+    with pytest.raises(Denied, match="2 operator keys"):
+        publish(directory, lift, OPERATOR)
+    publish(directory, lift, OPERATOR, SECOND_OPERATOR)
 
 
 def sight(directory: Directory, actor: Actor, origin: str = UK, *, now_ms: int = NOW_MS) -> Sight | None:

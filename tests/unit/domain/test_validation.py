@@ -64,7 +64,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "restricted to others": {"audience": ["beta"]},
     "replaces sixteen": {"replaces": IDS[:16]},
     "derived from one": {"derived_from": IDS[:1]},
-    "all optional words": {"target_class": 3, "source_action": 8, "lawful_basis": 6, "guidance_clause": "c" * 128},
+    "all optional words": {"target_class": 3, "source_action": 8, "lawful_basis": 6, "guidance_clause": "c" * 64},
 }
 
 
@@ -86,7 +86,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str, Reason]] = {
     "unknown action": ({"source_action": 9}, "signal.source_action", "not known", Reason.INVALID),
     "unknown basis": ({"lawful_basis": 7}, "signal.lawful_basis", "not known", Reason.INVALID),
     "unknown election": ({"election": digest("e")}, "signal.election", "no election", Reason.INVALID),
-    "long clause": ({"guidance_clause": "é" * 65}, "signal.guidance_clause", "128 bytes", Reason.INVALID),
+    "long clause": ({"guidance_clause": "c" * 65}, "signal.guidance_clause", "at most 64", Reason.INVALID),
+    "an address as a clause": (
+        {"guidance_clause": "a@example.org"},
+        "signal.guidance_clause",
+        "letters",
+        Reason.INVALID,
+    ),
+    "a page as a clause": ({"guidance_clause": "https://x.com/a"}, "signal.guidance_clause", "letters", Reason.INVALID),
+    "a number as a clause": (
+        {"guidance_clause": "07700900123"},
+        "signal.guidance_clause",
+        "six digits",
+        Reason.INVALID,
+    ),
+    "two lines as a clause": ({"guidance_clause": "4.2\nx"}, "signal.guidance_clause", "letters", Reason.INVALID),
     "no expiry": ({"expires_at_ms": 0}, "signal.expires_at_ms", "is mandatory", Reason.INVALID),
     "expired": ({"expires_at_ms": NOW_MS}, "signal.expires_at_ms", "in the past", Reason.INVALID),
     "expires too late": (

@@ -203,11 +203,10 @@ def test_a_stale_directory_judges_nothing() -> None:
         intake.check(ALPHA.workload, GOOD.statement)
 
 
-def test_a_budget_is_the_members_and_only_its_own_statements_use_it_up() -> None:
-    desk = Desk(limits=Limits(records_per_minute=1_000, statements_per_minute=2))
+def test_a_budget_is_the_members_and_refusals_use_it_up_too() -> None:
+    desk = Desk(limits=Limits(records_per_minute=1_000, statements_per_minute=3))
     forged = altered(GOOD, signatures=(FLIPPED,))
-    for _ in range(5):
-        assert desk.refusal(forged).reason is Reason.BAD_SIGNATURE
+    assert desk.refusal(forged).reason is Reason.BAD_SIGNATURE
     for seed in ("1", "2"):
         desk.intake.check(ALPHA.workload, signal_statement(seed=seed).statement)
     error = desk.refusal(signal_statement(seed="3").statement)

@@ -126,6 +126,16 @@ async def test_a_repeat_that_cannot_be_read_now_stops_nobody(call: str) -> None:
         await publish(sequencer, rig, signal_statement(seed="goes on"))
 
 
+async def test_corruption_met_while_answering_a_repeat_stops_the_log() -> None:
+    rig = Rig()
+    async with rig.running() as sequencer:
+        await publish(sequencer, rig, signal_statement())
+        rig.faults.next("read", (False, FATAL))
+        assert isinstance(await outcome(sequencer.offer(rig.candidate(signal_statement()))), Unavailable)
+        await asyncio.sleep(0)
+        assert sequencer.failure is FATAL
+
+
 async def test_two_hubs_on_one_log_rebase_on_each_other() -> None:
     rig = Rig(max_group=3)
     store = MemoryStore(rig.disk)

@@ -18,6 +18,9 @@ from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange_client.cursors import Cursors, Position
 from exchange_client.transport import Transport
 
+#: The reader's place is not a subscriber's: the two are kept under different names.
+_READER = "reader:"
+
 
 class DirectoryChecker:
     """Folds a directory entry by entry, checking each as if nobody could be trusted. No I/O."""
@@ -107,7 +110,7 @@ class DirectoryReader:
         """Read what is new; return the fold. Raises `VerificationFailed` when anything does not hold."""
         async with self._lock:
             if not self._loaded:
-                self._seen = await self._cursors.load(self._origin)
+                self._seen = await self._cursors.load(_READER + self._origin)
                 self._loaded = True
             await self._read_to(await self._read_page())
             if self._held_size != self._checker.range.size or not self._held_size:
@@ -142,7 +145,7 @@ class DirectoryReader:
             raise VerificationFailed(
                 Reason.ROLLED_BACK, f"the directory has shrunk: {self._seen.range.size} entries were seen before"
             )
-        await self._cursors.store(self._origin, Position(self._checker.range, note))
+        await self._cursors.store(_READER + self._origin, Position(self._checker.range, note))
         self._held_size = checkpoint.size
 
     @property

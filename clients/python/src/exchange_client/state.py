@@ -6,6 +6,7 @@ Outbox and cursors live in it. A newer schema is refused; the file is made when 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,6 +55,8 @@ class StateFile:
         path.touch(mode=0o600)
         self._lock = asyncio.Lock()
         try:
+            # Made by us first: it holds signals in clear, and SQLite would let everyone read it.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             self._connection = apsw.Connection(str(path))
             self._connection.set_busy_timeout(10_000)
             self._connection.pragma("journal_mode", "wal")

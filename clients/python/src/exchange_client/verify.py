@@ -14,8 +14,8 @@ from pathlib import Path
 
 from exchange import codec
 from exchange.codec import Delivered
-from exchange.domain.directory import Directory
-from exchange.domain.kinds import Kind
+from exchange.domain.directory import Directory, KeyEntry
+from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, Log, Role
 from exchange.domain.statement import (
     Audience,
     Header,
@@ -83,14 +83,32 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header) -> None:
         raise VerificationFailed(Reason.BAD_SIGNATURE, "there is no signature")
     if len({signature.key_id for signature in leaf.signatures}) != len(leaf.signatures):
         raise VerificationFailed(Reason.WRONG_KEY, "a key signed twice")
+    if leaf.directory_size > directory.size:
+        raise VerificationFailed(Reason.BAD_PROOF, "it names a directory larger than the one that there is")
     message = pae(leaf.payload_type, leaf.payload)
     for position, signature in enumerate(leaf.signatures):
         key = directory.key(signature.key_id)
         if key is None or not key.in_force_at(leaf.directory_size):
             raise VerificationFailed(Reason.WRONG_KEY, "a signing key was not in force")
-        if position == 0 and key.member != header.publisher:
-            raise VerificationFailed(Reason.WRONG_KEY, "it is signed by another member than its header names")
+        if position == 0:
+            _check_publisher(directory, key, header)
+        elif key.role is not Role.OPERATOR:
+            raise VerificationFailed(Reason.WRONG_KEY, "a further signature is not by an operator's key")
         ed25519.verify(key.public_key, signature.signature, message)
+
+
+def _check_publisher(directory: Directory, key: KeyEntry, header: Header) -> None:
+    """Return if a key's owner is the publisher, and its role may say this kind of thing at all."""
+    if key.member != header.publisher:
+        raise VerificationFailed(Reason.WRONG_KEY, "it is signed by another member than its header names")
+    row = KINDS.get(header.kind)
+    if row is None:
+        return
+    member = directory.members[key.member]
+    if key.role not in row.publishers or key.role not in CLASS_ROLES[member.member_class]:
+        raise VerificationFailed(Reason.WRONG_KEY, f"the role {key.role.word} may not publish a {row.name}")
+    if row.log is Log.COMMUNITY and key.role is not Role.OPERATOR and not member.ever_in(header.origin):
+        raise VerificationFailed(Reason.WRONG_KEY, "its publisher has never been in this community")
 
 
 def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
