@@ -76,6 +76,7 @@ def config_option(command: F) -> F:
         default="hub.toml",
         show_default=True,
         envvar="EXCHANGE_CONFIG",
+        show_envvar=True,
         help="The hub's configuration.",
     )
     return option(command)
@@ -89,6 +90,7 @@ def client_option(command: F) -> F:
         type=click.Path(path_type=Path, dir_okay=False),
         required=True,
         envvar="EXCHANGE_CLIENT",
+        show_envvar=True,
         help="The client's configuration: who we are, where the hub is.",
     )
     return option(command)

@@ -43,6 +43,9 @@ def watch(
     With --json each entry is one line: a pipeline in any language can read it as a sidecar. A line counts as
     processed once the next one has been taken, so after a crash nothing is missed and the last second may repeat.
 
+    The position lies in the client's state folder. Who only wants to look gives --cursor or --from-now, which leaves a
+    stored position alone, or uses a client file of their own.
+
     \b
     Examples:
       exchange watch --community uk-elections --client beta/pipeline/client.toml

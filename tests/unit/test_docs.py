@@ -21,6 +21,7 @@ import pytest
 from exchange import config
 from exchange.domain.kinds import Kind
 from exchange.errors import Reason
+from exchange_client import jsonl
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -319,3 +320,9 @@ def test_decisions_have_the_same_parts() -> None:
     for page in sorted((ROOT / "docs" / "adr").glob("*.md")):
         headings = re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
         assert headings == ["Context", "Choice", "Cost", "When to revisit"], page.name
+
+
+def test_every_key_of_a_signal_line_is_documented() -> None:
+    page = (ROOT / "docs" / "jsonl.md").read_text()
+    table = page[page.index("## A signal") : page.index("## An entry")]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == jsonl._KEYS

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
-from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub, client_of
-from clients.python.tests.speech import sha, signal
+from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub, client_of, tree_path
+from clients.python.tests.speech import sha, signal, statement
 from exchange import codec
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.kinds import MemberClass, Role
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator, Member, SignalHeader, VideoFrame, signal_ids
+from exchange.domain.statement import Indicator, SignalHeader, VideoFrame, signal_ids
 from exchange.domain.validation import MAX_STATEMENT_BYTES
 from exchange.errors import (
     Denied,
@@ -28,7 +29,8 @@ from exchange.errors import (
     VerificationFailed,
     Violation,
 )
-from exchange_client import Distrusted, Signal, backoff, publisher
+from exchange_client import Distrusted, backoff, publisher
+from exchange_client.wire import WireReceipt
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,28 @@ async def test_outcomes_come_in_order_with_ids_that_the_records_hash_to(hub: Fak
         assert outcome.signal_id in signal_ids(UK, "alpha", entry.records)
 
 
+async def test_a_statement_is_on_disk_before_it_is_sent_and_a_receipt_before_it_is_told(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    client, transport = client_of(hub, tmp_path)
+    seen: list[tuple[int, int]] = []
+
+    def look() -> tuple[int, int]:
+        with contextlib.closing(apsw.Connection(str(client._config.state / "client.sqlite"))) as disk:
+            kept, receipted = next(disk.execute("SELECT count(*), count(receipt_index) FROM outbox"))
+            return int(kept), int(receipted)
+
+    def spoil(receipt: WireReceipt) -> WireReceipt:
+        seen.append(look())
+        return receipt
+
+    transport.spoil_receipt = spoil
+    async with client, client.publisher(UK) as session:
+        await session.publish([signal()])
+        assert look() == (1, 1)
+    assert seen == [(1, 0)]
+
+
 async def test_the_same_signal_twice_in_a_bulk_is_two_signals(hub: FakeHub, tmp_path: Path) -> None:
     one = signal()
     client, _ = client_of(hub, tmp_path)
@@ -107,6 +131,48 @@ async def test_messages_stay_below_the_limit_also_with_long_audiences(hub: FakeH
     assert [o.error for o in outcomes if o.error] == []
     assert len(transport.sent) >= 3
     assert all(sum(len(codec.encode_statement(s)) + 4 for s in batch) <= 1024 * 1024 for batch in transport.sent)
+
+
+async def test_two_large_statements_do_not_share_a_message(hub: FakeHub, tmp_path: Path) -> None:
+    smaller = [signal(indicators=(_video(),)) for _ in range(10)]
+    larger = [signal(indicators=(_video(),), target_class=1) for _ in range(11)]
+    client, transport = client_of(hub, tmp_path)
+    async with client, client.publisher(UK) as session:
+        outcomes = await session.publish([*smaller, *larger])
+    assert [o.error for o in outcomes if o.error] == []
+    sizes = [[len(codec.encode_statement(s)) for s in batch] for batch in transport.sent]
+    # The first alone would leave room by count and by the soft bound, but both together pass the hard one.
+    assert sizes[0][0] < publisher.MAX_BATCH_BYTES
+    assert sum(map(sum, sizes)) > publisher.MESSAGE_BYTES
+    assert max(map(sum, sizes)) <= publisher.MESSAGE_BYTES
+
+
+async def test_a_receipt_of_another_statement_proves_nothing(hub: FakeHub, tmp_path: Path) -> None:
+    def someone_elses(receipt: WireReceipt) -> WireReceipt:
+        # A leaf that is truly in the tree, with its true index, path and checkpoint: just not what was sent.
+        index, _ = hub.commit(statement(hub, "beta"))
+        path = tuple(tree_path(index, hub.uk.hashes))
+        return WireReceipt(index, hub.uk.entries[index].leaf, path, hub.uk.checkpoint(), repeated=False)
+
+    def rewritten(receipt: WireReceipt, **changes: Any) -> WireReceipt:
+        leaf = codec.encode_leaf(replace(codec.decode_leaf(receipt.leaf), **changes))
+        hub.uk.entries[receipt.index] = replace(hub.uk.entries[receipt.index], leaf=leaf)
+        path = tuple(tree_path(receipt.index, hub.uk.hashes))
+        return WireReceipt(receipt.index, leaf, path, hub.uk.checkpoint(), repeated=False)
+
+    def other_signatures(receipt: WireReceipt) -> WireReceipt:
+        (ours,) = codec.decode_leaf(receipt.leaf).signatures
+        return rewritten(receipt, signatures=(replace(ours, signature=bytes(64)),))
+
+    def other_words(receipt: WireReceipt) -> WireReceipt:
+        return rewritten(receipt, payload=statement(hub).payload)
+
+    client, transport = client_of(hub, tmp_path)
+    async with client, client.publisher(UK) as session:
+        for lie in (someone_elses, other_signatures, other_words):
+            transport.spoil_receipt = lie
+            with pytest.raises(Distrusted, match="not the statement"):
+                await session.publish([signal()])
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -330,9 +396,3 @@ async def test_publishing_and_reading_share_a_client(hub: FakeHub, tmp_path: Pat
             assert outcome.signal_id == delivery.signals[0].signal_id
             assert delivery.signals[0].case_ref == f"T-{round_}"
         await feed.aclose()
-
-
-def test_a_signal_is_easy_to_say() -> None:
-    made = Signal(Label.HARASSMENT_TARGETED, (sha(),), START_MS)
-    assert (made.audience, made.backfill, made.replaces) == (None, False, ())
-    assert Member("x", "X", MemberClass.PLATFORM, (Role.PIPELINE,)).roles

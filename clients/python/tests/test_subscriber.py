@@ -119,6 +119,15 @@ async def test_a_start_from_now_survives_a_first_stream_that_fails(hub: FakeHub,
     assert [cursor for cursor, _ in transport.subscriptions] == [7, 7]
 
 
+async def test_a_jump_is_made_once_and_a_broken_stream_goes_on_after_it(hub: FakeHub, tmp_path: Path) -> None:
+    client, transport = client_of(hub, tmp_path)
+    transport.per_message = 1
+    transport.feed_faults.append((3, Unavailable("broke", retry_after_ms=0)))
+    async with client:
+        assert [d.index for d in await take(client, 4, cursor=3)] == [3, 4, 5, 6]
+    assert [cursor for cursor, _ in transport.subscriptions] == [3, 5]
+
+
 async def test_a_cursor_of_ones_own_starts_there(hub: FakeHub, tmp_path: Path) -> None:
     client, _ = client_of(hub, tmp_path)
     async with client:

@@ -16,7 +16,17 @@ from exchange import codec
 from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Audience, Key, Leaf, Signature, State, audience_id
+from exchange.domain.statement import (
+    Audience,
+    Community,
+    Key,
+    Leaf,
+    Membership,
+    Signature,
+    State,
+    audience_id,
+    signal_ids,
+)
 from exchange.errors import ExchangeError, VerificationFailed
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.ed25519 import SigningKey
@@ -213,9 +223,15 @@ def _too_early(hub: FakeHub) -> None:
 
 
 def _other_log(hub: FakeHub) -> None:
-    said = statement(hub, origin="test.exchange/other")
+    # Whole and validly signed, but said in another community: a hub must not be able to carry it over.
+    elsewhere = "test.exchange/other"
+    hub.say(Community(elsewhere, "Other", hub.uk.key.public_key, 0, 400, 365, 30, public_entries=False))
+    hub.say(Membership("alpha", elsewhere, State.ACTIVE))
+    records = statement(hub).records
+    ids = tuple(signal_ids(elsewhere, "alpha", records))
+    said = statement(hub, origin=elsewhere, signal_ids=ids)
     leaf = Leaf(0, hub.now, False, len(hub.directory.entries), said.payload, said.signatures)
-    hub.uk.append(codec.encode_leaf(leaf), said.records)
+    hub.uk.append(codec.encode_leaf(leaf), records)
 
 
 def _huge(hub: FakeHub) -> None:

@@ -158,7 +158,8 @@ def show_matches(receivers: list[Process]) -> list[str]:
             hit = matched.get(label)
             expected = name in photographs.PUBLISHED and change != "10 % cropped"
             verdict = f"match, {hit['distance']} of 256 bits differ" if hit else "no match"
-            say(f"   {label:<44} {verdict}")
+            why = "" if name in photographs.PUBLISHED else "   (never published)"
+            say(f"   {label:<44} {verdict}{why}")
             if (hit is not None) != expected:
                 wrong.append(f"{label}: {verdict}")
     return wrong

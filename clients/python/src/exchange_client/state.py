@@ -50,9 +50,7 @@ class StateFile:
         """Open or make the file. Raises `Fatal` (CONFIG) when it cannot be used."""
         self._jobs: list[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]]] = []
         self.closed = False
-        # It holds identifiers: for its owner only.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
         self._lock = asyncio.Lock()
         try:
             # Made by us first: it holds signals in clear, and SQLite would let everyone read it.
@@ -104,7 +102,7 @@ class StateFile:
                 try:
                     with self._connection:
                         results.append((job(self._connection), None))
-                except apsw.Error as error:
+                except Exception as error:  # noqa: BLE001 - whoever brought the job gets it
                     results.append((None, error))
             self._connection.execute("COMMIT")
         except apsw.Error as error:

@@ -1,0 +1,148 @@
+"""What a client keeps between runs: statements until they are safe, and its place in each log."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+
+import apsw
+import pytest
+
+from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub
+from clients.python.tests.speech import statement
+from exchange.domain.statement import Statement, statement_id
+from exchange.errors import Fatal, Rejected
+from exchange.ledger.merkle import CompactRange
+from exchange_client import Outbox
+from exchange_client.cursors import Cursors, Position
+from exchange_client.state import SCHEMA_VERSION, StateFile
+
+
+def said(count: int) -> list[Statement]:
+    hub = FakeHub()
+    return [statement(hub) for _ in range(count)]
+
+
+async def test_a_statement_is_kept_for_a_day_after_its_receipt(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox = Outbox(state, UK)
+    first, second = said(2)
+    await outbox.add([first, second], [], now_ms=START_MS)
+    assert await outbox.pending() == [first, second]
+    await outbox.settle(receipts=[(statement_id(first.payload), 7)], now_ms=START_MS)
+    assert await outbox.pending() == [second]
+    assert await outbox.kept() == [first, second]
+    await outbox.prune(now_ms=START_MS + DAY_MS)
+    assert await outbox.kept() == [first, second]
+    await outbox.prune(now_ms=START_MS + DAY_MS + 1)
+    assert await outbox.kept() == [second]
+    await state.aclose()
+
+
+async def test_a_witnessed_tree_releases_what_lies_in_it(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox, other = Outbox(state, UK), Outbox(state, "test.exchange/other")
+    statements = said(4)
+    for place, each in enumerate(statements[:3]):
+        await outbox.add([each], [], now_ms=START_MS)
+        await outbox.settle(receipts=[(statement_id(each.payload), place)], now_ms=START_MS)
+    await outbox.add([statements[3]], [], now_ms=START_MS)
+    await other.witnessed(99)
+    await outbox.witnessed(2)
+    assert await outbox.kept() == statements[2:]
+    await state.aclose()
+
+
+async def test_adding_twice_changes_nothing(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox = Outbox(state, UK)
+    (one,) = said(1)
+    await outbox.add([one], [("T-1", b"i" * 32), ("", b"j" * 32)], now_ms=START_MS)
+    await outbox.settle(receipts=[(statement_id(one.payload), 7)], now_ms=START_MS)
+    await outbox.add([one], [("T-1", b"i" * 32)], now_ms=START_MS + 1)
+    assert await outbox.pending() == []
+    assert await outbox.signal_ids("T-1") == [b"i" * 32]
+    assert await outbox.signal_ids("") == []
+    await state.aclose()
+
+
+async def test_logs_are_kept_apart(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    (one,) = said(1)
+    await Outbox(state, UK).add([one], [("T-1", b"i" * 32)], now_ms=START_MS)
+    other = Outbox(state, "test.exchange/other")
+    assert await other.pending() == []
+    assert await other.signal_ids("T-1") == []
+    await state.aclose()
+
+
+async def test_everything_survives_a_new_process_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "s.sqlite"
+    state = StateFile(path)
+    statements = said(3)
+    await Outbox(state, UK).add(statements, [("T", b"i" * 32)], now_ms=START_MS)
+    position = Position(CompactRange().extend([b"h" * 32] * 5), b"note")
+    await Cursors(state).store(UK, position)
+    await state.aclose()
+    again = StateFile(path)
+    assert await Outbox(again, UK).pending() == statements
+    assert await Cursors(again).load(UK) == position
+    assert await Cursors(again).load("elsewhere") is None
+    await again.aclose()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_a_newer_schema_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    await StateFile(path).aclose()
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", SCHEMA_VERSION + 1)
+    connection.close()
+    with pytest.raises(Fatal, match="schema version"):
+        StateFile(path)
+    (tmp_path / "d.sqlite").write_bytes(b"this is no database" * 99)
+    with pytest.raises(Fatal):
+        StateFile(tmp_path / "d.sqlite")
+
+
+async def test_writes_are_durable_in_the_sense_of_sqlite(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    assert await state.run(lambda c: (c.pragma("journal_mode"), c.pragma("synchronous"))) == ("wal", 2)
+    await state.aclose()
+
+
+async def test_a_job_that_fails_takes_nobody_with_it(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox = Outbox(state, UK)
+    statements = said(20)
+
+    def wrong(connection: apsw.Connection) -> None:
+        connection.execute("INSERT INTO nothing VALUES (1)")
+
+    def bug(connection: apsw.Connection) -> None:
+        raise LookupError("a bug")
+
+    jobs = [outbox.add([each], [], now_ms=START_MS) for each in statements]
+    results = await asyncio.gather(*jobs[:10], state.run(wrong), state.run(bug), *jobs[10:], return_exceptions=True)
+    failed = [result for result in results if result is not None]
+    assert [type(error) for error in failed] == [apsw.SQLError, LookupError]
+    assert sorted(s.payload for s in await outbox.pending()) == sorted(s.payload for s in statements)
+    await state.aclose()
+
+
+async def test_a_caller_that_is_cancelled_breaks_nothing(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox = Outbox(state, UK)
+    statements = said(30)
+    for each in statements:
+        task = asyncio.ensure_future(outbox.add([each], [], now_ms=START_MS))
+        await asyncio.sleep(0)
+        task.cancel()
+    await outbox.add([], [], now_ms=START_MS)
+    assert len(await outbox.pending()) == 30
+    await state.aclose()
+    await state.aclose()
+    with pytest.raises(Rejected, match="closed"):
+        await outbox.pending()
