@@ -161,3 +161,14 @@ async def test_labels_not_routed_elsewhere_pass(world: World) -> None:
     party = world.party(*ALPHA)
     results = await party.stream([good(label=label).sign(party.key) for label in labels])
     assert all(result.HasField("receipt") for result in results)
+
+
+async def test_a_message_of_countless_empty_statements_is_refused_at_once(world: World) -> None:
+    alpha = world.party("alpha")
+    bomb = publish_pb2.PublishStreamRequest(statements=[pb.Statement()] * 400_000)
+    assert bomb.ByteSize() < 1024 * 1024
+    async with world.unchanged():
+        call = alpha.publishing.PublishStream(iter([bomb]), timeout=TIMEOUT_S)
+        refused = await refusal(call.read())
+    assert refused.reason == Reason.TOO_LARGE.value
+    await alpha.publish(good().sign(alpha.key))

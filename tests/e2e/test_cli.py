@@ -271,3 +271,8 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage:" in text
     if command != "check-config":
         assert "Example" in text or "exchange " in text
+
+
+def test_a_community_is_made_once(place: Place) -> None:
+    again = run("community", "create", "uk", "--config", place.config, "--client", place.operator, code=1)
+    assert "exists already" in again.stderr

@@ -272,3 +272,26 @@ async def test_an_expired_statement_that_is_in_the_ledger_gets_its_receipt_again
             assert (again.index, again.repeated) == (outcome.receipt.index, True)
             with pytest.raises(Rejected):
                 await publisher.submit(dataclasses.replace(kept, resubmission=True, records=(b"\x0a\x10" + bytes(16),)))
+
+
+async def test_a_subscriber_of_the_directory_misses_nothing(world: World, tmp_path: Path) -> None:
+    """The reader that checks keys and a subscriber have places of their own."""
+    async with ExchangeClient(client_config(world, "beta", tmp_path)) as b:
+        size = (await b.directory()).size
+        found: list[int] = []
+        async with asyncio.timeout(DEADLINE_S), contextlib.aclosing(b.subscribe(DIRECTORY)) as stream:
+            async for delivery in stream:
+                found.append(delivery.index)
+                if len(found) == size:
+                    break
+    assert found == list(range(size))
+
+
+async def test_what_a_client_keeps_is_its_own(world: World, tmp_path: Path) -> None:
+    config = client_config(world, "alpha", tmp_path)
+    async with ExchangeClient(config) as a, a.publisher(UK) as publisher:
+        await publisher.publish([a_signal()], timeout_s=DEADLINE_S)
+        for file in config.state.iterdir():
+            assert file.stat().st_mode & 0o077 == 0, file
+    for file in (world.exchange.folder / "data" / "logs" / "uk").iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file

@@ -86,9 +86,11 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header) -> None:
     if leaf.directory_size > directory.size:
         raise VerificationFailed(Reason.BAD_PROOF, "it names a directory larger than the one that there is")
     message = pae(leaf.payload_type, leaf.payload)
+    # The genesis registers the key that signs it.
+    judged_at = 1 if header.kind == Kind.GENESIS else leaf.directory_size
     for position, signature in enumerate(leaf.signatures):
         key = directory.key(signature.key_id)
-        if key is None or not key.in_force_at(leaf.directory_size):
+        if key is None or not key.in_force_at(judged_at):
             raise VerificationFailed(Reason.WRONG_KEY, "a signing key was not in force")
         if position == 0:
             _check_publisher(directory, key, header)
