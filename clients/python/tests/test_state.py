@@ -82,7 +82,7 @@ async def test_everything_survives_a_new_process_and_only_its_owner_reads_it(tmp
     state = StateFile(path)
     statements = said(3)
     await Outbox(state, UK).add(statements, [("T", b"i" * 32)], now_ms=START_MS)
-    position = Position(CompactRange().extend([b"h" * 32] * 5), b"note")
+    position = Position(CompactRange().extend([b"h" * 32] * 5), b"note", 1_234, 7)
     await Cursors(state).store(UK, position)
     await state.aclose()
     again = StateFile(path)

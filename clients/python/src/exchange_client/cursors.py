@@ -16,6 +16,9 @@ class Position:
 
     range: CompactRange = field(default_factory=CompactRange)
     checkpoint: bytes = b""
+    #: Of the last entry read: neither falls again, or a revoked key could be brought back by an old date.
+    received_at_ms: int = 0
+    directory_size: int = 0
 
 
 class Cursors:
@@ -33,20 +36,23 @@ class Cursors:
     async def load(self, origin: str) -> Position | None:
         """Return the stored position, or None. Raises `Rejected` (MALFORMED) when the row is damaged."""
 
-        def job(connection: apsw.Connection) -> tuple[int, bytes, bytes] | None:
+        def job(connection: apsw.Connection) -> tuple[int, bytes, bytes, int, int] | None:
             row = connection.execute(
-                "SELECT size, hashes, checkpoint FROM cursors WHERE origin = ?", (origin,)
+                "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM cursors WHERE origin = ?",
+                (origin,),
             ).fetchone()
-            return None if row is None else (int(row[0]), bytes(row[1]), bytes(row[2]))
+            return None if row is None else (int(row[0]), bytes(row[1]), bytes(row[2]), int(row[3]), int(row[4]))
 
         row = await self._state.run(job)
         if row is None:
             return None
-        size, hashes, checkpoint = row
+        size, hashes, checkpoint, received_at_ms, directory_size = row
         parts = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-        return Position(CompactRange.of(size, parts), checkpoint)
+        return Position(CompactRange.of(size, parts), checkpoint, received_at_ms, directory_size)
 
     async def store(self, origin: str, position: Position) -> None:
         """Store a position durably."""
-        row = (origin, position.range.size, b"".join(position.range.hashes), position.checkpoint)
-        await self._state.run(lambda c: c.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", row))
+        tree = position.range
+        last = (position.received_at_ms, position.directory_size)
+        row = (origin, tree.size, b"".join(tree.hashes), position.checkpoint, *last)
+        await self._state.run(lambda c: c.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?)", row))

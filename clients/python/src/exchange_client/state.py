@@ -38,7 +38,9 @@ CREATE TABLE cursors(
     origin TEXT PRIMARY KEY,
     size INTEGER NOT NULL,
     hashes BLOB NOT NULL,
-    checkpoint BLOB NOT NULL
+    checkpoint BLOB NOT NULL,
+    received_at_ms INTEGER NOT NULL,
+    directory_size INTEGER NOT NULL
 ) STRICT;
 """
 

@@ -156,8 +156,8 @@ class FeedVerifier:
         self._covered_size = 0
         #: The signed checkpoint of the hello, with its note, as long as we have not read up to it.
         self._ahead: tuple[Checkpoint, bytes] | None = None
-        self._received_at_ms = 0
-        self._directory_size = 0
+        self._received_at_ms = position.received_at_ms
+        self._directory_size = position.directory_size
 
     @classmethod
     def from_start(cls, origin: str, verifier: Verifier) -> FeedVerifier:
@@ -172,7 +172,7 @@ class FeedVerifier:
     @property
     def position(self) -> Position:
         """Where we are now."""
-        return Position(self._range, self._checkpoint)
+        return Position(self._range, self._checkpoint, self._received_at_ms, self._directory_size)
 
     @property
     def covered_size(self) -> int:
