@@ -79,7 +79,8 @@ async def take(client: ExchangeClient, count: int, **options: object) -> list[De
 
 async def test_what_one_publishes_the_other_gets_verified(world: World, tmp_path: Path) -> None:
     alpha, beta = client_config(world, "alpha", tmp_path / "a"), client_config(world, "beta", tmp_path / "b")
-    signals = [a_signal(case_ref=f"c{n}") for n in range(5)]
+    expires_at_ms = wall_ms() + 86_400_000
+    signals = [a_signal(case_ref=f"c{n}", expires_at_ms=expires_at_ms) for n in range(5)]
     async with ExchangeClient(alpha) as a, a.publisher(UK) as publisher:
         outcomes = await publisher.publish(signals, timeout_s=DEADLINE_S)
         assert all(outcome.error is None for outcome in outcomes)
