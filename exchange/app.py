@@ -28,9 +28,9 @@ from exchange.api.logs import Hub, Log
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
-from exchange.domain.policy import DAY_MS
+from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
-from exchange.opening import Judging, OpenLog, open_log
+from exchange.opening import Judging, OpenLog, at_once, open_log
 from exchange.ops.certificates import read_certificate
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
@@ -125,9 +125,6 @@ class App:
             _log.warning("community_is_not_on_this_hub", origin=text)
             return
 
-        async def ready(_: int) -> None:
-            return None
-
         key = read_key(self._folders.key(origin.log))
         if key.public_key != self._view.directory.communities[text].log_public_key:
             raise Fatal(
@@ -135,7 +132,7 @@ class App:
                 reason=Reason.CONFIG,
                 hint="bring back the right key file; the hub must not sign with another one",
             )
-        await self._open_log(origin, Judging(self._intake.judge, ready, MAX_GROUP))
+        await self._open_log(origin, Judging(self._intake.judge, at_once, MAX_GROUP))
 
     async def _open_new_community(self, origin: str) -> None:
         """Open a community; one whose key file is wrong hurts nobody else. A log not to be served raises `Fatal`."""

@@ -30,6 +30,10 @@ from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.sqlite import SqliteStore
 
 
+async def at_once(_: int) -> None:
+    """Wait for nothing before a group is judged: what a community needs, whose directory is another log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judging:
     """How a log's statements are judged when their group is built (`Sequencer`)."""
@@ -142,13 +146,10 @@ async def found_exchange(folders: Folders, statement: Statement, clock: WatchedC
     if origin is None:
         raise Fatal("the genesis names no origin", reason=Reason.CONFIG)
 
-    async def ready(_: int) -> None:
-        return None
-
     opened = await open_log(
         folders,
         origin,
-        Judging(lambda _: 0, ready, 1),
+        Judging(lambda _: 0, at_once, 1),
         clock,
         lambda: 0.0,
         ring_bytes=0,

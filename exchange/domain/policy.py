@@ -15,9 +15,9 @@ from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, KINDS, KindRow, Log, MemberClass, Role
 from exchange.domain.statement import Header, State, Suspension
+from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 
-DAY_MS = 86_400_000
 #: How long a suspended or leaving member keeps a leaf-only feed.
 LEAF_ONLY_MS = 90 * DAY_MS
 
@@ -91,7 +91,7 @@ def _check_keys(directory: Directory, workload: Workload, header: Header, keys: 
     if len({key.key_id for key in keys}) != len(keys):
         raise VerificationFailed(Reason.WRONG_KEY, "a key signed twice")
     for key in keys:
-        if key.revoked or key not in list(directory.live_keys(key.member, key.role)):
+        if key.revoked or key not in directory.live_keys(key.member, key.role):
             raise VerificationFailed(Reason.WRONG_KEY, "a signing key is revoked or its role is not in force")
     for key in keys[1:]:
         if key.role is not Role.OPERATOR or directory.is_suspended(key.member):

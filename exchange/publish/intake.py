@@ -136,15 +136,13 @@ def _keys(directory: Directory, statement: Statement) -> tuple[KeyEntry, ...]:
 
 def _check_new_key(header: Header) -> None:
     """Refuse to register a key that libraries judge differently. Raises `InvalidStatement`."""
-    body = header.body
-    registers = isinstance(body, Key) and body.state == State.ACTIVE
-    if not isinstance(body, Key | Community) or not (registers or isinstance(body, Community)):
-        return
-    key, where = (
-        (body.public_key, "key.public_key")
-        if isinstance(body, Key)
-        else (body.log_public_key, "community.log_public_key")
-    )
+    match header.body:
+        case Key(state=State.ACTIVE, public_key=key):
+            where = "key.public_key"
+        case Community(log_public_key=key):
+            where = "community.log_public_key"
+        case _:
+            return
     try:
         ed25519.check_public_key(key)
     except VerificationFailed as error:

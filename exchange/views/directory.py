@@ -13,7 +13,6 @@ from exchange import codec
 from exchange.domain.directory import Directory
 from exchange.domain.policy import require_fresh
 from exchange.errors import Fatal
-from exchange.ledger.merkle import leaf_hash
 from exchange.ports import LogStore, StoredEntry
 
 _PAGE = 1024
@@ -30,7 +29,6 @@ class DirectoryView:
         self._directory = Directory()
         self._refreshed_ms = monotonic_ms()
         self._changed = asyncio.Event()
-        self.genesis_hash = b""
 
     @property
     def directory(self) -> Directory:
@@ -55,13 +53,10 @@ class DirectoryView:
             changed.set()
 
     def _apply(self, entry: StoredEntry) -> None:
-        leaf_bytes = codec.frame_leaf(entry.frame)
-        leaf = codec.decode_leaf(leaf_bytes)
+        leaf = codec.decode_leaf(codec.frame_leaf(entry.frame))
         self._directory.apply(codec.decode_header(leaf.payload, strict=False), leaf.received_at_ms)
-        if entry.index == 0:
-            self.genesis_hash = leaf_hash(leaf_bytes)
-            if self._directory.genesis is None:
-                raise Fatal("the directory does not start with a genesis")
+        if self._directory.genesis is None:
+            raise Fatal("the directory does not start with a genesis")
 
     async def run(self) -> None:
         """Follow the log until cancelled."""

@@ -9,7 +9,6 @@ import pytest
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import KINDS, Kind, MemberClass, Role
 from exchange.domain.policy import (
-    DAY_MS,
     LEAF_ONLY_MS,
     Sight,
     Workload,
@@ -20,6 +19,7 @@ from exchange.domain.policy import (
     visible_to,
 )
 from exchange.domain.statement import Header, Member, Membership, State, Suspension
+from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 from tests.unit.builders import (
     ALPHA,

@@ -27,6 +27,7 @@ from exchange.domain.statement import (
     TargetClass,
     VideoFrame,
 )
+from exchange.domain.validation import DAY_MS
 from exchange.errors import Reason, Rejected
 from exchange.normal import text_forms
 from exchange.normal.profile_urls import refuse_profile_url
@@ -35,7 +36,6 @@ from exchange_client.delivery import Delivery
 from exchange_client.pdq import MIN_QUALITY, hash_image
 from exchange_client.signals import Signal
 
-DAY_MS = 86_400_000
 #: Far beyond what any community allows, and within what a header can hold.
 MAX_EXPIRY_DAYS = 10_000_000
 E = TypeVar("E", bound=IntEnum)
