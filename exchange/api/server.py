@@ -43,23 +43,33 @@ class TLSFiles:
     client_authority: Path
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials that demand a client certificate. Files are read again for each new certificate.
+        """Return credentials that demand a client certificate. Files are read again at each handshake.
 
         A file that cannot be read later keeps the last good one, and says so through ``doctor`` and the metrics.
         """
-        initial = self._load()
+        used = self._read()
 
         def fetch() -> Any:  # noqa: ANN401 - None keeps the last one, which the stubs do not know
+            # grpcio replaces what a handshake on another thread may be using, without a lock: so only for a change.
+            nonlocal used
             try:
-                return self._load()
+                found = self._read()
             except OSError:
                 return None
+            if found == used:
+                return None
+            used = found
+            return _configuration(found)
 
-        return grpc.dynamic_ssl_server_credentials(initial, fetch, require_client_authentication=True)
+        return grpc.dynamic_ssl_server_credentials(_configuration(used), fetch, require_client_authentication=True)
 
-    def _load(self) -> grpc.ServerCertificateConfiguration:
-        pair = (self.key.read_bytes(), self.certificate.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self.client_authority.read_bytes())
+    def _read(self) -> tuple[bytes, bytes, bytes]:
+        return self.key.read_bytes(), self.certificate.read_bytes(), self.client_authority.read_bytes()
+
+
+def _configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+    key, certificate, authority = files
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
 
 
 @dataclass(frozen=True, slots=True)
