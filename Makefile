@@ -23,7 +23,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e demo lint format gen check-gen lock clean
+.PHONY: help setup test e2e demo bench lint format gen check-gen lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ e2e: setup  ## The slow tests: real processes, real TLS, real stores
 
 demo: setup  ## A whole exchange on this machine: a hub, three platforms, real photographs, a SIGKILL
 	$(BIN)/python clients/python/examples/demo/run.py $(ARGS)
+
+bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, or ARGS=--quick for two minutes
+	$(BIN)/python -m tests.bench $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code
 	$(BIN)/ruff check .

@@ -241,7 +241,8 @@ def _looks_plain(raw: bytes, record: RecordView, seen: set[int]) -> bool:
     """Pass the common record quickly: salt, few single-valued indicators, sizes in bounds. Else look closely."""
     if len(raw) > MAX_RECORD_BYTES or raw[:2] != RECORD_PREFIX or record.quality > MAX_QUALITY:
         return False
-    if len(record.case_ref) * 4 > MAX_CASE_REF_BYTES:
+    case_ref = record.case_ref
+    if len(case_ref) > MAX_CASE_REF_BYTES or not case_ref.isascii():
         return False
     indicators = record.indicators
     if not 0 < len(indicators) <= MAX_INDICATORS:

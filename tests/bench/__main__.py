@@ -1,0 +1,45 @@
+"""``make bench``: measures this hub beside what a user would take instead, in one interleaved run.
+
+Prints a table, writes ``build/bench.json``, and draws the plots of docs/plots. ``--quick`` takes about two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.figures import GATES, Figures, table
+from tests.bench.plan import FULL, QUICK
+from tests.bench.plots import draw
+from tests.bench.suite import Suite
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Run the benchmark; the exit status says whether every gate holds."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about two minutes: one repetition, smaller loads")
+    parser.add_argument("--repetitions", type=int, help="repeat the throughput runs so often (5; quick: 1)")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go")
+    parser.add_argument("--plots", type=Path, help="draw plots into this folder (the full run: docs/plots)")
+    options = parser.parse_args()
+    plan = QUICK if options.quick else FULL
+    if options.repetitions:
+        plan = plan.but(repetitions=options.repetitions)
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="signal-exchange-bench-") as folder:
+        asyncio.run(Suite(plan, figures).run(Path(folder)))
+    figures.write(options.output)
+    print(f"\n{table(figures)}\n\nfigures: {options.output}")
+    plots = options.plots or (None if options.quick else ROOT / "docs" / "plots")
+    if plots is not None:
+        print("plots:", *draw(figures, plots))
+    return 0 if all(holds is not False for _, _, holds in figures.judged(GATES)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

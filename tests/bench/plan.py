@@ -1,0 +1,64 @@
+"""How much is measured: the whole benchmark, and the two-minute form of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tests.bench.workload import Load
+
+#: Single signals a second in every measurement of latency.
+RATE = 1000.0
+PING_RATE = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is run, and how often."""
+
+    name: str
+    repetitions: int
+    streams: tuple[int, ...]
+    #: Records in a statement, and how many records travel to one, ten and fifty streams.
+    batches: tuple[int, ...]
+    #: A run's size is this share of the full one.
+    share: float
+    steady_s: float
+    steady_streams: tuple[int, ...]
+    #: Records that a client catches up on, in statements of 1000, and as single statements.
+    catchup_records: int
+    catchup_singles: int
+
+    def load(self, streams: int, per_statement: int) -> Load:
+        """Return a load that takes a few seconds."""
+        most = {1: 12_000, 100: 120_000, 1000: 240_000}[per_statement]
+        fewer = 2 if streams >= 50 and per_statement > 1 else 1
+        records = int(most * self.share / fewer)
+        return Load(max(per_statement, records - records % per_statement), per_statement)
+
+    def but(self, *, repetitions: int) -> Plan:
+        """Return the plan with other repetitions."""
+        return replace(self, repetitions=repetitions)
+
+
+FULL = Plan(
+    name="full",
+    repetitions=5,
+    streams=(1, 10, 50),
+    batches=(1, 100, 1000),
+    share=1.0,
+    steady_s=60.0,
+    steady_streams=(1, 10, 50),
+    catchup_records=1_000_000,
+    catchup_singles=100_000,
+)
+QUICK = Plan(
+    name="quick",
+    repetitions=1,
+    streams=(1, 50),
+    batches=(1, 100, 1000),
+    share=0.5,
+    steady_s=12.0,
+    steady_streams=(50,),
+    catchup_records=200_000,
+    catchup_singles=10_000,
+)
