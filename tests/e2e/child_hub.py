@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from exchange import app, config
@@ -21,6 +22,7 @@ from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, fre
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
+MODULE = "tests.e2e.child_hub"
 
 
 class ChildHub:
@@ -35,16 +37,16 @@ class ChildHub:
         self._parties: list[Party] = []
 
     @classmethod
-    async def launch(cls, exchange: Exchange, *flags: str) -> ChildHub:
-        """Start the process; do not wait until it serves."""
+    async def launch(cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0) -> ChildHub:
+        """Start the process; do not wait until it serves. ``port`` is its address, where that must stay the same."""
         ops_port, log = free_port(), exchange.folder / "hub.log"
         path = exchange.folder / "hub.toml"
-        path.write_text(_toml(exchange, ops_port))
+        path.write_text(_toml(exchange, ops_port, port))
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.e2e.child_hub",
+                module,
                 str(path),
                 *flags,
                 cwd=ROOT,
@@ -55,13 +57,17 @@ class ChildHub:
         return cls(exchange, process, ops_port, log)
 
     @classmethod
-    async def start(cls, exchange: Exchange, *flags: str) -> ChildHub:
+    async def start(cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0) -> ChildHub:
         """Start the process and wait until it serves."""
-        child = await cls.launch(exchange, *flags)
-        line = await child._line()
-        assert line.startswith("port "), f"the hub did not start: {line!r}"
-        child.port = int(line.removeprefix("port "))
+        child = await cls.launch(exchange, *flags, module=module, port=port)
+        await child.serves()
         return child
+
+    async def serves(self) -> None:
+        """Wait until the process serves."""
+        line = await self._line()
+        assert line.startswith("port "), f"the hub did not start: {line!r}"
+        self.port = int(line.removeprefix("port "))
 
     async def _line(self) -> str:
         assert self.process.stdout is not None
@@ -109,13 +115,13 @@ class ChildHub:
         self.process._transport.close()  # type: ignore[attr-defined]
 
 
-def _toml(exchange: Exchange, ops_port: int) -> str:
+def _toml(exchange: Exchange, ops_port: int, port: int) -> str:
     settings = exchange.config()
     return f"""
 exchange = "{settings.exchange}"
 data = "data"
 keys = "keys"
-listen = "127.0.0.1:0"
+listen = "127.0.0.1:{port}"
 log_level = "debug"
 
 [tls]
@@ -140,14 +146,14 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; print "port N" when serving, or "error REASON MESSAGE" when refused."""
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path)
     parser.add_argument("--adopt", action="store_true")
     parser.add_argument("--accept-clock", action="store_true")
     parser.add_argument("--clock-offset-ms", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     real = app.wall_ms
     app.wall_ms = lambda: real() + options.clock_offset_ms
     settings = config.load(options.config)

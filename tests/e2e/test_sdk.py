@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
-import secrets
 import sys
 from pathlib import Path
 
@@ -19,16 +18,16 @@ from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange.errors import CursorAboveSize, Denied, InvalidStatement, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.merkle import leaf_hash
-from exchange.ops.certificates import authority_files, issued_files
 from exchange_client import (
     ClientConfig,
     Delivery,
     ExchangeClient,
     Filter,
     Matcher,
-    Signal,
 )
+from tests.e2e import sdk_clients
 from tests.e2e.exchange_fixture import DIRECTORY, NAME, UK, World, free_port
+from tests.e2e.sdk_clients import a_signal
 
 pytestmark = pytest.mark.e2e
 
@@ -38,32 +37,7 @@ DEADLINE_S = 20.0
 def client_config(
     world: World, member: str, state: Path, role: Role = Role.PIPELINE, **changes: object
 ) -> ClientConfig:
-    files = issued_files(world.exchange.pki, member, role.word)
-    seed = state / "signing.seed"
-    state.mkdir(parents=True, exist_ok=True)
-    seed.write_text(world.exchange.keys[member, role]._key.private_bytes_raw().hex())
-    config = ClientConfig(
-        addresses=(f"localhost:{world.app.port}",),
-        exchange=NAME,
-        member=member,
-        role=role.word,
-        certificate=files.certificate,
-        key=files.key,
-        authority=authority_files(world.exchange.pki).certificate,
-        signing_key=seed,
-        genesis=world.exchange.pin,
-        state=state / "state",
-    )
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-
-
-def a_signal(**changes: object) -> Signal:
-    plain = Signal(
-        label=Label.HARASSMENT_TARGETED,
-        indicators=(Indicator(IndicatorType.IMAGE_SHA256, secrets.token_bytes(32)),),
-        expires_at_ms=wall_ms() + 86_400_000,
-    )
-    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+    return sdk_clients.client_config(world.exchange, world.app.port, member, state, role, **changes)
 
 
 async def take(client: ExchangeClient, count: int, **options: object) -> list[Delivery]:

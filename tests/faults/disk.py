@@ -1,0 +1,123 @@
+"""The disk under one log of a hub, call by call: a VFS for SQLite, and the few calls that the mark's file makes.
+
+Each call has a name, "wal.sync" say. Before and after it, whoever listens is told; a listener may raise (the call
+then fails before or after it took effect) or kill the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import apsw
+
+from exchange.stores import sealed_mark
+
+_FRAME_HEADER_BYTES = 24
+_WAL_HEADER_BYTES = 32
+_BASE = "unix"
+
+
+class Listener(Protocol):
+    """Hears of each call of the disk."""
+
+    def before(self, call: str) -> None:
+        """Hear of a call that is about to happen. Raising makes it fail without effect."""
+        ...
+
+    def after(self, call: str) -> None:
+        """Hear of a call that has happened. Raising makes it look as if it had failed."""
+        ...
+
+
+class Disk:
+    """Wraps the files of one log. Install before any of them is opened."""
+
+    def __init__(self, log: str, *listeners: Listener) -> None:
+        self._log = log
+        self._listeners = listeners
+
+    def call(self, name: str, do: Callable[[], Any]) -> Any:
+        """Do one call between its listeners."""
+        for listener in self._listeners:
+            listener.before(name)
+        result = do()
+        for listener in self._listeners:
+            listener.after(name)
+        return result
+
+    def file(self, path: str) -> str:
+        """Return what a file is called: "db", "wal", "mark"; empty for one of no interest."""
+        parent, name = Path(path).parent.name, Path(path).name
+        if parent == self._log:
+            return {"ledger.sqlite": "db", "ledger.sqlite-wal": "wal"}.get(name, "")
+        return "mark" if (parent, name) == ("marks", self._log) else ""
+
+    def install(self) -> None:
+        """Put the VFS and the mark's calls in place."""
+        self._vfs = _Vfs(self)
+        vars(sealed_mark)["os"] = _MarkCalls(self)
+
+
+class _Vfs(apsw.VFS):
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        super().__init__("watched", _BASE, makedefault=True)
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        kind = self._disk.file(str(path)) if path else ""
+        return _File(self._disk, kind, name, flags) if kind else apsw.VFSFile(_BASE, name, flags)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, kind: str, name: Any, flags: list[int]) -> None:
+        self._disk = disk
+        self._kind = kind
+        self._commit = False
+        super().__init__(_BASE, name, flags)
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
+        return bytes(self._disk.call(f"{self._kind}.read", lambda: super(_File, self).xRead(amount, offset)))
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self._disk.call(self._write_name(data, offset), lambda: super(_File, self).xWrite(data, offset))
+
+    def _write_name(self, data: bytes, offset: int) -> str:
+        """Tell the writes to the log apart: its header, and frames; the last frame of a commit carries a size."""
+        if self._kind != "wal":
+            return f"{self._kind}.write"
+        if offset == 0 and len(data) == _WAL_HEADER_BYTES:
+            return "wal.write-header"
+        if len(data) == _FRAME_HEADER_BYTES:
+            self._commit = any(data[4:8])
+            return "wal.write-commit-frame" if self._commit else "wal.write-frame"
+        return "wal.write-commit-page" if self._commit else "wal.write-page"
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self._disk.call(f"{self._kind}.sync", lambda: super(_File, self).xSync(flags))
+
+    def xTruncate(self, size: int) -> None:  # noqa: N802
+        self._disk.call(f"{self._kind}.truncate", lambda: super(_File, self).xTruncate(size))
+
+
+class _MarkCalls:
+    """`os` for the mark's file: everything as it is, but for two calls."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, file: int, data: bytes, offset: int) -> int:
+        return int(self._call(file, "write", lambda: os.pwrite(file, data, offset)))
+
+    def fdatasync(self, file: int) -> None:
+        self._call(file, "sync", lambda: os.fdatasync(file))
+
+    def _call(self, file: int, name: str, do: Callable[[], Any]) -> Any:
+        kind = self._disk.file(str(Path(f"/proc/self/fd/{file}").readlink()))
+        return self._disk.call(f"{kind}.{name}", do) if kind else do()
