@@ -1,6 +1,6 @@
 """The disk under one log of a hub, call by call: a VFS for SQLite, and the few calls that the mark's file makes.
 
-Each call has a name, "wal.sync" say. Before and after it, whoever listens is told; a listener may raise (the call
+Each call has a name, "wal.sync-commit" say. Before and after it, whoever listens is told; a listener may raise (the call
 then fails before or after it took effect) or kill the process.
 """
 
@@ -76,7 +76,8 @@ class _File(apsw.VFSFile):
     def __init__(self, disk: Disk, kind: str, name: Any, flags: list[int]) -> None:
         self._disk = disk
         self._kind = kind
-        self._commit = False
+        #: What the last write to the log was, until it is synced.
+        self._written = ""
         super().__init__(_BASE, name, flags)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
@@ -90,14 +91,19 @@ class _File(apsw.VFSFile):
         if self._kind != "wal":
             return f"{self._kind}.write"
         if offset == 0 and len(data) == _WAL_HEADER_BYTES:
-            return "wal.write-header"
-        if len(data) == _FRAME_HEADER_BYTES:
-            self._commit = any(data[4:8])
-            return "wal.write-commit-frame" if self._commit else "wal.write-frame"
-        return "wal.write-commit-page" if self._commit else "wal.write-page"
+            self._written = "header"
+        elif len(data) == _FRAME_HEADER_BYTES:
+            self._written = "commit-frame" if any(data[4:8]) else "frame"
+        else:
+            self._written = self._written.replace("frame", "page")
+        return f"wal.write-{self._written}"
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self._disk.call(f"{self._kind}.sync", lambda: super(_File, self).xSync(flags))
+        name = f"{self._kind}.sync"
+        if self._kind == "wal":
+            of = {"header": "header", "commit-page": "commit"}.get(self._written, "checkpoint")
+            name, self._written = f"{name}-{of}", ""
+        self._disk.call(name, lambda: super(_File, self).xSync(flags))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         self._disk.call(f"{self._kind}.truncate", lambda: super(_File, self).xTruncate(size))

@@ -1,18 +1,23 @@
-"""The hub of `tests.e2e.child_hub`, made to fail on demand: it dies at a named point of a commit."""
+"""The hub of `tests.e2e.child_hub`, made to fail on demand: it dies at a named point of a commit, or a call of its
+disk fails; it can also write down what its commits ask of the disk."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from pathlib import Path
 
+import apsw
+
 from tests.e2e import child_hub
 from tests.faults.crash_points import POINTS, Reaper
-from tests.faults.disk import Disk
+from tests.faults.disk import Disk, Listener
+from tests.faults.sabotage import Saboteur, Tracer
 
 #: What of the disk's calls is a crash point.
-_BEFORE = {"wal.sync": "before-wal-sync"}
-_AFTER = {"wal.sync": "after-wal-sync", "mark.write": "after-mark-write", "mark.sync": "after-mark-sync"}
+_BEFORE = {"wal.sync-commit": "before-wal-sync"}
+_AFTER = {"wal.sync-commit": "after-wal-sync", "mark.write": "after-mark-write", "mark.sync": "after-mark-sync"}
 
 
 class _AtCalls:
@@ -37,11 +42,28 @@ def main() -> int:
     parser.add_argument("--obituary", type=Path)
     parser.add_argument("--crash", choices=POINTS)
     parser.add_argument("--nth", type=int, default=1)
+    parser.add_argument("--fail", help="CALL:before|after:ERRNO")
+    parser.add_argument("--trace", type=Path)
+    parser.add_argument("--move-every", type=int, help="frames after which SQLite moves its log into the file")
     options, rest = parser.parse_known_args()
+    listeners: list[Listener] = []
     if options.crash:
         reaper = Reaper(options.crash, options.nth, options.log, options.obituary)
         reaper.install()
-        Disk(options.log, _AtCalls(reaper)).install()
+        listeners.append(_AtCalls(reaper))
+    if options.fail:
+        call, when, name = options.fail.split(":")
+        saboteur = Saboteur(call, when, getattr(errno, name), options.nth, options.obituary)
+        saboteur.install(options.log)
+        listeners.append(saboteur)
+    if options.trace:
+        tracer = Tracer(options.trace)
+        tracer.install(options.log)
+        listeners.append(tracer)
+    if options.move_every:
+        apsw.connection_hooks.append(lambda connection: connection.wal_autocheckpoint(options.move_every))
+    if listeners:
+        Disk(options.log, *listeners).install()
     return child_hub.main(rest)
 
 

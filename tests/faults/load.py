@@ -122,15 +122,19 @@ class Load:
                 heard.append(Heard(delivery.index, delivery.leaf))
                 self._news.set()
 
-    async def until(self, happened: Callable[[], bool], *, timeout_s: float = DEADLINE_S) -> None:
-        """Return when something has happened. Raises what the load died of, and TimeoutError."""
+    async def until(self, happened: Callable[[], bool], *, timeout_s: float = DEADLINE_S, every_s: float = 1.0) -> None:
+        """Return when something has happened, looking at each piece of news and ever so often.
+
+        Raises what the load died of, and TimeoutError.
+        """
         async with asyncio.timeout(timeout_s):
             while not happened():
                 for task in self._tasks:
                     if task.done():
                         task.result()
                 self._news.clear()
-                await self._news.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), every_s)
 
     async def more(self, count: int) -> None:
         """Return when so many further statements have been acknowledged."""
