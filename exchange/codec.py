@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError, Message
 
 from exchange import codec_bodies
+from exchange.domain.kinds import Kind
 from exchange.domain.statement import (
     HEADER_TYPE,
     ID_BYTES,
@@ -207,6 +208,28 @@ def decode_leaf(data: bytes) -> Leaf:
         payload=message.payload,
         signatures=_signatures(message.signatures),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The few facts in a leaf that decide who is shown its records, and whether they are wanted."""
+
+    kind: int
+    publisher: str
+    #: None where the body is no signal's.
+    audience: int | None = None
+    label: int = 0
+    indicator_types: tuple[int, ...] = ()
+    election: bytes = b""
+
+
+def decode_routing(leaf: bytes) -> Routing:
+    """Return a leaf's routing, without making values of the rest. Raises `Rejected` (MALFORMED)."""
+    header = _parse(pb.Header(), _parse(pb.Leaf(), leaf, "leaf").payload, "header")
+    if header.kind != Kind.SIGNAL or not header.HasField("signal"):
+        return Routing(header.kind, header.publisher)
+    body = header.signal
+    return Routing(header.kind, header.publisher, body.audience, body.label, tuple(body.indicator_types), body.election)
 
 
 def varint(value: int) -> bytes:

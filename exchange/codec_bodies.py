@@ -24,8 +24,6 @@ from exchange.domain.statement import (
 )
 from exchange.v1 import statement_pb2 as pb
 
-FIRST_BODY_FIELD = 100
-
 
 @dataclass(frozen=True, slots=True)
 class _BodyRow:
@@ -111,9 +109,9 @@ def kind_of(body: Body) -> Kind:
     return _KIND_OF[type(body)]
 
 
-def present(message: pb.Header) -> list[int]:
+def present(message: pb.Header) -> list[Kind]:
     """Return the kinds whose bodies a header message holds."""
-    return [_FIELDS[field.name] for field, _ in message.ListFields() if field.number > FIRST_BODY_FIELD]
+    return [kind for field, kind in _FIELDS.items() if message.HasField(field)]
 
 
 def read(message: pb.Header, kind: int) -> Body | None:

@@ -9,13 +9,14 @@ wrong is not looked into further. Who may say it is `exchange.domain.policy`; wh
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorRow, IndicatorType, is_name
 from exchange.domain.kinds import KINDS
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
+from exchange.domain.plain_records import MAX_INDICATORS, MAX_QUALITY, sift
 from exchange.domain.statement import (
     ID_BYTES,
     NONCE_BYTES,
@@ -41,7 +42,6 @@ DAY_MS = 86_400_000
 SKEW_MS = 5 * 60_000
 MAX_REPORTED = 20
 MAX_REFERENCES = 16
-MAX_INDICATORS = 8
 MAX_FRAMES = 2_000
 MAX_AUDIENCE = 500
 MAX_CASE_REF_BYTES = 128
@@ -54,7 +54,10 @@ MAX_STATEMENT_BYTES = 768 * 1024
 MAX_LEAF_BYTES = 65_535
 #: What a leaf holds besides the payload: at most this much, with sixteen signatures.
 LEAF_OVERHEAD_BYTES = 2_048
-MAX_QUALITY = 100
+
+
+#: Returns the values of records, one for each; raises `Rejected` for bytes that are no record.
+ReadRecords = Callable[[Sequence[bytes]], Sequence[RecordView]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +127,15 @@ def check_created(header: Header, rules: Rules, *, resubmission: bool) -> bool:
 def validate(
     header: Header,
     raw_records: Sequence[bytes],
-    records: Sequence[RecordView],
+    read: ReadRecords,
     audience_record: bytes,
     audience: Sequence[str],
     rules: Rules,
 ) -> None:
     """Check a signal statement whole: header, records against the header, audience. Raises `InvalidStatement`.
 
-    ``raw_records`` and ``records`` are the same records, as bytes and as values; ``audience`` is the member list of
-    ``audience_record`` (both empty when the audience is everyone).
+    ``read`` returns the values of those records that are not plain (`exchange.domain.plain_records`), strictly read;
+    ``audience`` is the member list of ``audience_record`` (both empty when the audience is everyone).
     """
     body = header.body
     findings = Findings()
@@ -144,7 +147,7 @@ def validate(
     _check_signal_header(findings, body, rules)
     _check_counts(findings, header, body, raw_records)
     findings.raise_if_any()
-    _check_records(findings, body, raw_records, records)
+    _check_records(findings, body, raw_records, read)
     _check_ids(findings, header, raw_records)
     _check_audience(findings, header, body, audience_record, audience)
     findings.raise_if_any()
@@ -226,36 +229,13 @@ def _check_counts(findings: Findings, header: Header, body: SignalHeader, raw_re
         findings.check(count == 1, "records", "must be exactly one with replaces or derived_from")
 
 
-def _check_records(
-    findings: Findings, body: SignalHeader, raw_records: Sequence[bytes], records: Sequence[RecordView]
-) -> None:
-    seen: set[int] = set()
-    for position, (raw, record) in enumerate(zip(raw_records, records, strict=True)):
-        if not _looks_plain(raw, record, seen):
-            _check_record(findings, f"records[{position}]", raw, record, seen)
+def _check_records(findings: Findings, body: SignalHeader, raw_records: Sequence[bytes], read: ReadRecords) -> None:
+    seen, others = sift(raw_records)
+    odd = [raw_records[position] for position in others]
+    for position, raw, record in zip(others, odd, read(odd) if odd else (), strict=True):
+        _check_record(findings, f"records[{position}]", raw, record, seen)
     if not findings.total and seen != set(body.indicator_types):
         findings.add("signal.indicator_types", "differs from the types in the records")
-
-
-def _looks_plain(raw: bytes, record: RecordView, seen: set[int]) -> bool:
-    """Pass the common record quickly: salt, few single-valued indicators, sizes in bounds. Else look closely."""
-    if len(raw) > MAX_RECORD_BYTES or raw[:2] != RECORD_PREFIX or record.quality > MAX_QUALITY:
-        return False
-    case_ref = record.case_ref
-    if len(case_ref) > MAX_CASE_REF_BYTES or not case_ref.isascii():
-        return False
-    indicators = record.indicators
-    if not 0 < len(indicators) <= MAX_INDICATORS:
-        return False
-    for indicator in indicators:
-        type_ = indicator.type
-        row = INDICATOR_TYPES.get(type_)
-        if row is None or not row.value_bytes or len(indicator.value) != row.value_bytes:
-            return False
-        if indicator.profile not in row.profiles or indicator.frames:
-            return False
-        seen.add(type_)
-    return True
 
 
 def _check_record(findings: Findings, where: str, raw: bytes, record: RecordView, seen: set[int]) -> None:

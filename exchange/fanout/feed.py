@@ -8,16 +8,14 @@ suspension takes effect at the next one at the latest; the guard cuts the stream
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 
 from exchange.domain.policy import Sight, Workload, visible_to
 from exchange.fanout.item import Item
-from exchange.fanout.tail import Tail
+from exchange.fanout.tail import Page, Tail
 from exchange.fanout.wire import FeedWire
 
-MAX_MESSAGE_BYTES = 1_000_000
-MAX_ITEMS = 4096
 HEARTBEAT_S = 5.0
 
 
@@ -28,11 +26,6 @@ class Filter:
     labels: frozenset[int] = frozenset()
     indicator_types: frozenset[int] = frozenset()
     elections: frozenset[bytes] = frozenset()
-
-    @property
-    def passes_all(self) -> bool:
-        """Whether nothing is filtered out."""
-        return not (self.labels or self.indicator_types or self.elections)
 
     def passes(self, item: Item) -> bool:
         """Whether this item is wanted."""
@@ -65,6 +58,8 @@ class Feed:
         self._heartbeat_s = heartbeat_s
         self._probe: bytes | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._shared_class: Hashable = (workload.role, wanted)
+        self._own_class: Hashable = (workload, wanted)
         self.workload = workload
         self.cursor = cursor
         self.sent_entries = 0
@@ -98,34 +93,31 @@ class Feed:
         yield self._wire.draining(self.cursor)
 
     async def _next(self, sight: Sight) -> bytes:
-        items = _fitting(await self._tail.items(self.cursor, MAX_ITEMS), sight)
-        message = self._join(items, sight)
-        self.cursor = items[-1].index + 1
-        self.sent_entries += len(items)
+        page = await self._tail.page(self.cursor, sight)
         sealed = self._tail.sealed
-        if self.cursor == sealed.size:
-            return message + self._wire.checkpoint(sealed.checkpoint)
+        note = sealed.checkpoint if page.end == sealed.size else b""
+        key = (self._class(page, sight), note)
+        message = page.messages.get(key)
+        if message is None:
+            message = page.messages[key] = self._join(page, sight, note)
+        self.cursor = page.end
+        self.sent_entries += len(page.items)
         return message
 
-    def _join(self, items: Sequence[Item], sight: Sight) -> bytes:
+    def _class(self, page: Page, sight: Sight) -> Hashable:
+        """Return what decides what this feed sees of a page: feeds of one class get the same bytes."""
         if sight is Sight.LEAVES:
-            return self._tail.joined(items, full=False)
-        if self._filter.passes_all and all(self._plainly_visible(item) for item in items):
-            return self._tail.joined(items, full=True)
-        return b"".join([item.full if self._sees(item) else item.bare for item in items])
+            return sight
+        return self._own_class if page.restricted else self._shared_class
 
-    def _plainly_visible(self, item: Item) -> bool:
-        return not item.restricted and self._sees(item)
+    def _join(self, page: Page, sight: Sight, note: bytes) -> bytes:
+        if sight is Sight.LEAVES:
+            frames = [item.bare for item in page.items]
+        else:
+            frames = [item.full if self._sees(item) else item.bare for item in page.items]
+        if note:
+            frames.append(self._wire.checkpoint(note))
+        return b"".join(frames)
 
     def _sees(self, item: Item) -> bool:
         return visible_to(self.workload, item.kind, item.publisher, item.audience) and self._filter.passes(item)
-
-
-def _fitting(items: Sequence[Item], sight: Sight) -> Sequence[Item]:
-    """Return as many of the first items as fit into one message, at least one."""
-    total = 0
-    for count, item in enumerate(items):
-        total += len(item.full) if sight is Sight.RECORDS else len(item.bare)
-        if total > MAX_MESSAGE_BYTES and count:
-            return items[:count]
-    return items

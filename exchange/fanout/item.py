@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from exchange import codec
-from exchange.domain.statement import Audience, SignalHeader
+from exchange.domain.statement import Audience
 from exchange.ports import StoredEntry
 
 
@@ -19,7 +19,7 @@ class Item:
     kind: int
     publisher: str
     label: int = 0
-    indicator_types: frozenset[int] = frozenset()
+    indicator_types: tuple[int, ...] = ()
     election: bytes = b""
     audience: frozenset[str] | None = None
     _bare: bytes = field(default=b"", repr=False)
@@ -44,17 +44,15 @@ class Item:
 
 def item_of(entry: StoredEntry) -> Item:
     """Return the item for a stored entry. The header decides; only a restricted one is read further."""
-    leaf = codec.decode_leaf(codec.frame_leaf(entry.frame))
-    header = codec.decode_header(leaf.payload, strict=False)
-    item = Item(entry.index, entry.frame, header.kind, header.publisher)
-    body = header.body
-    if not isinstance(body, SignalHeader):
+    routing = codec.decode_routing(codec.frame_leaf(entry.frame))
+    item = Item(entry.index, entry.frame, routing.kind, routing.publisher)
+    if routing.audience is None:
         item.audience = frozenset()
     else:
-        item.label = body.label
-        item.indicator_types = frozenset(body.indicator_types)
-        item.election = body.election
-        if body.audience != Audience.EVERYONE:
+        item.label = routing.label
+        item.indicator_types = routing.indicator_types
+        item.election = routing.election
+        if routing.audience != Audience.EVERYONE:
             record = codec.decode_frame(entry.frame).audience_record
             item.audience = frozenset(codec.decode_audience(record, strict=False))
     return item

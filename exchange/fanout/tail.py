@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
+from exchange.domain.policy import Sight
 from exchange.errors import CursorAboveSize
 from exchange.fanout.item import Item, item_of
 from exchange.ports import LogStore
@@ -22,8 +24,10 @@ from exchange.ports import LogStore
 PACE = 2.0
 LONGEST_PAUSE_S = 0.020
 RING_BYTES = 64 * 1024 * 1024
-_PAGE = 1024
-_CACHED_MESSAGES = 16
+_READ = 1024
+MAX_PAGE_BYTES = 1_000_000
+MAX_PAGE_ITEMS = 4096
+_CACHED_PAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,21 @@ class Sealed:
 
     size: int
     checkpoint: bytes
+
+
+@dataclass(eq=False, slots=True)
+class Page:
+    """Items that fit into one message, and the messages made of them so far: feeds that see the same share them."""
+
+    items: Sequence[Item]
+    #: Whether some item is for some members only.
+    restricted: bool
+    messages: dict[Hashable, bytes] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """The index after the last item."""
+        return self.items[-1].index + 1
 
 
 class Tail:
@@ -45,7 +64,7 @@ class Tail:
         self._ring_bytes = 0
         self._ring_limit = ring_bytes
         self._waiters: set[asyncio.Future[None]] = set()
-        self._cache: dict[tuple[int, int, bool], bytes] = {}
+        self._pages: dict[tuple[int, Sight], Page] = {}
         self._not_before = 0.0
         self.sealed = Sealed(0, b"")
         self.draining = False
@@ -77,7 +96,7 @@ class Tail:
         at = self.sealed.size
         new: list[Item] = []
         while at < head.sealed.size:
-            page = await self.store.read(at, min(_PAGE, head.sealed.size - at))
+            page = await self.store.read(at, min(_READ, head.sealed.size - at))
             new.extend(map(item_of, page))
             at += len(page)
         self._ring.extend(new)
@@ -89,11 +108,10 @@ class Tail:
     def wake(self) -> None:
         """Let every waiting feed look again: one round. Its length decides when the next may start."""
         waiters, self._waiters = self._waiters, set()
-        self._cache.clear()
+        self._pages.clear()
         started = self._clock()
         for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            _resolve(waiter)
         loop = asyncio.get_running_loop()
         # The feeds' wake-ups are queued now; what is queued behind them runs when their first step is done.
         loop.call_soon(loop.call_soon, self._end_round, started)
@@ -102,23 +120,39 @@ class Tail:
         ended = self._clock()
         self._not_before = ended + min(PACE * (ended - started), LONGEST_PAUSE_S)
 
-    async def wait(self, cursor: int, timeout_s: float, waiter: asyncio.Future[None] | None = None) -> bool:
-        """Return True when there may be something beyond the cursor, False after the timeout.
+    async def wait(self, cursor: int, timeout_s: float, waiter: asyncio.Future[None] | None = None) -> None:
+        """Return when there may be something beyond the cursor: at once where there is, when woken, in the end anyway.
 
         ``waiter`` is the caller's own: resolving it wakes nobody else.
         """
         if cursor < self.sealed.size or self.draining:
-            return True
-        own = waiter or asyncio.get_running_loop().create_future()
+            return
+        loop = asyncio.get_running_loop()
+        own = waiter or loop.create_future()
         self._waiters.add(own)
+        timer = loop.call_later(timeout_s, _resolve, own)
         try:
-            async with asyncio.timeout(timeout_s):
-                await own
-        except TimeoutError:
-            return False
+            await own
         finally:
+            timer.cancel()
             self._waiters.discard(own)
-        return True
+
+    async def page(self, cursor: int, sight: Sight) -> Page:
+        """Return the items from the cursor that fit into one message, at least one. Raises `CursorBelowFloor`.
+
+        A page from memory is the same for all feeds of one round; further back each reads the store for itself.
+        """
+        known = self._pages.get((cursor, sight))
+        if known is not None:
+            return known
+        in_memory = cursor >= self.ring_start
+        items = _fitting(await self.items(cursor, MAX_PAGE_ITEMS), sight)
+        page = Page(items, any(item.restricted for item in items))
+        if in_memory:
+            if len(self._pages) >= _CACHED_PAGES:
+                self._pages.clear()
+            self._pages[cursor, sight] = page
+        return page
 
     async def items(self, cursor: int, limit: int) -> Sequence[Item]:
         """Return consecutive items from the cursor, from memory or from the store. Raises `CursorBelowFloor`."""
@@ -127,19 +161,8 @@ class Tail:
         count = min(limit, self.sealed.size - cursor)
         start = self.ring_start
         if count and cursor >= start:
-            return [self._ring[at] for at in range(cursor - start, cursor - start + count)]
+            return list(islice(self._ring, cursor - start, cursor - start + count))
         return [item_of(entry) for entry in await self.store.read(cursor, count)]
-
-    def joined(self, items: Sequence[Item], *, full: bool) -> bytes:
-        """Return the frames of items joined, all in one form; computed once a round for all feeds alike."""
-        key = (items[0].index, items[-1].index, full)
-        message = self._cache.get(key)
-        if message is None:
-            message = b"".join([item.full if full else item.bare for item in items])
-            if len(self._cache) >= _CACHED_MESSAGES:
-                self._cache.clear()
-            self._cache[key] = message
-        return message
 
     async def erased(self, indices: Sequence[int]) -> None:
         """Replace items that the store has erased, before the erasure is reported done."""
@@ -150,9 +173,24 @@ class Tail:
                 start = self.ring_start
                 if start <= index:
                     self._ring[index - start] = item_of(entry)
-        self._cache.clear()
+        self._pages.clear()
 
     def drain(self) -> None:
         """Tell every feed to say where to go on, and end."""
         self.draining = True
         self.wake()
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _fitting(items: Sequence[Item], sight: Sight) -> Sequence[Item]:
+    """Return as many of the first items as fit into one message, at least one."""
+    total = 0
+    for count, item in enumerate(items):
+        total += len(item.full) if sight is Sight.RECORDS else len(item.bare)
+        if total > MAX_PAGE_BYTES and count:
+            return items[:count]
+    return items

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from exchange import codec
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import Audience, Indicator, Record, VideoFrame, audience_id
+from exchange.domain.statement import Audience, Indicator, Record, RecordView, VideoFrame, audience_id
 from exchange.domain.validation import DAY_MS, MAX_REPORTED, SKEW_MS, check_created, validate
 from exchange.errors import InvalidStatement, Reason
 from tests.unit.builders import NOW_MS, RULES, UK, Said, digest, pdq_record, signal_statement
@@ -19,8 +21,11 @@ from tests.unit.builders import NOW_MS, RULES, UK, Said, digest, pdq_record, sig
 def check(said: Said) -> None:
     """Validate, with the records as the hub reads them."""
     raw = said.statement.records
-    views = codec.decode_records(raw, strict=True)
-    validate(said.header, raw, views, said.statement.audience_record, said.audience, RULES)
+    validate(said.header, raw, strictly, said.statement.audience_record, said.audience, RULES)
+
+
+def strictly(records: Sequence[bytes]) -> Sequence[RecordView]:
+    return codec.decode_records(records, strict=True)
 
 
 def refusal(said: Said) -> InvalidStatement:
@@ -333,9 +338,8 @@ def test_each_type_has_its_length(row: Any) -> None:
 def test_a_record_whose_salt_does_not_come_first() -> None:
     raw = codec.encode_record(pdq_record())
     said = signal_statement(raw=[raw[18:] + raw[:18]])
-    views = codec.decode_records(said.statement.records, strict=False)
     with pytest.raises(InvalidStatement) as caught:
-        validate(said.header, said.statement.records, views, b"", (), RULES)
+        validate(said.header, said.statement.records, partial(codec.decode_records, strict=False), b"", (), RULES)
     assert [v.field for v in caught.value.violations] == ["records[0].salt"]
 
 

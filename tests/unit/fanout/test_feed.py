@@ -339,7 +339,7 @@ def test_what_an_item_keeps_of_a_header() -> None:
     record: Record = pdq_record()
     item = item_of(entry_of(signal_statement(records=[record], audience=["alpha", "gamma"]), 7))
     assert (item.index, item.kind, item.publisher, item.label) == (7, 1, "alpha", Label.HARASSMENT_TARGETED)
-    assert (item.indicator_types, item.election) == (frozenset({1}), b"")
+    assert (item.indicator_types, item.election) == ((1,), b"")
     assert item.audience == frozenset({"alpha", "gamma"})
     assert item.restricted
     assert not item_of(entry_of(signal_statement(), 0)).restricted

@@ -81,17 +81,36 @@ async def test_memory_is_bounded_whatever_is_read() -> None:
         assert sum(item.size for item in tail._ring) <= 2 * limit
 
 
-async def test_one_message_is_made_once_for_all() -> None:
+async def test_one_message_is_made_once_for_all_who_see_the_same() -> None:
     shelf = Shelf.new()
-    await shelf.add_plain(4)
     tail = await shelf.tail()
-    items = await tail.items(0, 4)
-    again = await tail.items(0, 4)
-    assert tail.joined(items, full=True) is tail.joined(again, full=True)
-    assert tail.joined(items, full=False) == b"".join(item.bare for item in items)
-    assert tail.joined(items[:2], full=True) == b"".join(item.full for item in items[:2])
-    for start in range(40):
-        assert tail.joined(items[start % 4 :], full=True) == b"".join(item.full for item in items[start % 4 :])
+    await shelf.add_plain(4)
+    await tail.advance()
+    first, second = Subscriber(tail), Subscriber(tail, GAMMA)
+    leaves, filtered = Subscriber(tail, standing=always(Sight.LEAVES)), Subscriber(tail, wanted=Filter(frozenset({1})))
+    for each in (first, second, leaves, filtered):
+        await each.next()
+    assert first.raw[0] is second.raw[0]
+    page = await tail.page(0, Sight.RECORDS)
+    assert page is await tail.page(0, Sight.RECORDS)
+    assert first.raw[0].startswith(b"".join(item.full for item in page.items))
+    bare = b"".join(item.bare for item in page.items)
+    assert leaves.raw[0].startswith(bare)
+    assert filtered.raw[0].startswith(bare)
+    assert len(page.messages) == 2
+
+
+async def test_what_is_for_some_members_only_is_made_for_each_of_them() -> None:
+    shelf = Shelf.new()
+    tail = await shelf.tail()
+    await shelf.append(signal_statement(), signal_statement(audience=["gamma"]))
+    await shelf.seal()
+    await tail.advance()
+    beta, gamma = Subscriber(tail), Subscriber(tail, GAMMA)
+    for each in (beta, gamma):
+        await each.next()
+    assert [entry.present for entry in beta.entries] == [True, False]
+    assert [entry.present for entry in gamma.entries] == [True, True]
 
 
 TOTAL = 120
@@ -171,15 +190,17 @@ async def test_waiting_ends_with_news_or_with_time() -> None:
     shelf = Shelf.new()
     await shelf.add_plain(1)
     tail = await shelf.tail()
-    assert await tail.wait(0, 60.0)
-    assert not await tail.wait(1, 0.001)
-    waiting = asyncio.create_task(tail.wait(1, 60.0))
-    await asyncio.sleep(0)
-    tail.wake()
     async with asyncio.timeout(5):
-        assert await waiting
-    tail.drain()
-    assert await tail.wait(1, 60.0)
+        await tail.wait(0, 60.0)
+        await tail.wait(1, 0.001)
+        waiting = asyncio.create_task(tail.wait(1, 60.0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        tail.wake()
+        await waiting
+        assert not tail._waiters
+        tail.drain()
+        await tail.wait(1, 60.0)
 
 
 @pytest.mark.parametrize(("round_s", "pause_s"), [(0.001, PACE * 0.001), (0.004, PACE * 0.004), (5.0, LONGEST_PAUSE_S)])

@@ -20,6 +20,7 @@ from exchange.domain.statement import (
     Header,
     Indicator,
     Record,
+    RecordView,
     Severity,
     SignalHeader,
     Signature,
@@ -138,7 +139,8 @@ class Drafter:
         except (AttributeError, TypeError, ValueError) as error:
             # What no protobuf field can hold: a number out of its range, a text that is no Unicode, another type.
             raise InvalidStatement((Violation("signal", f"cannot be encoded: {error}"[:200]),)) from error
-        validate(header, raw, records, audience_record, codec.decode_audience(audience_record, strict=True), rules)
+        audience = codec.decode_audience(audience_record, strict=True)
+        validate(header, raw, _read, audience_record, audience, rules)
         return header, raw, audience_record
 
     def header(self, body: Body, kind: Kind, ids: Sequence[bytes] = ()) -> Header:
@@ -151,6 +153,10 @@ class Drafter:
         payload = codec.encode_header(header)
         signature = Signature(self._key.key_id, self._key.sign(pae(HEADER_TYPE, payload)))
         return Statement(payload, (signature,), records, audience_record)
+
+
+def _read(records: Sequence[bytes]) -> Sequence[RecordView]:
+    return codec.decode_records(records, strict=True)
 
 
 def _body(signal: Signal, records: Sequence[Record], committed: bytes) -> SignalHeader:
