@@ -25,16 +25,17 @@ from exchange.api import ops as ops_api
 from exchange.api import server
 from exchange.api.guard import Guard
 from exchange.api.logs import Hub, Log
+from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.opening import Judging, OpenLog, at_once, open_log
-from exchange.ops.certificates import read_certificate
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
+from exchange.ops.tls_files import TLSFiles
 from exchange.ports import LogStore
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
@@ -74,8 +75,9 @@ class App:
         self._tasks: asyncio.TaskGroup
         self._view: DirectoryView
         self._intake: Intake
+        self._trust: Trust
         self.metrics: Metrics = create_metrics()
-        self.health = Health(("store", "publish", "ports"))
+        self.health = Health(("store", "publish", "ports", "tls"))
         self.port = 0
         self._closing = False
 
@@ -89,13 +91,17 @@ class App:
             await self._open_new_community(origin)
         await self._check_clock()
         self.health.serving("store")
-        guard = Guard(self._config.domain, lambda: self._view.directory, quotas, self.metrics)
+        tls = self._config.tls
+        self._trust = Trust(TLSFiles(tls.certificate, tls.key, tls.client_authority), time.time, time.monotonic)
+        guard = Guard(self._config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics)
         await self._open_ports(Hub(self._view, self._intake, self._logs), guard)
         tasks.create_task(self._follow(directory.origin, self._view.run))
         tasks.create_task(self._watch(guard))
+        tasks.create_task(self._watch_files(guard))
         tasks.create_task(self._archive())
         self.health.serving("publish")
         self.health.serving("ports")
+        self.health.serving("tls")
         _log.info("serving", exchange=self._config.exchange, port=self.port, directory_size=directory.size)
 
     def _quotas(self) -> Quotas:
@@ -209,8 +215,7 @@ class App:
             plain = await ops_server(config.ops.grpc_listen, lambda: self.health.ready)
             self._ports.push_async_callback(plain.stop, 0)
         main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=config.feed.heartbeat_ms / 1000)
-        tls = server.TLSFiles(config.tls.certificate, config.tls.key, config.tls.client_authority)
-        self.port = server.listen(main.grpc, config.listen, tls)
+        self.port = server.listen(main.grpc, config.listen, self._trust)
         await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
 
@@ -240,8 +245,10 @@ class App:
         self.metrics.ready.set(1 if self.health.ready else 0)
         for origin, log in self._logs.items():
             self.metrics.checkpoint_size.labels(origin).set(log.tail.sealed.size)
-        until = read_certificate(self._config.tls.certificate).not_after.timestamp() - time.time()
+        until = self._trust.material.not_after.timestamp() - time.time()
         self.metrics.certificate_expiry.labels("hub").set(until)
+        self.metrics.tls_files_failing.set(1 if self._trust.failure else 0)
+        self.metrics.tls_closed.set(1 if self._trust.closed else 0)
 
     async def _watch(self, guard: Guard) -> None:
         """At each change of the directory: cut streams that lost their ground, and open new communities."""
@@ -254,6 +261,19 @@ class App:
                 if origin not in self._logs:
                     await self._try_to_open(origin)
                     guard.review()
+
+    async def _watch_files(self, guard: Guard) -> None:
+        """Follow the TLS files: what they hold now, who is let in no more, and whether the hub must be closed."""
+        host, _ = split_address(self._config.listen)
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._trust.look()
+            guard.review_peers()
+            if self._trust.closed:
+                self.health.not_serving("tls", f"closed: {self._trust.failure}")
+            else:
+                self.health.serving("tls")
+            await self._trust.hand_over(host, self.port)
 
     async def _try_to_open(self, origin: str) -> None:
         """Open a community that has come while serving; whatever is wrong with it, the hub goes on."""

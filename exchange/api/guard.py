@@ -1,11 +1,11 @@
 """The one interceptor: who is calling, may it call, how does the call end, and what is written down about it.
 
-Runs around every RPC, in this order: TLS version and identity, standing in the directory, stream budget, the call,
-its status, metrics. A grpc.aio interceptor sees no peer, so the identity is read from the context inside the wrapped
-handler; servicers get it from `caller()`.
+Runs around every RPC, in this order: TLS version and identity, the certificate's date and authority, standing in the
+directory, stream budget, the call, its status, metrics. A grpc.aio interceptor sees no peer, so the identity is read
+from the context inside the wrapped handler; servicers get it from `caller()`.
 
 grpcio has no revocation and keeps old connections, so identity is judged at every RPC, and a live stream is cut when
-the directory takes something from its workload.
+the directory takes something from its workload, or its certificate is no longer one that is let in.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import grpc
 import structlog
 
 from exchange.api import status
+from exchange.api.tls import Peer, Trust
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload
@@ -87,17 +88,28 @@ class _Session:
     """A live stream."""
 
     workload: Workload
+    peer: Peer
     standing: _Standing
     task: asyncio.Task[Any]
-    cut: bool = False
+    #: Why it was cut.
+    cut: ExchangeError | None = None
+
+    def end(self, error: ExchangeError) -> None:
+        """Cut it, once."""
+        if self.cut is None:
+            self.cut = error
+            self.task.cancel()
 
 
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps every handler of the member-facing server."""
 
-    def __init__(self, trust_domain: str, directory: Callable[[], Directory], quotas: Quotas, metrics: Metrics) -> None:
+    def __init__(
+        self, trust_domain: str, trust: Trust, directory: Callable[[], Directory], quotas: Quotas, metrics: Metrics
+    ) -> None:
         """``directory`` returns the present view."""
         self._trust_domain = trust_domain
+        self._trust = trust
         self._directory = directory
         self._quotas = quotas
         self._metrics = metrics
@@ -108,8 +120,15 @@ class Guard(grpc.aio.ServerInterceptor):
         directory = self._directory()
         for session in self._sessions:
             if session.standing.loses_to(_Standing.of(directory, session.workload)):
-                session.cut = True
-                session.task.cancel()
+                session.end(Denied("the directory has ended this stream", hint="subscribe again to learn what is left"))
+
+    def review_peers(self) -> None:
+        """Cut every live stream whose certificate would not be let in now. Call twice a second."""
+        for session in self._sessions:
+            try:
+                self._trust.check(session.peer)
+            except ExchangeError as error:
+                session.end(error.with_traceback(None))
 
     async def intercept_service(
         self,
@@ -156,10 +175,10 @@ class Guard(grpc.aio.ServerInterceptor):
         started = time.monotonic()
         code = grpc.StatusCode.OK.name
         try:
-            workload = self._admit(context)
+            workload, peer = self._admit(context)
             _CALLER.set(workload)
             if streaming:
-                async with self._session(workload):
+                async with self._session(workload, peer):
                     yield
             else:
                 yield
@@ -187,30 +206,32 @@ class Guard(grpc.aio.ServerInterceptor):
         if isinstance(error, Fatal):
             _log.error("fatal_error", method=method, reason=error.reason.value, message=error.message)
 
-    def _admit(self, context: Context) -> Workload:
-        workload = identify(context.auth_context(), self._trust_domain)
+    def _admit(self, context: Context) -> tuple[Workload, Peer]:
+        auth = context.auth_context()
+        workload, peer = identify(auth, self._trust_domain), Peer.of(auth)
+        self._trust.check(peer)
         if not self._directory().workload_is_live(workload.member, workload.role):
             raise Denied(
                 "this workload is not in force in the directory",
                 hint="the member must be registered, with this role and at least one live key for it",
             )
-        return workload
+        return workload, peer
 
     @asynccontextmanager
-    async def _session(self, workload: Workload) -> AsyncIterator[None]:
+    async def _session(self, workload: Workload, peer: Peer) -> AsyncIterator[None]:
         directory = self._directory()
         self._quotas.open_stream(directory, workload.member)
         task = asyncio.current_task()
         assert task is not None
-        session = _Session(workload, _Standing.of(directory, workload), task)
+        session = _Session(workload, peer, _Standing.of(directory, workload), task)
         self._sessions.add(session)
         try:
             yield
         except asyncio.CancelledError:
-            if not session.cut:
+            if session.cut is None:
                 raise
             task.uncancel()
-            raise Denied("the directory has ended this stream", hint="subscribe again to learn what is left") from None
+            raise session.cut from None
         finally:
             self._sessions.discard(session)
             self._quotas.close_stream(workload.member)

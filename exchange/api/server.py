@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +14,7 @@ from exchange.api.guard import Guard
 from exchange.api.ledger import LedgerServicer
 from exchange.api.logs import Hub
 from exchange.api.publish import PublishServicer
+from exchange.api.tls import Trust
 from exchange.errors import Fatal, Reason
 from exchange.ops.metrics import Metrics
 from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc
@@ -32,44 +32,6 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     # Two servers on one port would share its connections silently.
     ("grpc.so_reuseport", 0),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TLSFiles:
-    """The server's certificate and key, and the authority that members' certificates come from. PEM files."""
-
-    certificate: Path
-    key: Path
-    client_authority: Path
-
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials that demand a client certificate. Files are read again at each handshake.
-
-        A file that cannot be read later keeps the last good one, and says so through ``doctor`` and the metrics.
-        """
-        used = self._read()
-
-        def fetch() -> Any:  # noqa: ANN401 - None keeps the last one, which the stubs do not know
-            # grpcio replaces what a handshake on another thread may be using, without a lock: so only for a change.
-            nonlocal used
-            try:
-                found = self._read()
-            except OSError:
-                return None
-            if found == used:
-                return None
-            used = found
-            return _configuration(found)
-
-        return grpc.dynamic_ssl_server_credentials(_configuration(used), fetch, require_client_authentication=True)
-
-    def _read(self) -> tuple[bytes, bytes, bytes]:
-        return self.key.read_bytes(), self.certificate.read_bytes(), self.client_authority.read_bytes()
-
-
-def _configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
-    key, certificate, authority = files
-    return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +59,10 @@ def build(hub: Hub, guard: Guard, metrics: Metrics, now_ms: Callable[[], int], *
     return MemberServer(server, publishing)
 
 
-def listen(server: grpc.aio.Server, address: str, tls: TLSFiles) -> int:
+def listen(server: grpc.aio.Server, address: str, trust: Trust) -> int:
     """Bind the server's port (0 picks one) and return it. Raises `Fatal` (CONFIG) when it cannot be had."""
     try:
-        port = server.add_secure_port(address, tls.credentials())
+        port = server.add_secure_port(address, trust.credentials())
     except (RuntimeError, OSError) as error:
         raise Fatal(f"cannot listen on {address}: {error}", reason=Reason.CONFIG) from error
     return port

@@ -79,6 +79,10 @@ class Metrics:
     certificate_expiry: Gauge = _gauge(
         "cert_expiry_seconds", "Seconds until a certificate of this process expires.", "certificate"
     )
+    tls_files_failing: Gauge = _gauge(
+        "tls_files_failing", "1 while the TLS files cannot be used as they are; the last good ones are, for a moment."
+    )
+    tls_closed: Gauge = _gauge("tls_closed", "1 while nobody is served, because the TLS files have stayed unusable.")
     ready: Gauge = _gauge("ready", "1 when the process is ready for work.")
     build_info: Gauge = _gauge("build_info", "Always 1; the labels tell what runs.", "version", "python")
 
