@@ -1,9 +1,10 @@
 """The composition root: one function opens everything in order, runs it, and takes it down in reverse.
 
 Start: directory log -> its view -> communities -> guard and services -> ports -> ready. What runs is one task group:
-the directory's follower, a sequencer and a tail for each log, the watcher that cuts streams and opens new logs, and
-the archiver. SIGTERM drains: not ready, feeds say where to go on, calls finish, logs close. A second one does not
-wait. A log whose sequencer stops takes the hub out of readiness; its feeds and proofs are served on.
+the directory's follower and the keeper of its snapshots, a sequencer and a tail for each log, the watcher that cuts
+streams and opens new logs, and the archiver. SIGTERM drains: not ready, feeds say where to go on, calls finish, logs
+close. A second one does not wait. A log whose sequencer stops takes the hub out of readiness; its feeds and proofs
+are served on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
 from exchange.publish.sequencer import MAX_GROUP, Sequencer
 from exchange.stores.folders import read_key
-from exchange.views.directory import DirectoryView
+from exchange.stores.snapshot_file import FoldFile
+from exchange.views.directory import DIRECTORY, DirectoryView
+from exchange.views.keeper import Keeper, SnapshotDiffers
+from exchange.views.replay import Leaves
 
 _log = structlog.get_logger()
 
@@ -74,6 +78,7 @@ class App:
         self._ports = AsyncExitStack()
         self._tasks: asyncio.TaskGroup
         self._view: DirectoryView
+        self._keeper: Keeper[Directory]
         self._intake: Intake
         self._trust: Trust
         self.metrics: Metrics = create_metrics()
@@ -96,6 +101,7 @@ class App:
         guard = Guard(self._config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics)
         await self._open_ports(Hub(self._view, self._intake, self._logs), guard)
         tasks.create_task(self._follow(directory.origin, self._view.run))
+        tasks.create_task(self._follow(directory.origin, self._keeper.run))
         tasks.create_task(self._watch(guard))
         tasks.create_task(self._watch_files(guard))
         tasks.create_task(self._archive())
@@ -118,12 +124,18 @@ class App:
             return self._intake.judge(candidate)
 
         log = await self._open_log(origin, Judging(judge, ready, 1))
-        self._view = DirectoryView(log.store, monotonic_ms)
+        self._keeper = self._directory_keeper(log)
+        self._view = DirectoryView(log.store, await self._keeper.load(), monotonic_ms)
         await self._view.refresh()
         if self._view.directory.genesis is None:
             raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
         self._intake = Intake(self._view.fresh, quotas, self._clock.now_ms)
         return self._view.directory
+
+    def _directory_keeper(self, log: Log) -> Keeper[Directory]:
+        key = read_key(self._folders.key(Origin.DIRECTORY_LOG))
+        file = FoldFile(self._folders.fold(Origin.DIRECTORY_LOG, DIRECTORY.name))
+        return Keeper(DIRECTORY, log.origin, Leaves(log.store, log.history), file, key, time.monotonic)
 
     async def _open_community(self, text: str) -> None:
         origin = Origin.parse(text)
@@ -191,6 +203,8 @@ class App:
                 with suppress(Unavailable):
                     await run()
                 await asyncio.sleep(_FOLLOW_AGAIN_S)
+        except SnapshotDiffers:
+            raise  # the hub has judged by what its ledger does not say: it must not go on
         except ExchangeError as error:
             self.health.not_serving("store", f"{origin}: {error.message}")
             _log.error("follower_stopped", origin=origin, exc_info=error)

@@ -2,7 +2,8 @@
 
 A log is held by one `LogStore`: a compare-and-set append-only sequence of entries with two sizes, *durable* and
 *sealed*. `History` is the cold side of the same log: hash tiles, entry bundles, and moving what is below the floor
-out of the hot part. `SealedMark` is this machine's own memory of the last checkpoint it released.
+out of the hot part. `SealedMark` is this machine's own memory of the last checkpoint it released, and a `SnapshotFile`
+keeps what can be made again.
 
 An adapter is written natively against these contracts; adapters share no base class. What makes them equal is
 ``tests/contract``. Two sizes instead of one keep this true: **only durable heads are signed, and nothing
@@ -162,4 +163,20 @@ class SealedMark(Protocol):
 
     async def record(self, checkpoint: bytes) -> None:
         """Record a checkpoint note durably, before it is released to anyone."""
+        ...
+
+
+class SnapshotFile(Protocol):
+    """Keeps one snapshot, which can always be made again: losing it, or part of it, costs time and nothing else."""
+
+    async def load(self) -> bytes | None:
+        """Return what was last saved, perhaps damaged; None when there is nothing that can be read."""
+        ...
+
+    async def save(self, data: bytes) -> None:
+        """Put a snapshot in the place of the last one. Raises `Unavailable`; then the last one may still be there."""
+        ...
+
+    async def discard(self) -> None:
+        """Forget the snapshot, durably. Raises `Fatal` when that cannot be done."""
         ...

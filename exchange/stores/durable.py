@@ -34,12 +34,17 @@ def write_once(path: Path, data: bytes) -> bool:
             raise FileExistsError(f"{path} exists with other content")
         sync_folder(path.parent)  # whoever wrote it may have died between the rename and this
         return False
+    replace(path, data)
+    return True
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file, for its owner only, where there may be one: a reader finds the old bytes or the new ones."""
     make_folders(path.parent)
     aside = path.with_name(f".{path.name}.new")
-    with aside.open("wb") as file:
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
     sync_folder(path.parent)
-    return True
