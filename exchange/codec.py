@@ -51,7 +51,8 @@ def malformed(what: str) -> Rejected:
     return Rejected(Reason.MALFORMED, what)
 
 
-def _parse(message: M, data: bytes, what: str) -> M:
+def parse(message: M, data: bytes, what: str) -> M:
+    """Fill a message from bytes and return it. Raises `Rejected` (MALFORMED)."""
     try:
         message.ParseFromString(data)
     except (DecodeError, ValueError) as error:
@@ -60,7 +61,7 @@ def _parse(message: M, data: bytes, what: str) -> M:
 
 
 def _parse_strict(message: M, data: bytes, what: str) -> M:
-    _parse(message, data, what)
+    parse(message, data, what)
     message.DiscardUnknownFields()
     if message.SerializeToString(deterministic=True) != data:
         raise malformed(f"{what}: unknown, repeated or out-of-order fields")
@@ -85,7 +86,7 @@ def encode_header(header: Header) -> bytes:
 def decode_header(payload: bytes, *, strict: bool) -> Header:
     """Return what a signed payload says. Raises `Rejected` (MALFORMED)."""
     message = pb.Header()
-    (_parse_strict if strict else _parse)(message, payload, "header")
+    (_parse_strict if strict else parse)(message, payload, "header")
     ids = message.signal_ids
     if len(ids) % ID_BYTES:
         raise malformed("header: signal_ids is not a multiple of 32 bytes")
@@ -125,7 +126,7 @@ def decode_records(records: Sequence[bytes], *, strict: bool) -> Sequence[Record
     """Return the typed views of raw records, in one parse of all of them. Raises `Rejected` (MALFORMED)."""
     section = pb.Statement(records=records).SerializeToString()
     view = pb.SignalSection()
-    (_parse_strict if strict else _parse)(view, section, "records")
+    (_parse_strict if strict else parse)(view, section, "records")
     return view.records
 
 
@@ -139,7 +140,7 @@ def decode_audience(data: bytes, *, strict: bool) -> tuple[str, ...]:
     if not data:
         return ()
     message = pb.AudienceRecord()
-    (_parse_strict if strict else _parse)(message, data, "audience_record")
+    (_parse_strict if strict else parse)(message, data, "audience_record")
     return tuple(message.members)
 
 
@@ -174,7 +175,7 @@ def encode_statement(statement: Statement) -> bytes:
 
 def decode_statement(data: bytes) -> Statement:
     """Return a statement from its bytes. Raises `Rejected` (MALFORMED)."""
-    return statement_from_wire(_parse(pb.Statement(), data, "statement"))
+    return statement_from_wire(parse(pb.Statement(), data, "statement"))
 
 
 def _signatures(messages: Sequence[pb.Signature]) -> tuple[Signature, ...]:
@@ -197,7 +198,7 @@ def encode_leaf(leaf: Leaf) -> bytes:
 
 def decode_leaf(data: bytes) -> Leaf:
     """Return what a leaf says. Raises `Rejected` (MALFORMED), also for a format this release does not know."""
-    message = _parse(pb.Leaf(), data, "leaf")
+    message = parse(pb.Leaf(), data, "leaf")
     if message.format != LEAF_FORMAT or message.payload_type != HEADER_TYPE:
         raise malformed(f"leaf: format {message.format} ({message.payload_type!r}) is not known to this release")
     return Leaf(
@@ -243,14 +244,14 @@ def varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 70, 7):
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-        shift += 7
+    raise malformed("frame: a number of more than ten bytes")
 
 
 def _frame(entry: bytes) -> bytes:
@@ -318,11 +319,12 @@ def delivered(message: pb.Entry) -> Delivered:
 
 
 def decode_frame(frame: bytes) -> Delivered:
-    """Return the entry in a frame. Raises `Rejected` (MALFORMED)."""
-    try:
-        size, at = _read_varint(frame, 1)
-    except IndexError as error:
-        raise malformed("frame: truncated") from error
-    if frame[:1] != _ENTRY_TAG or len(frame) != at + size:
+    """Return the entry in a frame; its leaf is that of `frame_leaf`. Raises `Rejected` (MALFORMED)."""
+    leaf = frame_leaf(frame)
+    size, at = _read_varint(frame, 1)
+    if len(frame) != at + size:
         raise malformed("frame: not an entry")
-    return delivered(_parse(pb.Entry(), frame[at:], "entry"))
+    entry = delivered(parse(pb.Entry(), frame[at:], "entry"))
+    if entry.leaf != leaf:
+        raise malformed("frame: more than one leaf")
+    return entry

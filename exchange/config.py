@@ -6,6 +6,7 @@ No component ever receives a `Config`: `exchange.app` unpacks it.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,8 @@ import msgspec
 from exchange.domain.identifiers import is_name
 from exchange.errors import Reason, Rejected
 from exchange.stores.folders import Folders
+
+_ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^\[\]\s]+)):(?P<port>[0-9]{1,5})")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
@@ -140,18 +143,18 @@ def load(path: Path) -> Config:
         config = msgspec.convert(raw, Config, dec_hook=_decode)
     except OSError as error:
         raise _wrong(path, f"cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(path, f"is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise _wrong(path, str(error)) from error
+    except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises
+        raise _wrong(path, f"is not TOML: {error}") from error
     _check(path, config)
     return _anchored(config, path.resolve().parent)
 
 
 def _decode(kind: type, value: object) -> object:
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str) and "\0" not in value:
         return Path(value)
-    raise TypeError("Expected `str`")  # msgspec adds where
+    raise TypeError("Expected the path of a file")  # msgspec adds where
 
 
 def _check(path: Path, config: Config) -> None:
@@ -171,9 +174,9 @@ def _check(path: Path, config: Config) -> None:
 
 def split_address(address: str, error: object = None) -> tuple[str, int]:
     """Return host and port of "host:port". Raises `Rejected` (CONFIG)."""
-    host, colon, port = address.rpartition(":")
-    if colon and host and port.isdigit() and int(port) < 65_536:
-        return host.strip("[]"), int(port)
+    match = _ADDRESS.fullmatch(address)
+    if match and int(match["port"]) < 65_536:
+        return match["six"] or match["host"], int(match["port"])
     what = f"{address!r} is not host:port"
     raise error(what) if callable(error) else Rejected(Reason.CONFIG, what)
 

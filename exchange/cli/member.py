@@ -13,6 +13,7 @@ from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.domain.statement import Body, Key, Member, Membership, State, Suspension
 from exchange.errors import Reason, Rejected
+from exchange.ledger.ed25519 import KEY_BYTES
 from exchange.ops import certificates
 from exchange.stores.folders import make_key
 from exchange_client import ClientConfig, ExchangeClient
@@ -45,8 +46,10 @@ def _say(client_path: Path, *bodies: Body) -> list[int]:
 def _public_key(text: str) -> bytes:
     try:
         key = bytes.fromhex(text)
-    except ValueError as error:
-        raise Rejected(Reason.INVALID, "a public key is 64 hexadecimal characters") from error
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise Rejected(Reason.INVALID, "a public key is 64 hexadecimal characters")
     return key
 
 

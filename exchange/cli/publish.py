@@ -133,7 +133,7 @@ async def _publish_chunk(
 def _parse(line: str, now_ms: int) -> Signal:
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Rejected(Reason.MALFORMED, f"not JSON: {error}") from error
     if not isinstance(data, dict):
         raise Rejected(Reason.MALFORMED, "not a JSON object")

@@ -15,7 +15,7 @@ from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.errors import ExchangeError, Reason, VerificationFailed
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
-from exchange.ledger.merkle import leaf_hash
+from exchange.ledger.merkle import HASH_BYTES, leaf_hash
 from exchange.ledger.note import Verifier
 from exchange.stores.sqlite_reader import LogFiles, LogState, RawEntry
 from exchange_client import ClientConfig, FeedVerifier
@@ -85,9 +85,12 @@ def _pin(genesis: str | None, genesis_of: Path | None) -> bytes:
     if genesis is None:
         raise click.UsageError("say what to trust: --genesis, or --genesis-of a client's file")
     try:
-        return bytes.fromhex(genesis)
-    except ValueError as error:
-        raise click.UsageError("--genesis must be 64 hexadecimal characters") from error
+        pin = bytes.fromhex(genesis)
+    except ValueError:
+        pin = b""
+    if len(pin) != HASH_BYTES:
+        raise click.UsageError("--genesis must be 64 hexadecimal characters")
+    return pin
 
 
 def _delivered(entry: RawEntry) -> Delivered:

@@ -49,7 +49,7 @@ class ClientConfig:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise _wrong(path, f"cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises
             raise _wrong(path, f"is not TOML: {error}") from error
         known = {field.name for field in fields(cls)}
         for key in raw:
@@ -90,6 +90,8 @@ def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
     for key, value in raw.items():
         if key != "addresses" and not isinstance(value, str):
             raise _wrong(path, f"`{key}` must be text")
+        if key in _PATHS and "\0" in str(value):
+            raise _wrong(path, f"`{key}` must be the path of a file")
     typed: dict[str, Any] = {**raw, "addresses": tuple(addresses)}
     base = path.resolve().parent
     typed.update({key: base / str(raw[key]) for key in _PATHS})
@@ -102,6 +104,6 @@ def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
     for key in ("exchange", "member"):
         if not is_name(typed[key]):
             raise _wrong(path, f"`{key}` must be a name of a-z, 0-9, dots and hyphens, at most 63")
-    if typed["role"].upper() not in Role.__members__ or typed["role"] != typed["role"].lower():
+    if typed["role"] not in {role.word for role in Role}:
         raise _wrong(path, f"`role` must be one of {', '.join(role.word for role in Role)}")
     return typed

@@ -99,14 +99,24 @@ def indicator_from_json(data: object) -> Indicator:
 
 
 def indicator_to_json(indicator: Indicator) -> dict[str, object]:
-    """Return an indicator as JSON. A ``url`` stands as the hash that it is; unknown types as hexadecimal."""
-    if indicator.type == IndicatorType.VPDQ:
-        frames = [text_forms.VpdqFrame(f.frame_ms, f.quality, f.pdq) for f in indicator.frames]
-        return {"type": "vpdq", "value": text_forms.format_vpdq(frames)}
-    form = _HASH_FORMS.get(indicator.type)
-    text = form[1](indicator.value) if form else indicator.value.hex()
+    """Return an indicator as JSON. A ``url`` stands as the hash that it is; unknown types as hexadecimal.
+
+    A value that is not of its type's form is null: its publisher broke the rules, and a hub let it. That stops nobody
+    from reading on.
+    """
     known = indicator.type in IndicatorType._value2member_map_
+    try:
+        text: str | None = _text_form(indicator)
+    except Rejected:
+        text = None
     return {"type": IndicatorType(indicator.type).word if known else indicator.type, "value": text}
+
+
+def _text_form(indicator: Indicator) -> str:
+    if indicator.type == IndicatorType.VPDQ:
+        return text_forms.format_vpdq((f.frame_ms, f.quality, f.pdq) for f in indicator.frames)
+    form = _HASH_FORMS.get(indicator.type)
+    return form[1](indicator.value) if form else indicator.value.hex()
 
 
 def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
@@ -197,7 +207,8 @@ def _name(words: type[E], value: int) -> str | int | None:
 
 
 def _word(words: type[E], text: object, what: str) -> E:
-    if isinstance(text, str) and text.upper() in words.__members__ and text == text.lower():
+    # ASCII, because some other letters have one of its capitals as theirs.
+    if isinstance(text, str) and text.isascii() and text.upper() in words.__members__ and text == text.lower():
         return words[text.upper()]
     raise _invalid(f"{what} {text!r} is not known" if text is not None else f"{what} is missing")
 

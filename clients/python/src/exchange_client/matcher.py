@@ -113,7 +113,7 @@ class Matcher:
     def __init__(self) -> None:
         self._known: dict[bytes, _Known] = {}
         self._exact: dict[tuple[int, int, bytes], set[bytes]] = {}
-        self._exact_of: dict[bytes, list[tuple[int, int, bytes]]] = {}
+        self._exact_of: dict[bytes, set[tuple[int, int, bytes]]] = {}
         self._pdq = _HammingTable()
         #: Removed for good: a repeat by their publisher does not bring them back.
         self._gone: set[bytes] = set()
@@ -146,7 +146,7 @@ class Matcher:
             else:
                 key = (indicator.type, indicator.profile, indicator.value)
                 self._exact.setdefault(key, set()).add(signal_id)
-                self._exact_of.setdefault(signal_id, []).append(key)
+                self._exact_of.setdefault(signal_id, set()).add(key)
 
     def remove(self, signal_id: bytes) -> None:
         """Forget a signal for good; an unknown one is ignored."""
