@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError, Message
 
 from exchange import codec_bodies
-from exchange.domain.kinds import Kind
 from exchange.domain.statement import (
     HEADER_TYPE,
     ID_BYTES,
@@ -226,8 +225,8 @@ class Routing:
 
 def decode_routing(leaf: bytes) -> Routing:
     """Return a leaf's routing, without making values of the rest. Raises `Rejected` (MALFORMED)."""
-    header = _parse(pb.Header(), _parse(pb.Leaf(), leaf, "leaf").payload, "header")
-    if header.kind != Kind.SIGNAL or not header.HasField("signal"):
+    header = parse(pb.Header(), parse(pb.Leaf(), leaf, "leaf").payload, "header")
+    if header.kind != pb.KIND_SIGNAL or not header.HasField("signal"):
         return Routing(header.kind, header.publisher)
     body = header.signal
     return Routing(header.kind, header.publisher, body.audience, body.label, tuple(body.indicator_types), body.election)

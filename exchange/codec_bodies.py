@@ -109,9 +109,9 @@ def kind_of(body: Body) -> Kind:
     return _KIND_OF[type(body)]
 
 
-def present(message: pb.Header) -> list[Kind]:
+def present(message: pb.Header) -> list[int]:
     """Return the kinds whose bodies a header message holds."""
-    return [kind for field, kind in _FIELDS.items() if message.HasField(field)]
+    return [kind for field, kind in _FIELDS.items() if message.HasField(field)]  # type: ignore[arg-type]
 
 
 def read(message: pb.Header, kind: int) -> Body | None:

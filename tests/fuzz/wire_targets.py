@@ -7,6 +7,7 @@ from typing import Any
 from exchange import codec
 from exchange.api.publish import MAX_STATEMENTS
 from exchange.domain.directory import Directory
+from exchange.domain.plain_records import sift
 from exchange.domain.statement import (
     HEADER_TYPE,
     RECORD_PREFIX,
@@ -14,11 +15,12 @@ from exchange.domain.statement import (
     Indicator,
     Leaf,
     Record,
+    SignalHeader,
     Signature,
     Statement,
     VideoFrame,
 )
-from exchange.domain.validation import MAX_LEAF_BYTES
+from exchange.domain.validation import MAX_LEAF_BYTES, Findings, _check_record
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.publish.intake import Intake
 from exchange.publish.quota import Limits, Quotas
@@ -92,12 +94,19 @@ def value_of(view: Any) -> Record:
 
 
 def read_records(data: bytes) -> object:
-    """The typed views of records say what their bytes say, one by one and in order."""
+    """The typed views of records say what their bytes say, one by one and in order; plain ones have no fault."""
     raw = codec.decode_statement(data).records if data[:1] == b"\x22" else (data,)
     lenient = codec.decode_records(raw, strict=False)
     assert len(lenient) == len(raw)
     for each, view in zip(raw, lenient, strict=True):
         assert value_of(codec.decode_records([each], strict=False)[0]) == value_of(view)
+    types, others = sift(raw)
+    plain = [each for position, each in enumerate(raw) if position not in others]
+    findings, seen = Findings(), set[int]()
+    for each, view in zip(plain, codec.decode_records(plain, strict=True), strict=True):
+        _check_record(findings, "record", each, view, seen)
+    assert not findings.total
+    assert seen <= types
     strict = codec.decode_records(raw, strict=True)
     assert [codec.encode_record(value_of(view)) for view in strict] == list(raw)
     assert list(map(value_of, strict)) == list(map(value_of, lenient))
@@ -121,8 +130,16 @@ def read_statement(data: bytes) -> object:
 
 
 def read_leaf(data: bytes) -> object:
+    """What decides who is shown an entry is what its header says."""
     found = codec.decode_leaf(data)
     assert codec.decode_leaf(codec.encode_leaf(found)) == found
+    routing, header = codec.decode_routing(data), codec.decode_header(found.payload, strict=False)
+    assert (routing.kind, routing.publisher) == (header.kind, header.publisher)
+    body = header.body
+    assert (routing.audience is None) == (not isinstance(body, SignalHeader))
+    if isinstance(body, SignalHeader):
+        said = (body.audience, body.label, body.indicator_types, body.election)
+        assert (routing.audience, routing.label, routing.indicator_types, routing.election) == said
     return found
 
 
