@@ -54,10 +54,30 @@ MAX_STATEMENT_BYTES = 768 * 1024
 MAX_LEAF_BYTES = 65_535
 #: What a leaf holds besides the payload: at most this much, with sixteen signatures.
 LEAF_OVERHEAD_BYTES = 2_048
+_NONCE = f"must be {NONCE_BYTES} bytes"
 
 
 #: Returns the values of records, one for each; raises `Rejected` for bytes that are no record.
 ReadRecords = Callable[[Sequence[bytes]], Sequence[RecordView]]
+
+
+def _numbers(words: type[IntEnum]) -> frozenset[int]:
+    return frozenset(word.value for word in words)
+
+
+#: Fields of a signal's header that hold a word, and the numbers of the words that are known.
+_MANDATORY = (
+    ("label", _numbers(Label)),
+    ("confidence", _numbers(Confidence)),
+    ("severity", _numbers(Severity)),
+    ("handling", _numbers(Handling)),
+    ("audience", _numbers(Audience)),
+)
+_OPTIONAL = (
+    ("target_class", _numbers(TargetClass)),
+    ("source_action", _numbers(SourceAction)),
+    ("lawful_basis", _numbers(LawfulBasis)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +176,7 @@ def validate(
 def check_envelope(findings: Findings, header: Header) -> None:
     """Check what every header has, whatever its kind."""
     findings.check(is_name(header.publisher), "publisher", "is not a member id")
-    findings.check(len(header.nonce) == NONCE_BYTES, "nonce", f"must be {NONCE_BYTES} bytes")
+    findings.check(len(header.nonce) == NONCE_BYTES, "nonce", _NONCE)
     findings.check(header.created_at_ms > 0, "created_at_ms", "is missing")
 
 
@@ -164,24 +184,25 @@ def _check_signal_header(findings: Findings, body: SignalHeader, rules: Rules) -
     if body.label in ROUTED_ELSEWHERE:
         pointer = ROUTED_ELSEWHERE[Label(body.label)]
         findings.add("signal.label", "is routed elsewhere", reason=Reason.ROUTED_ELSEWHERE, hint=pointer)
-    _one_of(findings, "signal.label", body.label, Label)
-    _one_of(findings, "signal.confidence", body.confidence, Confidence)
-    _one_of(findings, "signal.severity", body.severity, Severity)
-    _one_of(findings, "signal.handling", body.handling, Handling)
-    _one_of(findings, "signal.audience", body.audience, Audience)
-    _one_of(findings, "signal.target_class", body.target_class, TargetClass, optional=True)
-    _one_of(findings, "signal.source_action", body.source_action, SourceAction, optional=True)
-    _one_of(findings, "signal.lawful_basis", body.lawful_basis, LawfulBasis, optional=True)
+    for name, words in _MANDATORY:
+        value = getattr(body, name)
+        if value not in words:
+            findings.add(f"signal.{name}", f"{value} is not known" if value else "is mandatory")
+    for name, words in _OPTIONAL:
+        value = getattr(body, name)
+        if value and value not in words:
+            findings.add(f"signal.{name}", f"{value} is not known")
     if body.election and body.election not in rules.elections:
         findings.add("signal.election", "names no election of this community")
-    findings.check(
-        not body.guidance_clause or _CLAUSE.fullmatch(body.guidance_clause) is not None,
-        "signal.guidance_clause",
-        f"must be a clause's number or short name: at most {MAX_CLAUSE_BYTES} letters, digits and . ( ) - _, no more "
-        "than six digits in a row",
-    )
+    if body.guidance_clause and _CLAUSE.fullmatch(body.guidance_clause) is None:
+        findings.add(
+            "signal.guidance_clause",
+            f"must be a clause's number or short name: at most {MAX_CLAUSE_BYTES} letters, digits and . ( ) - _, no "
+            "more than six digits in a row",
+        )
     _check_times(findings, body, rules)
-    _check_references(findings, body)
+    if body.replaces or body.derived_from:
+        _check_references(findings, body)
     types = body.indicator_types
     findings.check(
         bool(types) and list(types) == sorted(set(types)), "signal.indicator_types", "must be a sorted set, not empty"
@@ -189,15 +210,15 @@ def _check_signal_header(findings: Findings, body: SignalHeader, rules: Rules) -
 
 
 def _check_times(findings: Findings, body: SignalHeader, rules: Rules) -> None:
-    limit_ms = rules.now_ms + rules.max_expiry_days * DAY_MS
     if body.expires_at_ms <= 0:
         findings.add("signal.expires_at_ms", "is mandatory")
     elif body.expires_at_ms <= rules.now_ms:
         findings.add("signal.expires_at_ms", "lies in the past")
-    elif body.expires_at_ms > limit_ms:
+    elif body.expires_at_ms > rules.now_ms + rules.max_expiry_days * DAY_MS:
         findings.add("signal.expires_at_ms", f"is more than {rules.max_expiry_days} days away")
-    for name, value in (("observed_at_ms", body.observed_at_ms), ("actioned_at_ms", body.actioned_at_ms)):
-        findings.check(0 <= value <= rules.now_ms + SKEW_MS, f"signal.{name}", "lies in the future")
+    latest_ms = rules.now_ms + SKEW_MS
+    findings.check(0 <= body.observed_at_ms <= latest_ms, "signal.observed_at_ms", "lies in the future")
+    findings.check(0 <= body.actioned_at_ms <= latest_ms, "signal.actioned_at_ms", "lies in the future")
     if body.observed_at_ms and body.actioned_at_ms:
         findings.check(
             body.observed_at_ms <= body.actioned_at_ms, "signal.actioned_at_ms", "lies before observed_at_ms"
@@ -216,15 +237,16 @@ def _check_references(findings: Findings, body: SignalHeader) -> None:
 
 def _check_counts(findings: Findings, header: Header, body: SignalHeader, raw_records: Sequence[bytes]) -> None:
     row = KINDS[header.kind]
-    count = len(raw_records)
+    count, ids = len(raw_records), header.signal_ids
     if not row.min_records <= count <= row.max_records:
         findings.add(
             "records",
             f"must be {row.min_records} to {row.max_records}, not {count}",
             reason=Reason.TOO_LARGE if count > row.max_records else Reason.INVALID,
         )
-    findings.check(len(header.signal_ids) == count, "signal_ids", f"holds {len(header.signal_ids)} ids for {count}")
-    findings.check(len(set(header.signal_ids)) == len(header.signal_ids), "signal_ids", "holds an id twice")
+    if len(ids) != count:
+        findings.add("signal_ids", f"holds {len(ids)} ids for {count}")
+    findings.check(len(set(ids)) == len(ids), "signal_ids", "holds an id twice")
     if body.replaces or body.derived_from:
         findings.check(count == 1, "records", "must be exactly one with replaces or derived_from")
 
@@ -312,10 +334,3 @@ def _check_audience(
     findings.check(audience_record[:2] == RECORD_PREFIX, "audience_record.salt", f"must come first, {SALT_BYTES} bytes")
     committed = audience_id(header.origin, header.publisher, audience_record)
     findings.check(body.audience_id == committed, "signal.audience_id", "is not the id of the audience record")
-
-
-def _one_of(findings: Findings, where: str, value: int, words: type[IntEnum], *, optional: bool = False) -> None:
-    if not value and optional:
-        return
-    if value not in words._value2member_map_:
-        findings.add(where, f"{value} is not known" if value else "is mandatory")

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from exchange.errors import Fatal
-from exchange.ledger.merkle import HASH_BYTES, CompactRange, fold_right
-from exchange.ledger.proofs import inclusion_nodes
+from exchange.ledger.merkle import HASH_BYTES, CompactRange
 from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, right_edge, split_hashes
 
 _WINDOW = TILE_WIDTH
@@ -109,12 +108,40 @@ class Tree:
             new = [_node(row.get(at), row.get(at + 1)) for at in range(start, row.end - 1, 2)]
         return Extension(Tree(size, tuple(rows)), tuple(tiles))
 
-    def inclusion_proof(self, index: int) -> tuple[bytes, ...]:
-        """Return the RFC 6962 path of a leaf of the last group in this tree. Raises `Fatal` for an older leaf."""
-        return tuple(
-            fold_right([self.rows[height].get(number) for height, number in parts])
-            for parts in inclusion_nodes(index, self.size)
-        )
+    def prover(self) -> Callable[[int], tuple[bytes, ...]]:
+        """Return what makes the RFC 6962 path of a leaf of the last group. It raises `Fatal` for an older leaf.
+
+        The incomplete nodes of the right edge, which many paths share, are hashed once.
+        """
+        size, rows = self.size, self.rows
+        height = (size - 1).bit_length() if size else 0
+        edge = self._incomplete(height)
+
+        def prove(index: int) -> tuple[bytes, ...]:
+            if not 0 <= index < size:
+                raise Fatal("a leaf outside the tree was asked for")
+            path: list[bytes] = []
+            for level in range(height):
+                sibling = (index >> level) ^ 1
+                complete = size >> level
+                if sibling < complete:
+                    path.append(rows[level].get(sibling))
+                elif sibling == complete and edge[level]:
+                    path.append(edge[level])
+            return tuple(path)
+
+        return prove
+
+    def _incomplete(self, height: int) -> list[bytes]:
+        """Return, for each height, the root over the leaves beyond its last complete node; empty where none are."""
+        edge = [b""]
+        for level in range(height):
+            root = edge[level]
+            if self.size >> level & 1:
+                left = self.rows[level].get((self.size >> level) - 1)
+                root = _node(left, root) if root else left
+            edge.append(root)
+        return edge
 
 
 def _node(left: bytes, right: bytes) -> bytes:

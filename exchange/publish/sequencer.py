@@ -318,9 +318,9 @@ class Sequencer:
         await self._load_tree(head.durable)
 
     def _answer(self, batch: list[_Waiting], built: _Built, checkpoint: bytes) -> None:
-        tree = built.extension.tree
+        prove = built.extension.tree.prover()
         for waiting, entry, leaf in zip(batch, built.group.entries, built.leaves, strict=True):
-            proof = tree.inclusion_proof(entry.index)
+            proof = prove(entry.index)
             waiting.succeed(Receipt(self.origin, entry.index, leaf, proof, checkpoint))
             for twin in waiting.twins:
                 self._answer_twin(
