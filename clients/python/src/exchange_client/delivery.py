@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exchange.codec import Delivered
-from exchange.domain.statement import Header, Indicator, SignalHeader, VideoFrame
+from exchange.domain.statement import Header, Indicator, IndicatorView, SignalHeader, VideoFrame
 from exchange_client.verify import VerifiedEntry
 
 
@@ -61,16 +61,10 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
     """Return a verified entry as a delivery."""
     state = "present" if wire.present else "erased" if wire.erased else "not_for_you"
     signals = tuple(
-        ReceivedSignal(
-            signal_id,
-            tuple(
-                Indicator(i.type, i.value, i.profile, tuple(VideoFrame(f.frame_ms, f.quality, f.pdq) for f in i.frames))
-                for i in record.indicators
-            ),
-            record.case_ref,
-            record.quality,
-        )
-        for signal_id, record in zip(entry.header.signal_ids, entry.records, strict=False)
+        [
+            ReceivedSignal(signal_id, tuple([_indicator(i) for i in record.indicators]), record.case_ref, record.quality)
+            for signal_id, record in zip(entry.header.signal_ids, entry.records, strict=False)
+        ]
     )
     return Delivery(
         origin,
@@ -84,3 +78,11 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
         delivered_at_ms,
         covered,
     )
+
+
+def _indicator(view: IndicatorView) -> Indicator:
+    value = view.value
+    if value:
+        return Indicator(view.type, value, view.profile)
+    frames = tuple([VideoFrame(frame.frame_ms, frame.quality, frame.pdq) for frame in view.frames])
+    return Indicator(view.type, value, view.profile, frames)
