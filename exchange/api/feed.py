@@ -85,11 +85,17 @@ class FeedServicer:
         workload, origin = caller(), request.origin
         log, sight = self._hub.log_to_read(workload, origin, self._now_ms())
 
+        judged_at = self._hub.view.directory.size
+
         def standing() -> Sight:
-            now = may_subscribe(self._hub.view.directory, workload, origin, now_ms=self._now_ms())
-            if now is not sight:
-                raise Denied("what this member may see has changed", hint="subscribe again")
-            return now
+            nonlocal judged_at
+            directory = self._hub.view.directory
+            # Only sight of leaves alone can end by time passing; of records, by a change of the directory.
+            if directory.size != judged_at or sight is Sight.LEAVES:
+                judged_at = directory.size
+                if may_subscribe(directory, workload, origin, now_ms=self._now_ms()) is not sight:
+                    raise Denied("what this member may see has changed", hint="subscribe again")
+            return sight
 
         if log.tail.draining:
             raise Unavailable("the hub is going away", retry_after_ms=1_000, reason=Reason.DRAINING)

@@ -43,6 +43,8 @@ class Candidate:
     workload: Workload
     keys: tuple[KeyEntry, ...]
     late: bool
+    #: Size of the directory that it was judged by; 0 where it was not.
+    judged_at: int = 0
 
     @property
     def size(self) -> int:
@@ -50,8 +52,8 @@ class Candidate:
         return len(self.statement.payload) + sum(map(len, self.statement.records))
 
 
-#: A statement's header, and the keys that signed it.
-Identified = tuple[Header, tuple[KeyEntry, ...]]
+#: A statement's header, the keys that signed it, and the size of the directory that said so.
+Identified = tuple[Header, tuple[KeyEntry, ...], int]
 
 
 class Intake:
@@ -66,15 +68,15 @@ class Intake:
     def check(self, workload: Workload, statement: Statement, identified: Identified | None = None) -> Candidate:
         """Return the candidate. Raises `Rejected` (any of its kinds), `OverQuota` or `Unavailable`."""
         directory = self._directory()
-        header, keys = identified or self.identify(workload, statement)
+        header, keys, judged_at = identified or self.identify(workload, statement)
         if header.origin == directory.origin:
             late = self._check_directory(directory, header, statement)
         else:
             late = self._check_signal(directory, header, statement)
-        return Candidate(statement_id(statement.payload), statement, header, workload, keys, late)
+        return Candidate(statement_id(statement.payload), statement, header, workload, keys, late, judged_at)
 
     def identify(self, workload: Workload, statement: Statement) -> Identified:
-        """Return header and keys of a statement that this workload really signed and may say. Raises like `check`."""
+        """Return who signed a statement, once this workload really did and may say it. Raises like `check`."""
         directory = self._directory()
         # Charged before anything is looked at: refusing costs the hub as much as accepting.
         self._quotas.take(directory, workload.member, records=len(statement.records))
@@ -83,11 +85,13 @@ class Intake:
         keys = _keys(directory, statement)
         _verify(statement, keys)
         may_publish(directory, workload, header, keys)
-        return header, keys
+        return header, keys, directory.size
 
     def judge(self, candidate: Candidate) -> int:
         """Judge policy again, at the present directory; return its size. Raises like `check`."""
         directory = self._directory()
+        if directory.size == candidate.judged_at:
+            return directory.size  # nothing has come in between: the same questions have the same answers
         may_publish(directory, candidate.workload, candidate.header, candidate.keys)
         if candidate.header.origin == directory.origin:
             validate_directory_statement(candidate.header, directory)
