@@ -1,6 +1,6 @@
 """``make bench``: measures this hub beside what a user would take instead, in one interleaved run.
 
-Prints a table, writes ``build/bench.json``, and draws the plots of docs/plots. ``--quick`` takes about two minutes.
+Prints a table and writes ``build/bench.json``; the full run also writes docs/bench.md with its plots.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.figures import GATES, Figures, table
+from tests.bench.page import page
 from tests.bench.plan import FULL, QUICK
 from tests.bench.plots import draw
 from tests.bench.suite import Suite
@@ -25,7 +26,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="about two minutes: one repetition, smaller loads")
     parser.add_argument("--repetitions", type=int, help="repeat the throughput runs so often (5; quick: 1)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go")
-    parser.add_argument("--plots", type=Path, help="draw plots into this folder (the full run: docs/plots)")
+    parser.add_argument(
+        "--docs", type=Path, help="put the page and its plots into this folder (the full run: docs; quick: nowhere)"
+    )
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
     if options.repetitions:
@@ -35,9 +38,12 @@ def main() -> int:
         asyncio.run(Suite(plan, figures).run(Path(folder)))
     figures.write(options.output)
     print(f"\n{table(figures)}\n\nfigures: {options.output}")
-    plots = options.plots or (None if options.quick else ROOT / "docs" / "plots")
-    if plots is not None:
-        print("plots:", *draw(figures, plots))
+    docs = options.docs or (None if options.quick else ROOT / "docs")
+    if docs is not None:
+        plots = draw(figures, docs / "plots")
+        figures.write(docs / "bench.json")
+        (docs / "bench.md").write_text(page(figures.to_json(), plots))
+        print(f"page: {docs / 'bench.md'}")
     return 0 if all(holds is not False for _, _, holds in figures.judged(GATES)) else 1
 
 

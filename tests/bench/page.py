@@ -1,0 +1,95 @@
+"""The page docs/bench.md, made from the figures of one full run (docs/bench.json)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench.figures import number
+
+_FAN_OUT = ("hub", "redis_always", "redis_always_x100", "nats_jetstream", "grpc_ceiling")
+_TITLES = {
+    "hub": "this hub",
+    "redis_always": "Redis always",
+    "redis_always_x100": "the same, 100 an entry",
+    "nats_jetstream": "NATS JetStream",
+    "grpc_ceiling": "bare gRPC",
+}
+
+_RATES = (
+    "Signals delivered a second, all subscribers together; `vs Redis` is this hub over Redis Streams with one entry per\n"
+    "signal and `appendfsync always`."
+)
+
+
+def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
+    """Return the page. ``found`` is what `Figures.to_json` returns; ``plots`` are file names in docs/plots."""
+    machine = found["machine"]
+    intro = (
+        f"One run of `make bench` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
+        "server and all clients on the same machine. Every contender gets the same work, one after the other within a "
+        "repetition; a ratio compares two runs of the same repetition. Absolute figures are this machine's; ratios "
+        "travel better. Each figure is the median, with the range of all repetitions."
+    )
+    parts = [
+        "# Measured",
+        "<!-- Written by `make bench` from the figures in bench.json. -->",
+        textwrap.fill(intro, 120, break_long_words=False, break_on_hyphens=False),
+        "## Who took part",
+        _table(("contender", "what it is"), [(_TITLES.get(k, k), v) for k, v in found["about"].items()]),
+        *(["What this machine lacked: " + " ".join(found["said"])] if found["said"] else []),
+        "## What is asked of the hub",
+        _demands(found["gates"], "gate"),
+        _demands(found["targets"], "target"),
+        "## Fan-out",
+        _RATES,
+        _fan_out(found["figures"]),
+        "## Publishing, latency, catching up",
+        _figures(found["figures"], ("publish.", "singles.", "latency.", "catchup.", "rss.")),
+        *(f"![{path.stem}](plots/{path.name})" for path in plots),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _demands(rows: Sequence[dict[str, Any]], what: str) -> str:
+    def line(row: dict[str, Any]) -> tuple[str, str, str, str]:
+        verdict = "not measured" if row["holds"] is None else "holds" if row["holds"] else "**missed**"
+        return f"`{row['figure']}`", row["wanted"], "-" if row["median"] is None else number(row["median"]), verdict
+
+    return _table((what, "asked", "median", ""), map(line, rows))
+
+
+def _spread(figure: dict[str, Any]) -> str:
+    if len(figure["samples"]) == 1:
+        return number(figure["median"])
+    return f"{number(figure['median'])} ({number(figure['min'])} to {number(figure['max'])})"
+
+
+def _fan_out(figures: dict[str, Any]) -> str:
+    cells = sorted({tuple(name.split(".")[1:3]) for name in figures if name.startswith("fanout.")}, key=_by_number)
+    rows = []
+    for streams, batch in cells:
+        start = f"fanout.{streams}.{batch}"
+        rates = [figures.get(f"{start}.{who}.deliveries_per_s") for who in _FAN_OUT]
+        ratio = figures[f"{start}.vs_redis_always"]
+        ceiling = figures[f"{start}.vs_grpc_ceiling"]
+        cells_ = ["-" if rate is None else number(rate["median"]) for rate in rates]
+        rows.append((streams[1:], batch[1:], *cells_, _spread(ratio), _spread(ceiling)))
+    head = ("subscribers", "signals a statement", *(_TITLES[who] for who in _FAN_OUT), "vs Redis", "vs bare gRPC")
+    return _table(head, rows)
+
+
+def _by_number(cell: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(int(part[1:]) for part in cell)
+
+
+def _figures(figures: dict[str, Any], prefixes: Sequence[str]) -> str:
+    rows = [(f"`{name}`", _spread(figure)) for name, figure in figures.items() if name.startswith(tuple(prefixes))]
+    return _table(("figure", "median (range)"), rows)

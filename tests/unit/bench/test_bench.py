@@ -1,0 +1,92 @@
+"""The benchmark's own arithmetic, and that its page says what its figures say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bench.arrivals import Arrivals
+from tests.bench.figures import GATES, Figures, table
+from tests.bench.histogram import Histogram
+from tests.bench.plan import FULL, QUICK
+from tests.bench.suite import slope
+from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated
+from tests.unit.builders import ALPHA
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_a_record_has_the_size_that_everyone_is_given() -> None:
+    statement = draft("publisher", "bench.example/uk", 3)
+    assert {len(record) for record in statement.records} == {217}
+    assert ALPHA.member != statement.member
+
+
+@pytest.mark.parametrize("plan", [FULL, QUICK], ids=lambda plan: plan.name)
+def test_loads_are_whole_statements(plan: object) -> None:
+    for streams in (0, *plan.streams):  # type: ignore[attr-defined]
+        for batch in plan.batches:  # type: ignore[attr-defined]
+            load = plan.load(streams, batch)  # type: ignore[attr-defined]
+            assert load.records == load.statements * batch > 0
+
+
+def test_messages_of_a_load_carry_what_the_window_counts() -> None:
+    assert Load(1000, 1).signals_per_message == 64
+    assert (Load(1000, 100).statements_per_message, Load(5000, 1000).statements_per_message) == (10, 1)
+
+
+def test_entries_are_counted_and_framing_is_checked() -> None:
+    entries = repeated([b"x" * 300, b"", b"y"])
+    checkpoint = repeated([b"note"], tag=b"\x12")
+    assert count_entries(entries + checkpoint) == 3
+    for broken in (entries[:-1], entries + b"\x0a\x05ab", entries + b"\x08\x01"):
+        with pytest.raises((BadFraming, IndexError)):
+            count_entries(broken)
+
+
+def test_latency_is_counted_from_when_a_signal_was_due() -> None:
+    stream = Arrivals(4)
+    stream.counts, stream.times, stream.total = [1, 4], [1_000_000_000, 5_000_000_000], 4
+    (window,) = stream.latencies(0, 1e9)
+    # Due at 0, 1, 2, 3 s; the last three came together at 5 s: late ones count in full.
+    assert window.total == 4
+    assert window.percentile_ms(100) == pytest.approx(4_000, rel=0.01)
+    assert window.percentile_ms(25) == pytest.approx(1_000, rel=0.01)
+
+
+def test_more_than_was_sent_is_an_error() -> None:
+    with pytest.raises(AssertionError):
+        Arrivals(1).add(2)
+
+
+def test_a_histogram_is_exact_to_one_per_cent_and_merges() -> None:
+    values = np.arange(1, 100_001, dtype=np.float64) * 1_000
+    whole = Histogram.of(values)
+    halves = Histogram.merged([Histogram.of(values[::2]), Histogram.of(values[1::2])])
+    assert halves.counts == whole.counts == Histogram.from_json(whole.to_json()).counts
+    for percent in (1, 50, 99, 99.9):
+        assert whole.percentile_ms(percent) == pytest.approx(percent, rel=0.011)
+    assert Histogram().percentile_ms(99) == 0
+
+
+def test_the_slope_of_memory_ignores_the_warming_up() -> None:
+    warming = [(float(at), 100 * at) for at in range(10)]
+    flat = [(float(at), 1_000) for at in range(10, 40)]
+    assert slope([*warming, *flat]) == pytest.approx(0)
+    assert slope([(float(at), 7 * at) for at in range(40)]) == pytest.approx(7)
+
+
+def test_demands_are_judged_by_the_median() -> None:
+    figures = Figures()
+    for value in (1.0, 1.4, 9.0):
+        figures.add("fanout.n50.b1000.vs_redis_always", value)
+    figures.add("latency.n50.r1000.p99_ms", 61.0)
+    judged = {demand.figure: (value, holds) for demand, value, holds in figures.judged(GATES)}
+    assert judged["fanout.n50.b1000.vs_redis_always"] == (1.4, True)
+    assert judged["latency.n50.r1000.p99_ms"] == (61.0, False)
+    assert judged["publish.b1000.records_per_s"] == (None, None)
+    text = table(figures)
+    assert "MISSED" in text
+    assert "not measured" in text
