@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from sys import intern
 
 from exchange import codec
 from exchange.domain.statement import Audience
 from exchange.ports import StoredEntry
+
+#: What an item takes beside its frames: the objects themselves.
+_OWN_BYTES = 512
 
 
 @dataclass(slots=True)
@@ -34,7 +38,7 @@ class Item:
     @property
     def size(self) -> int:
         """Bytes that this item may come to hold, with the frame that is made when first asked for."""
-        return 2 * len(self.full)
+        return 2 * len(self.full) + _OWN_BYTES
 
     @property
     def restricted(self) -> bool:
@@ -45,7 +49,7 @@ class Item:
 def item_of(entry: StoredEntry) -> Item:
     """Return the item for a stored entry. The header decides; only a restricted one is read further."""
     routing = codec.decode_routing(codec.frame_leaf(entry.frame))
-    item = Item(entry.index, entry.frame, routing.kind, routing.publisher)
+    item = Item(entry.index, entry.frame, routing.kind, intern(routing.publisher))
     if routing.audience is None:
         item.audience = frozenset()
     else:

@@ -23,7 +23,8 @@ from exchange.stores import sqlite_schema as schema
 from exchange.stores.durable import write_once
 from exchange.stores.sqlite_commits import hash_of_leaf_in
 
-_READ_BYTES = 4 * 1024 * 1024
+#: About what one feed message takes: who reads on reads what it can send.
+_READ_BYTES = 1_000_000
 _KNOWN_ROOTS = 4_096
 _BUSY_MS = 50
 _SELECT = (

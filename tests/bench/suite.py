@@ -94,6 +94,8 @@ class Suite:
 
     async def _steady(self) -> None:
         plan, figures = self._plan, self._figures
+        self._progress(f"filling the hub's memory with {number(plan.steady_after)} single statements")
+        await publish_only(self._crew, self._hub, Load(plan.steady_after, 1))
         for streams in plan.steady_streams:
             pinged = await ping(self._crew, self._ceiling, PING_RATE, min(plan.steady_s, 20.0))
             for contender in (self._hub, self._redis):
