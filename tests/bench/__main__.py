@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench.costs import costs
 from tests.bench.figures import GATES, Figures, table
 from tests.bench.page import page
 from tests.bench.plan import FULL, QUICK
@@ -36,6 +37,7 @@ def main() -> int:
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="signal-exchange-bench-") as folder:
         asyncio.run(Suite(plan, figures).run(Path(folder)))
+    figures.costs = {"1": costs(1, 400), "1000": costs(1000, 4)}
     figures.write(options.output)
     print(f"\n{table(figures)}\n\nfigures: {options.output}")
     docs = options.docs or (None if options.quick else ROOT / "docs")

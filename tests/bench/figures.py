@@ -71,6 +71,8 @@ class Figures:
     #: Curves for the plots: name -> points.
     series: dict[str, list[list[float]]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    #: Records in a statement -> step -> microseconds.
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
         """Add one sample."""
@@ -111,6 +113,7 @@ class Figures:
             "gates": [_judged(*row) for row in self.judged(GATES)],
             "targets": [_judged(*row) for row in self.judged(TARGETS)],
             "series": self.series,
+            "costs": self.costs,
         }
 
     def write(self, path: Path) -> None:

@@ -48,6 +48,9 @@ def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
         _fan_out(found["figures"]),
         "## Publishing, latency, catching up",
         _figures(found["figures"], ("publish.", "singles.", "latency.", "catchup.", "rss.")),
+        "## What costs what",
+        "Microseconds for one statement of so many signals, each step alone and warm, the best of a few rounds.",
+        _costs(found["costs"]),
         *(f"![{path.stem}](plots/{path.name})" for path in plots),
     ]
     return "\n\n".join(parts) + "\n"
@@ -84,6 +87,13 @@ def _fan_out(figures: dict[str, Any]) -> str:
         rows.append((streams[1:], batch[1:], *cells_, _spread(ratio), _spread(ceiling)))
     head = ("subscribers", "signals a statement", *(_TITLES[who] for who in _FAN_OUT), "vs Redis", "vs bare gRPC")
     return _table(head, rows)
+
+
+def _costs(costs: dict[str, dict[str, float]]) -> str:
+    sizes = list(costs)
+    steps = list(costs[sizes[0]])
+    head = ("step", *(f"of {size}" for size in sizes))
+    return _table(head, [(step, *(number(costs[size][step]) for size in sizes)) for step in steps])
 
 
 def _by_number(cell: tuple[str, ...]) -> tuple[int, ...]:
