@@ -163,11 +163,11 @@ async def steady(crew: Crew, contender: Contender, streams: int, rate: float, se
     return Latency(windows, used, memory, verified)
 
 
-async def catch_up(crew: Crew, hub: Hub, cursor: int, entries: int) -> tuple[float, float]:
+async def catch_up(crew: Crew, hub: Hub, cursor: int, entries: int, *, processes: int) -> tuple[float, float]:
     """Return the seconds that one raw stream and one verifying SDK each take for so many entries of the past."""
     raw = _run(crew.subscribers[0], hub.follow(ARCHIVE, 1, cursor, entries))
     found = await raw.done(DEADLINE_S)
-    verifying = _run(crew.verifier, hub.verify(ARCHIVE, entries, cursor=cursor))
+    verifying = _run(crew.verifier, hub.verify(ARCHIVE, entries, cursor=cursor, processes=processes))
     verified = await verifying.done(DEADLINE_S)
     return (found["last_ns"] - found["opened_ns"]) / 1e9, (verified["last_ns"] - verified["first_ns"]) / 1e9
 

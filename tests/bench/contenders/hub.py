@@ -142,7 +142,7 @@ class Hub:
         arguments = {"access": access, "origin": origin, "cursor": cursor, "entries": entries, "latency": latency}
         return Operation("contenders.hub_clients:subscribe", arguments)
 
-    def verify(self, origin: str, entries: int, *, cursor: int | None = None) -> Operation:
+    def verify(self, origin: str, entries: int, *, cursor: int | None = None, processes: int = 0) -> Operation:
         """Return an operation that follows with the whole SDK, as a client that has seen nothing."""
         folder = self.exchange.folder / f"verifier-{next(self._clients)}"
         folder.mkdir()
@@ -152,7 +152,13 @@ class Hub:
             folder / "client.toml", NAME, VERIFIER, Role.PIPELINE, address, self.exchange.pki, self.exchange.pin
         )
         start = self._cursor if cursor is None else cursor
-        arguments = {"config": str(config), "origin": origin, "cursor": start, "entries": entries}
+        arguments = {
+            "config": str(config),
+            "origin": origin,
+            "cursor": start,
+            "entries": entries,
+            "processes": processes,
+        }
         return Operation("contenders.hub_clients:follow_verified", arguments)
 
     def _seed(self, member: str) -> str:

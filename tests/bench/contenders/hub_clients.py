@@ -154,7 +154,9 @@ async def publish_steadily(
     return {"started_ns": started, "acked_ns": stream.finished_ns, "period_ns": 1e9 / rate}
 
 
-async def follow_verified(turn: Turn, *, config: str, origin: str, cursor: int, entries: int) -> dict[str, Any]:
+async def follow_verified(
+    turn: Turn, *, config: str, origin: str, cursor: int, entries: int, processes: int
+) -> dict[str, Any]:
     """Follow a log with the whole SDK, every entry verified, until ``entries`` have been delivered."""
     lags: list[int] = []
     signals = 0
@@ -162,7 +164,7 @@ async def follow_verified(turn: Turn, *, config: str, origin: str, cursor: int, 
         await client.directory()
         turn.ready()
         first = time.monotonic_ns()
-        async with aclosing(_deliveries(client, origin, cursor)) as deliveries:
+        async with aclosing(_deliveries(client, origin, cursor, processes)) as deliveries:
             async for received_ms, delivered_ms, count in deliveries:
                 signals += count
                 lags.append(delivered_ms - received_ms)
@@ -178,6 +180,8 @@ async def follow_verified(turn: Turn, *, config: str, origin: str, cursor: int, 
     }
 
 
-async def _deliveries(client: ExchangeClient, origin: str, cursor: int) -> AsyncGenerator[tuple[int, int, int], None]:
-    async for delivery in client.subscribe(origin, cursor=cursor):
+async def _deliveries(
+    client: ExchangeClient, origin: str, cursor: int, processes: int
+) -> AsyncGenerator[tuple[int, int, int], None]:
+    async for delivery in client.subscribe(origin, cursor=cursor, processes=processes):
         yield delivery.received_at_ms, delivery.delivered_at_ms, len(delivery.signals)

@@ -27,6 +27,7 @@ from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Drafter
+from exchange_client.signature_pool import SignaturePool
 from exchange_client.state import StateFile
 from exchange_client.subscriber import Subscriber
 from exchange_client.transport import Transport
@@ -129,12 +130,15 @@ class ExchangeClient:
         from_now: bool = False,
         wanted: Filter | None = None,
         skip: Collection[int] = (),
+        processes: int = 0,
     ) -> AsyncGenerator[Delivery, None]:
         """Yield verified entries, from the stored position, a cursor, or now; reconnects by itself.
 
+        ``processes`` further ones check signatures, which makes catching up on single signals about twice as fast.
         Raises `VerificationFailed` (with evidence written) when the hub cannot be trusted, `Denied`,
         `CursorBelowFloor` and `CursorAboveSize`.
         """
+        pool = SignaturePool(processes) if processes else None
         subscriber = Subscriber(
             origin,
             self._transport,
@@ -145,11 +149,16 @@ class ExchangeClient:
             skip=skip,
             now_ms=self._now_ms,
             evidence=self._config.state / "evidence",
+            pool=pool,
         )
         self._subscribers.add(subscriber)
-        async with aclosing(subscriber.deliveries(cursor, from_now=from_now)) as stream:
-            async for delivery in stream:
-                yield delivery
+        try:
+            async with aclosing(subscriber.deliveries(cursor, from_now=from_now)) as stream:
+                async for delivery in stream:
+                    yield delivery
+        finally:
+            if pool is not None:
+                pool.close()
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Count a subscription's last delivery as processed, without asking for the next one: before leaving it."""

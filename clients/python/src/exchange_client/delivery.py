@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exchange.codec import Delivered
-from exchange.domain.statement import Header, Indicator, IndicatorView, SignalHeader, VideoFrame
+from exchange.domain.statement import Header, Indicator, IndicatorView, RecordView, SignalHeader, VideoFrame
 from exchange_client.verify import VerifiedEntry
 
 
@@ -62,7 +62,9 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
     state = "present" if wire.present else "erased" if wire.erased else "not_for_you"
     signals = tuple(
         [
-            ReceivedSignal(signal_id, tuple([_indicator(i) for i in record.indicators]), record.case_ref, record.quality)
+            ReceivedSignal(
+                signal_id, tuple([_indicator(i) for i in record.indicators]), record.case_ref, record.quality
+            )
             for signal_id, record in zip(entry.header.signal_ids, entry.records, strict=False)
         ]
     )
@@ -78,6 +80,11 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
         delivered_at_ms,
         covered,
     )
+
+
+def _signal(signal_id: bytes, record: RecordView) -> ReceivedSignal:
+    indicators = tuple([_indicator(view) for view in record.indicators])
+    return ReceivedSignal(signal_id, indicators, record.case_ref, record.quality)
 
 
 def _indicator(view: IndicatorView) -> Indicator:

@@ -22,6 +22,7 @@ from exchange_client.backoff import Backoff
 from exchange_client.cursors import Cursors, Position
 from exchange_client.delivery import Delivery, delivery_of
 from exchange_client.directory import DirectoryReader
+from exchange_client.signature_pool import Known, SignaturePool, alone
 from exchange_client.transport import Transport
 from exchange_client.verify import BadEntry, Distrusted, FeedVerifier, VerifiedEntry
 from exchange_client.wire import FeedMessage, Filter
@@ -46,8 +47,10 @@ class Subscriber:
         skip: Collection[int],
         now_ms: Callable[[], int],
         evidence: Path,
+        pool: SignaturePool | None = None,
     ) -> None:
         """Use `ExchangeClient.subscribe`."""
+        self._pool = pool
         self._origin = origin
         self._transport = transport
         self._directory = directory
@@ -108,12 +111,15 @@ class Subscriber:
         cursor = self._verifier.index if self._jump is None else self._jump
         last = self._verifier.position.checkpoint
         self._heard = 0
-        async with contextlib.aclosing(self._transport.subscribe(self._origin, cursor, last, self._filter)) as messages:
-            async for message in messages:
+        async with (
+            contextlib.aclosing(self._transport.subscribe(self._origin, cursor, last, self._filter)) as messages,
+            contextlib.aclosing(self._with_signatures(messages)) as read,
+        ):
+            async for message, known in read:
                 self._hello(message)
                 self._heard += 1
                 backoff.reset()
-                for delivery, position in await self._read(message):
+                for delivery, position in await self._read(message, known):
                     if delivery is not None:
                         self._in_hand = (delivery, position)
                         yield delivery
@@ -140,15 +146,22 @@ class Subscriber:
             raise self._stop(error, message) from error
         self._jump = None
 
-    async def _read(self, message: FeedMessage) -> list[tuple[Delivery | None, Position]]:
+    def _with_signatures(
+        self, messages: AsyncGenerator[FeedMessage, None]
+    ) -> AsyncGenerator[tuple[FeedMessage, Known], None]:
+        if self._pool is None:
+            return alone(messages)
+        return self._pool.ahead(messages, lambda: self._directory.directory)
+
+    async def _read(self, message: FeedMessage, known: Known) -> list[tuple[Delivery | None, Position]]:
         """Verify a whole message, with the checkpoint at its end; return what to hand on, and the place after each."""
         found: list[tuple[VerifiedEntry | None, Delivered, Position]] = []
         try:
             await self._read_directory_for(message)
             directory = self._directory.directory
-            for entry in message.entries:
+            for position, entry in enumerate(message.entries):
                 skip = self._verifier.index in self._skip
-                verified = self._verifier.entry(directory, entry, skip=skip)
+                verified = self._verifier.entry(directory, entry, skip=skip, known=position in known)
                 found.append((verified, entry, self._verifier.position))
             if message.checkpoint:
                 self._verifier.checkpoint(message.checkpoint)

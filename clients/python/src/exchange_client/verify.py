@@ -74,10 +74,11 @@ class BadEntry(VerificationFailed):
         self.entry = entry
 
 
-def check_signatures(directory: Directory, leaf: Leaf, header: Header) -> None:
+def check_signatures(directory: Directory, leaf: Leaf, header: Header, *, known: bool = False) -> None:
     """Return if the leaf is signed by keys in force when it was made, the first of them its publisher's.
 
-    Raises `VerificationFailed`. The directory must have been read up to the size that the leaf names.
+    Raises `VerificationFailed`. The directory must have been read up to the size that the leaf names. ``known`` says
+    that each signature was found to be by the key that it names; whose key that is, is judged all the same.
     """
     if not leaf.signatures:
         raise VerificationFailed(Reason.BAD_SIGNATURE, "there is no signature")
@@ -96,7 +97,8 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header) -> None:
             _check_publisher(directory, key, header)
         elif key.role is not Role.OPERATOR:
             raise VerificationFailed(Reason.WRONG_KEY, "a further signature is not by an operator's key")
-        ed25519.verify(key.public_key, signature.signature, message)
+        if not known:
+            ed25519.verify(key.public_key, signature.signature, message)
 
 
 def _check_publisher(directory: Directory, key: KeyEntry, header: Header) -> None:
@@ -127,8 +129,10 @@ def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
     return codec.decode_records(entry.records, strict=False)
 
 
-def check_entry(directory: Directory, origin: str, index: int, entry: Delivered) -> VerifiedEntry:
-    """Return an entry as values once everything about it holds. Raises `BadEntry`."""
+def check_entry(
+    directory: Directory, origin: str, index: int, entry: Delivered, *, known: bool = False
+) -> VerifiedEntry:
+    """Return an entry as values once everything about it holds. Raises `BadEntry`. ``known``: `check_signatures`."""
     try:
         if len(entry.leaf) > MAX_LEAF_BYTES:
             raise VerificationFailed(Reason.TOO_LARGE, "its leaf is too large")
@@ -136,7 +140,7 @@ def check_entry(directory: Directory, origin: str, index: int, entry: Delivered)
         header = codec.decode_header(leaf.payload, strict=False)
         if leaf.index != index or header.origin != origin:
             raise VerificationFailed(Reason.BAD_PROOF, f"it says it is {header.origin} number {leaf.index}")
-        check_signatures(directory, leaf, header)
+        check_signatures(directory, leaf, header, known=known)
         return VerifiedEntry(entry.leaf, leaf, header, check_records(header, entry))
     except BadEntry:
         raise
@@ -212,14 +216,16 @@ class FeedVerifier:
         self._range, self._ahead = self._met(self._range)
         return now
 
-    def entry(self, directory: Directory, entry: Delivered, *, skip: bool = False) -> VerifiedEntry | None:
+    def entry(
+        self, directory: Directory, entry: Delivered, *, skip: bool = False, known: bool = False
+    ) -> VerifiedEntry | None:
         """Take the next entry; None when it does not hold and is skipped on purpose. Raises `BadEntry`.
 
-        Nothing moves when this raises.
+        ``known`` says that its signatures were checked already (`check_signatures`). Nothing moves when this raises.
         """
         verified: VerifiedEntry | None = None
         try:
-            verified = check_entry(directory, self._origin, self._range.size, entry)
+            verified = check_entry(directory, self._origin, self._range.size, entry, known=known)
             self._check_order(entry, verified.leaf)
         except BadEntry:
             if not skip:
