@@ -41,7 +41,8 @@ from exchange.ports import LogStore
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
-from exchange.publish.sequencer import MAX_GROUP, Sequencer
+from exchange.publish.sequencer import Sequencer
+from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.folders import read_key
 from exchange.stores.snapshot_file import FoldFile
 from exchange.views.directory import DIRECTORY, DirectoryView

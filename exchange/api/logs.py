@@ -11,7 +11,8 @@ from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
 from exchange.ports import History, LogStore
 from exchange.publish.intake import Intake
-from exchange.publish.sequencer import Receipt, Sequencer
+from exchange.publish.sequencer import Sequencer
+from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
 
 

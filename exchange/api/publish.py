@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -17,7 +17,8 @@ from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.ops.metrics import Metrics
-from exchange.publish.sequencer import Receipt
+from exchange.publish.turns import Turns
+from exchange.publish.waiting import Receipt
 from exchange.v1 import publish_pb2 as pb
 from exchange.v1 import publish_pb2_grpc, statement_pb2
 
@@ -25,8 +26,8 @@ from exchange.v1 import publish_pb2_grpc, statement_pb2
 WINDOW = 32
 #: Statements in one message.
 MAX_STATEMENTS = 4_096
-#: Work done before other calls get a turn of the event loop, in records checked; a signature costs about twenty.
-TURN_WORK = 500
+#: Work done in one turn of a member, in records checked; a signature costs about twenty.
+TURN_WORK = 120
 _STATEMENT_WORK = 20
 MAX_ANSWER_BYTES = 900_000
 _RESULT_OVERHEAD = 8
@@ -43,10 +44,13 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         self._hub = hub
         self._metrics = metrics
         self._draining = asyncio.Event()
+        self._turns = Turns(time.monotonic)
 
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:  # noqa: ARG002
         """Commit one statement."""
-        _, answer = await self._offer(caller(), request.statement)
+        workload = caller()
+        await self._turns.take(workload.member, _work(request.statement))
+        _, answer = await self._offer(workload, request.statement)
         if isinstance(answer, ExchangeError):
             raise answer
         return pb.PublishResponse(receipt=_receipt(await self._committed(answer)))
@@ -106,13 +110,10 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         if len(statements) > MAX_STATEMENTS:
             raise Rejected(Reason.TOO_LARGE, f"a message holds at most {MAX_STATEMENTS} statements")
         answers: list[_Answer] = []
-        work = 0
-        for message in statements:
-            answers.append(await self._offer(workload, message))
-            work += len(message.records) + _STATEMENT_WORK * (1 + len(message.signatures))
-            if work >= TURN_WORK:
-                work = 0
-                await asyncio.sleep(0)
+        for piece, work in _pieces(statements):
+            await self._turns.take(workload.member, work)
+            for message in piece:
+                answers.append(await self._offer(workload, message))  # noqa: PERF401 - one after the other
         return answers
 
     async def _offer(self, workload: Workload, message: statement_pb2.Statement) -> _Answer:
@@ -152,6 +153,22 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         except ExchangeError as error:
             self._metrics.rejected.labels(error.reason.value).inc()
             return pb.PublishResult(statement_id=id_, rejection=status.rejection(_in_band(error)))
+
+
+def _work(message: statement_pb2.Statement) -> int:
+    return len(message.records) + _STATEMENT_WORK * (1 + len(message.signatures))
+
+
+def _pieces(
+    statements: Sequence[statement_pb2.Statement],
+) -> Iterator[tuple[Sequence[statement_pb2.Statement], int]]:
+    """Yield a message's statements in pieces of one turn each, with the work in each."""
+    start = work = 0
+    for end, message in enumerate(statements, start=1):
+        work += _work(message)
+        if work >= TURN_WORK or end == len(statements):
+            yield statements[start:end], work
+            start, work = end, 0
 
 
 def _answered(receipt: Receipt) -> asyncio.Future[Receipt]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from exchange import codec
 from exchange.domain.statement import Header, Leaf, SignalHeader, Statement, audience_id, signal_ids, statement_id
@@ -28,44 +28,7 @@ from exchange.ports import AlreadyCommitted, Group, Head, History, LogStore, Sea
 from exchange.proving import consistency_proof, inclusion_proof
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
-
-MAX_GROUP = 512
-MAX_GROUP_BYTES = 4 * 1024 * 1024
-MAX_WAITING = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The publisher's proof: the leaf, its place, its path to the root of a signed checkpoint."""
-
-    origin: str
-    index: int
-    leaf: bytes
-    inclusion_proof: tuple[bytes, ...]
-    checkpoint: bytes
-    repeated: bool = False
-
-
-@dataclass(slots=True)
-class _Waiting:
-    candidate: Candidate
-    answer: asyncio.Future[Receipt]
-    #: The same statement, sent again while this one was waiting.
-    twins: list[_Waiting] = field(default_factory=list)
-
-    def fail(self, error: ExchangeError) -> None:
-        """Answer this one alone with an error."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-    def fail_all(self, error: ExchangeError) -> None:
-        """Answer this one and its twins with an error."""
-        for waiting in (self, *self.twins):
-            waiting.fail(error)
-
-    def succeed(self, receipt: Receipt) -> None:
-        if not self.answer.done():
-            self.answer.set_result(receipt)
+from exchange.publish.waiting import MAX_GROUP, Receipt, Waiting, WaitingRoom
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +67,8 @@ class Sequencer:
         self._clock = clock
         self._judge = judge
         self._ready = ready
-        self._max_group = max_group
         self._committed = committed
-        self._waiting: list[_Waiting] = []
-        self._wake = asyncio.Event()
+        self._waiting = WaitingRoom(max_group)
         self._tree = Tree()
         self._fatal: ExchangeError | None = None
         self._ended = False
@@ -182,16 +143,11 @@ class Sequencer:
     def offer(self, candidate: Candidate) -> asyncio.Future[Receipt]:
         """Queue a checked statement; the future resolves to its receipt or to the error that refused it.
 
-        Raises `Unavailable` when too many wait, and the fatal error once the sequencer has stopped.
+        Raises `Unavailable` when too many of its member wait, and once the sequencer has stopped.
         """
         if self._ended:
             raise Unavailable("this log takes no statements now", retry_after_ms=30_000)
-        if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("too many statements are waiting", retry_after_ms=200)
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(candidate, answer))
-        self._wake.set()
-        return answer
+        return self._waiting.offer(candidate)
 
     async def repeated(self, statement: Statement, header: Header) -> Receipt | None:
         """Return the receipt of a statement that is in the log already, or None.
@@ -211,11 +167,11 @@ class Sequencer:
 
     async def run(self) -> None:
         """Commit groups until cancelled. A `Fatal` stops this log for good; what waits is refused."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         try:
             while True:
-                await self._wake.wait()
-                batch = self._take()
+                await self._waiting.someone()
+                batch = self._waiting.take()
                 await self._commit(batch)
         except Exception as error:
             self._fatal = error if isinstance(error, ExchangeError) else Fatal(f"{self.origin}: a bug: {error!r}")
@@ -223,27 +179,10 @@ class Sequencer:
         finally:
             self._ended = True
             gone = Unavailable("the hub is stopping, or this log has stopped", retry_after_ms=1_000)
-            for waiting in (*batch, *self._waiting):
+            for waiting in (*batch, *self._waiting.empty()):
                 waiting.fail_all(gone)
 
-    def _take(self) -> list[_Waiting]:
-        """Take the next group's statements; statements sent twice wait behind their first."""
-        taken: dict[bytes, _Waiting] = {}
-        size = count = 0
-        for waiting in self._waiting:
-            count += 1
-            first = taken.setdefault(waiting.candidate.statement_id, waiting)
-            if first is not waiting:
-                first.twins.append(waiting)
-            size += waiting.candidate.size
-            if len(taken) >= self._max_group or size >= MAX_GROUP_BYTES:
-                break
-        del self._waiting[:count]
-        if not self._waiting:
-            self._wake.clear()
-        return list(taken.values())
-
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[Waiting]) -> None:
         while batch:
             try:
                 head = await self._store.head()
@@ -270,10 +209,10 @@ class Sequencer:
                 self._committed(len(batch), records, seconds)
                 return
 
-    def _build(self, batch: list[_Waiting], head: Head) -> tuple[list[_Waiting], _Built | None]:
+    def _build(self, batch: list[Waiting], head: Head) -> tuple[list[Waiting], _Built | None]:
         """Judge each statement again and make the group; refused ones are answered and drop out."""
         received_at_ms = self._clock.receive_ms(head.last_received_at_ms)
-        kept: list[_Waiting] = []
+        kept: list[Waiting] = []
         entries: list[StoredEntry] = []
         leaves: list[bytes] = []
         directory_size = head.last_directory_size
@@ -295,13 +234,11 @@ class Sequencer:
         group = Group(tuple(entries), extension.full_tiles, new_head, directory_size)
         return kept, _Built(group, extension, tuple(leaves))
 
-    def _refuse(self, waiting: _Waiting, error: ExchangeError) -> None:
+    def _refuse(self, waiting: Waiting, error: ExchangeError) -> None:
         """Answer one refused statement; its twins, signed otherwise perhaps, get a turn of their own."""
         twins, waiting.twins = waiting.twins, []
         waiting.fail(error)
-        self._waiting[:0] = twins
-        if twins:
-            self._wake.set()
+        self._waiting.put_back(twins)
 
     async def _seal(self, head: TreeHead) -> bytes:
         """Sign a durable head, remember it on this machine, make it visible; return the signed checkpoint."""
@@ -317,7 +254,7 @@ class Sequencer:
             await self._seal(head.durable)
         await self._load_tree(head.durable)
 
-    def _answer(self, batch: list[_Waiting], built: _Built, checkpoint: bytes) -> None:
+    def _answer(self, batch: list[Waiting], built: _Built, checkpoint: bytes) -> None:
         prove = built.extension.tree.prover()
         for waiting, entry, leaf in zip(batch, built.group.entries, built.leaves, strict=True):
             proof = prove(entry.index)
@@ -328,15 +265,15 @@ class Sequencer:
                 )
 
     @staticmethod
-    def _answer_twin(first: Candidate, twin: _Waiting, receipt: Receipt) -> None:
+    def _answer_twin(first: Candidate, twin: Waiting, receipt: Receipt) -> None:
         if twin.candidate.statement.signatures == first.statement.signatures:
             twin.succeed(receipt)
         else:
             twin.fail(_mismatch())
 
-    async def _answer_repeats(self, batch: list[_Waiting], indices: dict[bytes, int]) -> list[_Waiting]:
+    async def _answer_repeats(self, batch: list[Waiting], indices: dict[bytes, int]) -> list[Waiting]:
         """Answer statements that are in the log already, each with a fresh proof; return the others."""
-        fresh: list[_Waiting] = []
+        fresh: list[Waiting] = []
         for waiting in batch:
             index = indices.get(waiting.candidate.statement_id)
             if index is None:

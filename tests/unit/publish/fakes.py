@@ -22,7 +22,8 @@ from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.proofs import verify_inclusion
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
-from exchange.publish.sequencer import MAX_GROUP, Receipt, Sequencer
+from exchange.publish.sequencer import Sequencer
+from exchange.publish.waiting import MAX_GROUP, Receipt
 from tests.contract.faulty_store import FaultyStore
 from tests.contract.memory_store import Disk, MemoryStore
 from tests.unit.builders import NOW_MS, UK, Said, digest, make_directory

@@ -13,7 +13,7 @@ from exchange import codec
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ports import TreeHead
-from exchange.publish.sequencer import Receipt
+from exchange.publish.waiting import Receipt
 from tests.contract.builders import naive_root
 from tests.contract.memory_store import Disk, MemoryStore
 from tests.unit.builders import UK, Said, signal_statement

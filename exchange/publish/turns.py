@@ -1,0 +1,146 @@
+"""Fairness between members: whoever asks for much waits behind itself, never in front of others.
+
+`FairQueue` is a line for each member, taken from in turn. `Turns` hands out the event loop: checking statements is the
+dearest thing that a caller can ask for, so it is done in small pieces, one a round of the loop, and members take turns.
+While a light member is about, the heavy ones also rest between their pieces, so that its statements meet a loop, a
+store and a group that are mostly free. Without a light one nobody rests, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+#: Work a second, in records checked, up to which a member is light; a statement with one signature is about 40.
+LIGHT_WORK = 4_000
+#: How long a light member counts as being about after its last statement.
+ABOUT_S = 2.0
+#: A heavy member's rest, in lengths of its last piece, and its longest.
+REST = 1.5
+LONGEST_REST_S = 0.020
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Line(Generic[T]):
+    """What one member has waiting."""
+
+    items: deque[T] = field(default_factory=deque)
+    size: int = 0
+
+
+class FairQueue(Generic[T]):
+    """First in, first out for each member; round robin over the members. Empty lines take no memory."""
+
+    def __init__(self, size: Callable[[T], int] = lambda _: 0) -> None:
+        """``size`` tells how large an item is, for `held`."""
+        self._size = size
+        self._lines: dict[str, _Line[T]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    @property
+    def members(self) -> int:
+        """How many members wait."""
+        return len(self._lines)
+
+    def held(self, member: str) -> tuple[int, int]:
+        """Return how many items of a member wait, and their size."""
+        line = self._lines.get(member)
+        return (len(line.items), line.size) if line else (0, 0)
+
+    def push(self, member: str, item: T) -> None:
+        """Put an item at the end of its member's line."""
+        line = self._lines.get(member)
+        if line is None:
+            line = self._lines[member] = _Line()
+        line.items.append(item)
+        line.size += self._size(item)
+
+    def push_first(self, member: str, items: Sequence[T]) -> None:
+        """Put items back at the head of their member's line, in this order."""
+        line = self._lines.setdefault(member, _Line())
+        line.items.extendleft(reversed(items))
+        line.size += sum(map(self._size, items))
+
+    def pop(self) -> T:
+        """Take the next member's first item; the member goes to the end of the round. Only where something waits."""
+        member = next(iter(self._lines))
+        line = self._lines.pop(member)
+        item = line.items.popleft()
+        line.size -= self._size(item)
+        if line.items:
+            self._lines[member] = line
+        return item
+
+    def drain(self) -> list[T]:
+        """Take everything."""
+        lines, self._lines = self._lines, {}
+        return [item for line in lines.values() for item in line.items]
+
+
+class Turns:
+    """One piece of work a round of the event loop, to the members that wait for one, in turn."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        """``clock_s`` is a monotonic clock in seconds."""
+        self._clock = clock_s
+        self._light: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._heavy: FairQueue[asyncio.Future[None]] = FairQueue()
+        #: Recent work of each member, and when it was last looked at.
+        self._loads: dict[str, tuple[float, float]] = {}
+        self._last_light = ("", 0.0)
+        self._taken = False
+        self._rests_until = 0.0
+
+    async def take(self, member: str, work: int) -> None:
+        """Return when this member may do so much work, at once and without waiting in between."""
+        now = self._clock()
+        heavy = self._is_heavy(member, work, now)
+        if self._taken or (heavy and now < self._rests_until):
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            (self._heavy if heavy else self._light).push(member, turn)
+            await turn
+        else:
+            self._taken = True
+            asyncio.get_running_loop().call_soon(self._ended, now if heavy else None)
+
+    def _is_heavy(self, member: str, work: int, now: float) -> bool:
+        level, at = self._loads.get(member, (0.0, now))
+        level = max(0.0, level - (now - at) * LIGHT_WORK) + work
+        self._loads[member] = (min(level, 2.0 * LIGHT_WORK), now)
+        heavy = level > LIGHT_WORK
+        if not heavy:
+            self._last_light = (member, now)
+        elif self._last_light[0] == member:
+            self._last_light = ("", 0.0)
+        return heavy
+
+    def _ended(self, started: float | None) -> None:
+        """End a turn and give the next. After a heavy one's, which tells when it began, the heavy may have to rest."""
+        now = self._clock()
+        member, at = self._last_light
+        if started is not None and member and now - at < ABOUT_S:
+            self._rests_until = now + min(REST * (now - started), LONGEST_REST_S)
+            asyncio.get_running_loop().call_at(self._rests_until, self._give)
+        self._taken = False
+        self._give()
+
+    def _give(self) -> None:
+        """Give the turn to one who still wants it: a heavy member that has rested, else a light one."""
+        now = self._clock()
+        while not self._taken:
+            heavy = bool(self._heavy) and now >= self._rests_until
+            if not heavy and not self._light:
+                return
+            turn = (self._heavy if heavy else self._light).pop()
+            if not turn.done():
+                turn.set_result(None)
+                # Whoever was woken works in the next round, right before this.
+                self._taken = True
+                asyncio.get_running_loop().call_soon(self._ended, now if heavy else None)

@@ -1,0 +1,162 @@
+"""Whoever asks for much queues behind itself: in front of the checks, in the sequencer's groups, and in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.errors import Unavailable
+from exchange.publish.turns import LIGHT_WORK, LONGEST_REST_S, FairQueue, Turns
+from exchange.publish.waiting import MAX_WAITING, MAX_WAITING_BYTES, SHARE
+from tests.unit.builders import ALPHA, BETA, signal_statement
+from tests.unit.publish.fakes import Rig, publish, run, soon
+
+HEAVY = LIGHT_WORK // 4
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40))
+def test_members_take_turns_and_each_keeps_its_order(arrivals: list[str]) -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for number, member in enumerate(arrivals):
+        queue.push(member, (member, number))
+    taken = []
+    while queue:
+        waiting = queue.members
+        taken.append(queue.pop())
+        # As many as waited take one each before anybody takes a second.
+        assert len({member for member, _ in taken[-waiting:]}) == min(waiting, len(taken))
+    for member in "abc":
+        own = [item for item in taken if item[0] == member]
+        assert own == sorted(own, key=lambda item: item[1])
+    assert len(taken) == len(arrivals)
+
+
+def test_an_item_that_was_put_back_comes_first() -> None:
+    queue: FairQueue[int] = FairQueue(lambda item: item)
+    for item in (3, 4):
+        queue.push("a", item)
+    queue.push_first("a", [1, 2])
+    assert queue.held("a") == (4, 10)
+    assert [queue.pop() for _ in range(4)] == [1, 2, 3, 4]
+    assert queue.held("a") == (0, 0)
+
+
+async def test_one_statement_of_another_is_in_the_next_group_whatever_a_flooder_has_waiting() -> None:
+    rig = Rig()
+    sequencer = await rig.open()
+    flood = [rig.candidate(signal_statement(ALPHA, seed=str(n))) for n in range(10 * SHARE)]
+    answers = [sequencer.offer(candidate) for candidate in flood]
+    quiet = sequencer.offer(rig.candidate(signal_statement(BETA, seed="quiet")))
+    async with run(sequencer):
+        receipt = await soon(quiet)
+        assert receipt.index < 2 * SHARE
+        assert sum(answer.done() for answer in answers) < 2 * SHARE
+        indices = [(await soon(answer)).index for answer in answers]
+    assert indices == sorted(indices)
+
+
+async def test_a_member_that_fills_its_room_locks_nobody_out() -> None:
+    rig = Rig()
+    sequencer = await rig.open()
+    candidate = rig.candidate(signal_statement(ALPHA))
+    for _ in range(MAX_WAITING):
+        _ = sequencer.offer(candidate)
+    with pytest.raises(Unavailable):
+        _ = sequencer.offer(candidate)
+    async with run(sequencer):
+        await publish(sequencer, rig, signal_statement(BETA, seed="not locked out"))
+
+
+async def test_a_members_room_is_bounded_in_bytes_too() -> None:
+    rig = Rig()
+    sequencer = await rig.open()
+    said = [rig.candidate(signal_statement(ALPHA, seed=str(n))) for n in range(5)]
+    fat = [replace(each, statement=replace(each.statement, records=(bytes(MAX_WAITING_BYTES // 4),))) for each in said]
+    answers = [sequencer.offer(candidate) for candidate in fat[:3]]
+    with pytest.raises(Unavailable):
+        _ = sequencer.offer(fat[3])
+    _ = sequencer.offer(rig.candidate(signal_statement(BETA)))
+    async with run(sequencer):
+        for answer in answers:
+            await soon(answer)
+        await soon(sequencer.offer(fat[4]))
+
+
+async def test_one_piece_a_round_of_the_loop_and_members_take_turns() -> None:
+    turns = Turns(asyncio.get_running_loop().time)
+    done: list[str] = []
+    rounds: list[int] = []
+    count = 0
+
+    async def work(member: str, pieces: int) -> None:
+        for _ in range(pieces):
+            await turns.take(member, 1)
+            done.append(member)
+            rounds.append(count)
+
+    async def counting() -> None:
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    counter = asyncio.create_task(counting())
+    await asyncio.gather(*(work("flooder", 5) for _ in range(4)), work("quiet", 1))
+    counter.cancel()
+    assert "quiet" in done[:3]
+    assert len(set(rounds)) == len(rounds) == 21
+
+
+async def test_whoever_gave_up_waiting_holds_nobody_up() -> None:
+    turns = Turns(asyncio.get_running_loop().time)
+    await turns.take("a", 1)
+    tasks = [asyncio.create_task(turns.take("a", 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    for task in tasks[1:]:
+        await soon(task)
+
+
+async def heavy_pieces(turns: Turns, until: Callable[[], bool]) -> int:
+    pieces = 0
+    while not until():
+        await turns.take("flooder", HEAVY)
+        pieces += 1
+    return pieces
+
+
+async def test_the_heavy_rest_only_while_a_light_member_is_about() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    loop = asyncio.get_running_loop()
+    for _ in range(8):
+        await soon(turns.take("flooder", HEAVY))
+    assert turns._rests_until == 0.0
+    await soon(turns.take("quiet", 40))
+    await asyncio.sleep(0)
+    # A heavy piece that takes a second of the fake clock: the rest after it is long, and capped.
+    await soon(turns.take("flooder", HEAVY))
+    now += 1.0
+    await asyncio.sleep(0)
+    assert turns._rests_until == now + LONGEST_REST_S
+    waiting = loop.create_task(turns.take("flooder", HEAVY))
+    await asyncio.sleep(0)
+    await soon(turns.take("quiet", 40))
+    assert not waiting.done()
+    now += 1.0
+    await soon(turns.take("quiet", 40))
+    await soon(waiting)
+
+
+async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    for _ in range(100):
+        await soon(turns.take("flooder", HEAVY))
+        now += 0.001
+    assert turns._rests_until == 0.0
