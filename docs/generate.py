@@ -63,6 +63,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.BAD_CHECKPOINT: "A signed checkpoint is damaged, by another key, or of another tree. Keep the evidence.",
     Reason.OVER_QUOTA: "The member's own budget is used up: wait as long as the answer says.",
     Reason.UNAVAILABLE: "Wait as long as the answer says, then send it again, unchanged.",
+    Reason.STALLED: "The stream was not read for too long: come again from the cursor, and read while you work.",
     Reason.DRAINING: "The hub is going away: subscribe again from the cursor, at the next address.",
     Reason.CONFLICT: "Something else has it, or came first: a log that another process has open, or that exists "
     "already.",

@@ -15,16 +15,16 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from pathlib import Path
 
 import structlog
 import uvicorn
+from msgspec.structs import asdict
 from starlette.applications import Starlette
 
 from exchange import __version__
 from exchange.api import ops as ops_api
 from exchange.api import server
-from exchange.api.guard import Guard
+from exchange.api.guard import Deadlines, Guard
 from exchange.api.logs import Hub, Log
 from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import Config, split_address
@@ -91,15 +91,13 @@ class App:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
         self._tasks = tasks
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
-        quotas = self._quotas()
+        quotas = Quotas(Limits(**asdict(self._config.quotas)), monotonic_ms)
         directory = await self._open_directory(quotas)
         for origin in self._view.directory.communities:
             await self._open_new_community(origin)
         await self._check_clock()
         self.health.serving("store")
-        tls = self._config.tls
-        self._trust = Trust(TLSFiles(tls.certificate, tls.key, tls.client_authority), time.time, time.monotonic)
-        guard = Guard(self._config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics)
+        guard = self._guard(quotas)
         await self._open_ports(Hub(self._view, self._intake, self._logs), guard)
         tasks.create_task(self._follow(directory.origin, self._view.run))
         tasks.create_task(self._follow(directory.origin, self._keeper.run))
@@ -111,9 +109,11 @@ class App:
         self.health.serving("tls")
         _log.info("serving", exchange=self._config.exchange, port=self.port, directory_size=directory.size)
 
-    def _quotas(self) -> Quotas:
-        q = self._config.quotas
-        return Quotas(Limits(q.records_per_minute, q.statements_per_minute, q.streams), monotonic_ms)
+    def _guard(self, quotas: Quotas) -> Guard:
+        config = self._config
+        self._trust = Trust(TLSFiles(**asdict(config.tls)), time.time, time.monotonic)
+        deadlines = Deadlines(config.connections.call_s, config.connections.stalled_s)
+        return Guard(config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics, deadlines)
 
     async def _open_directory(self, quotas: Quotas) -> Directory:
         origin = Origin(self._config.exchange, Origin.DIRECTORY_LOG)
@@ -229,7 +229,9 @@ class App:
         if config.ops.grpc_listen:
             plain = await ops_server(config.ops.grpc_listen, lambda: self.health.ready)
             self._ports.push_async_callback(plain.stop, 0)
-        main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=config.feed.heartbeat_ms / 1000)
+        connections = server.Connections(**asdict(config.connections))
+        heartbeat_s = config.feed.heartbeat_ms / 1000
+        main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=heartbeat_s, connections=connections)
         self.port = server.listen(main.grpc, config.listen, self._trust)
         await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
@@ -284,6 +286,7 @@ class App:
             await asyncio.sleep(LOOK_EVERY_S)
             self._trust.look()
             guard.review_peers()
+            guard.review_writes()
             if self._trust.closed:
                 self.health.not_serving("tls", f"closed: {self._trust.failure}")
             else:
@@ -390,8 +393,3 @@ async def serve(
         await stop.wait()
         _log.info("draining")
     _log.info("stopped")
-
-
-def data_exists(folder: Path) -> bool:
-    """Whether a hub's data folder holds a directory log."""
-    return (folder / "logs" / Origin.DIRECTORY_LOG).is_dir()

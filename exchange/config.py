@@ -61,6 +61,10 @@ class Quotas(_Section, frozen=True):
     statements_per_minute: _Positive = 300_000
     #: Live streams at once.
     streams: _Positive = 64
+    #: Calls and streams opened, whatever becomes of them.
+    calls_per_minute: _Positive = 60_000
+    #: Calls at once, streams not counted.
+    calls: _Positive = 256
 
 
 class Feed(_Section, frozen=True):
@@ -70,6 +74,25 @@ class Feed(_Section, frozen=True):
     heartbeat_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 5_000
     #: Memory for the newest entries of each log, in bytes.
     ring_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] = 64 * 1024 * 1024
+
+
+class Connections(_Section, frozen=True):
+    """What one connection to the member-facing port may take, and all of them together."""
+
+    #: TCP connect to the end of the TLS handshake.
+    handshake_s: _Positive = 10
+    #: A connection without a call is closed after this.
+    idle_s: _Positive = 300
+    #: A connection is told to go after this, give or take a tenth. Clients connect again and go on at their cursors.
+    age_s: _Positive = 1_800
+    #: How long its streams may then live on.
+    age_grace_s: _Positive = 30
+    #: The longest a call may take that is no stream, whatever deadline its caller sets.
+    call_s: _Positive = 30
+    #: A stream whose client has read nothing for so long, with something to read, is ended. It may come again.
+    stalled_s: _Positive = 60
+    #: Calls and streams of all members at once.
+    calls: _Positive = 10_000
 
 
 class Retention(_Section, frozen=True):
@@ -109,6 +132,7 @@ class Config(_Section, frozen=True):
     tiles: Tiles = Tiles()
     quotas: Quotas = Quotas()
     feed: Feed = Feed()
+    connections: Connections = Connections()
     retention: Retention = Retention()
     drain: Drain = Drain()
 

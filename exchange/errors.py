@@ -46,6 +46,7 @@ class Reason(StrEnum):
     OVER_QUOTA = "over_quota"
     UNAVAILABLE = "unavailable"
     DRAINING = "draining"
+    STALLED = "stalled"
     CONFLICT = "conflict"
     CONFIG = "config"
     CORRUPT = "corrupt"

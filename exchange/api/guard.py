@@ -1,16 +1,18 @@
 """The one interceptor: who is calling, may it call, how does the call end, and what is written down about it.
 
 Runs around every RPC, in this order: TLS version and identity, the certificate's date and authority, standing in the
-directory, stream budget, the call, its status, metrics. A grpc.aio interceptor sees no peer, so the identity is read
-from the context inside the wrapped handler; servicers get it from `caller()`.
+directory, budget of calls and streams, the call, its status, metrics. A grpc.aio interceptor sees no peer, so the
+identity is read from the context inside the wrapped handler; servicers get it from `caller()`.
 
 grpcio has no revocation and keeps old connections, so identity is judged at every RPC, and a live stream is cut when
-the directory takes something from its workload, or its certificate is no longer one that is let in.
+the directory takes something from its workload, or its certificate is no longer one that is let in. So is one whose
+client has stopped reading. A call that is no stream has a deadline, whatever its caller asks for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import secrets
 import time
@@ -28,7 +30,7 @@ from exchange.api.tls import Peer, Trust
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload
-from exchange.errors import Denied, ExchangeError, Fatal, Unauthenticated
+from exchange.errors import Denied, ExchangeError, Fatal, Reason, Unauthenticated, Unavailable
 from exchange.ops.metrics import Metrics
 from exchange.publish.quota import Quotas
 
@@ -91,6 +93,8 @@ class _Session:
     peer: Peer
     standing: _Standing
     task: asyncio.Task[Any]
+    #: When the write began that is under way.
+    writing_since: float = math.inf
     #: Why it was cut.
     cut: ExchangeError | None = None
 
@@ -101,13 +105,28 @@ class _Session:
             self.task.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a call may take that is no stream, and one write to a stream, in seconds."""
+
+    call_s: float
+    stalled_s: float
+
+
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps every handler of the member-facing server."""
 
     def __init__(
-        self, trust_domain: str, trust: Trust, directory: Callable[[], Directory], quotas: Quotas, metrics: Metrics
+        self,
+        trust_domain: str,
+        trust: Trust,
+        directory: Callable[[], Directory],
+        quotas: Quotas,
+        metrics: Metrics,
+        deadlines: Deadlines,
     ) -> None:
         """``directory`` returns the present view."""
+        self._deadlines = deadlines
         self._trust_domain = trust_domain
         self._trust = trust
         self._directory = directory
@@ -129,6 +148,14 @@ class Guard(grpc.aio.ServerInterceptor):
                 self._trust.check(session.peer)
             except ExchangeError as error:
                 session.end(error.with_traceback(None))
+
+    def review_writes(self) -> None:
+        """Cut every live stream whose client has stopped reading. Call twice a second."""
+        limit = time.monotonic() - self._deadlines.stalled_s
+        for session in self._sessions:
+            if session.writing_since < limit:
+                text = f"nothing was read from this stream for {self._deadlines.stalled_s:g} seconds"
+                session.end(Unavailable(text, reason=Reason.STALLED, hint="come again from your cursor"))
 
     async def intercept_service(
         self,
@@ -157,31 +184,38 @@ class Guard(grpc.aio.ServerInterceptor):
     def _unary(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401 - grpc's untyped behaviours
         async def call(request: Any, context: Context) -> Any:  # noqa: ANN401
             async with self._guarded(method, context, streaming=False):
-                return await behaviour(request, context)
+                try:
+                    async with asyncio.timeout(self._deadlines.call_s):
+                        return await behaviour(request, context)
+                except TimeoutError:
+                    text = f"this call took longer than {self._deadlines.call_s:g} seconds"
+                    raise Unavailable(text, hint="it may have had its effect: send it again, unchanged") from None
 
         return call
 
     def _streaming(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401
         async def call(request: Any, context: Context) -> None:  # noqa: ANN401
             # Writing here, not yielding: a stream that is cut while its write is blocked must be cut by us.
-            async with self._guarded(method, context, streaming=True), aclosing(behaviour(request, context)) as answers:
+            async with (
+                self._guarded(method, context, streaming=True) as session,
+                aclosing(behaviour(request, context)) as answers,
+            ):
                 async for response in answers:
+                    session.writing_since = time.monotonic()
                     await context.write(response)
+                    session.writing_since = math.inf
 
         return call
 
     @asynccontextmanager
-    async def _guarded(self, method: str, context: Context, *, streaming: bool) -> AsyncIterator[None]:
+    async def _guarded(self, method: str, context: Context, *, streaming: bool) -> AsyncIterator[_Session]:
         started = time.monotonic()
         code = grpc.StatusCode.OK.name
         try:
             workload, peer = self._admit(context)
             _CALLER.set(workload)
-            if streaming:
-                async with self._session(workload, peer):
-                    yield
-            else:
-                yield
+            async with self._session(workload, peer, streaming=streaming) as session:
+                yield session
         except ExchangeError as error:
             code = status.STATUS[error.reason].name
             self._note(method, error)
@@ -218,20 +252,20 @@ class Guard(grpc.aio.ServerInterceptor):
         return workload, peer
 
     @asynccontextmanager
-    async def _session(self, workload: Workload, peer: Peer) -> AsyncIterator[None]:
+    async def _session(self, workload: Workload, peer: Peer, *, streaming: bool) -> AsyncIterator[_Session]:
         directory = self._directory()
-        self._quotas.open_stream(directory, workload.member)
         task = asyncio.current_task()
         assert task is not None
         session = _Session(workload, peer, _Standing.of(directory, workload), task)
-        self._sessions.add(session)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if session.cut is None:
-                raise
-            task.uncancel()
-            raise session.cut from None
-        finally:
-            self._sessions.discard(session)
-            self._quotas.close_stream(workload.member)
+        with self._quotas.call(directory, workload.member, stream=streaming):
+            if streaming:
+                self._sessions.add(session)
+            try:
+                yield session
+            except asyncio.CancelledError:
+                if session.cut is None:
+                    raise
+                task.uncancel()
+                raise session.cut from None
+            finally:
+                self._sessions.discard(session)

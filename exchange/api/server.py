@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 
@@ -21,17 +20,43 @@ from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 
-_OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_concurrent_streams", 128),
-    ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # Two servers on one port would share its connections silently.
-    ("grpc.so_reuseport", 0),
-)
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How long connections may take and live, and how many calls may live on all of them."""
+
+    handshake_s: float = 10.0
+    idle_s: float = 300.0
+    age_s: float = 1_800.0
+    age_grace_s: float = 30.0
+    call_s: float = 30.0
+    stalled_s: float = 60.0
+    calls: int = 10_000
+
+
+def options(connections: Connections) -> tuple[tuple[str, int], ...]:
+    """Return gRPC's settings; `docs/hardening.md` says of each what a client sees, and which test shows it."""
+    return (
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),  # a message is held whole, and copied when it is read
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),  # bounds our own mistakes
+        ("grpc.max_metadata_size", 8 * 1024),  # from here on metadata may be refused: ours is empty
+        ("grpc.absolute_max_metadata_size", 16 * 1024),  # from here on it is refused
+        ("grpc.max_concurrent_streams", 128),  # of one connection; more wait in the client
+        ("grpc.server_handshake_timeout_ms", _ms(connections.handshake_s)),  # grpc's own is 120 s: free to hold open
+        ("grpc.max_connection_idle_ms", _ms(connections.idle_s)),  # without a call a connection serves nobody
+        ("grpc.max_connection_age_ms", _ms(connections.age_s)),  # bounds what a withdrawn certificate can still do
+        ("grpc.max_connection_age_grace_ms", _ms(connections.age_grace_s)),  # calls under way end by then
+        ("grpc.keepalive_time_ms", 30_000),  # finds peers that went without a word
+        ("grpc.keepalive_timeout_ms", 10_000),  # and gives up on them
+        ("grpc.keepalive_permit_without_calls", 0),  # a client without a call has no need to ping
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # the SDK pings every 20 s
+        ("grpc.http2.max_ping_strikes", 2),  # a third ping too early ends the connection
+        ("grpc.so_reuseport", 0),  # else two servers on one port would share its connections silently
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +72,19 @@ class MemberServer:
         await self.grpc.stop(grace_s)
 
 
-def build(hub: Hub, guard: Guard, metrics: Metrics, now_ms: Callable[[], int], *, heartbeat_s: float) -> MemberServer:
+def build(
+    hub: Hub,
+    guard: Guard,
+    metrics: Metrics,
+    now_ms: Callable[[], int],
+    *,
+    heartbeat_s: float,
+    connections: Connections,
+) -> MemberServer:
     """Return the server with all services, not yet listening."""
-    server = grpc.aio.server(interceptors=(guard,), options=_OPTIONS)
+    server = grpc.aio.server(
+        interceptors=(guard,), options=options(connections), maximum_concurrent_rpcs=connections.calls
+    )
     publishing = PublishServicer(hub, metrics)
     publish_pb2_grpc.add_PublishServiceServicer_to_server(publishing, server)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(hub, now_ms), server)

@@ -51,6 +51,7 @@ STATUS: dict[Reason, grpc.StatusCode] = {
     Reason.OVER_QUOTA: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
+    Reason.STALLED: grpc.StatusCode.UNAVAILABLE,
     Reason.CONFLICT: grpc.StatusCode.ABORTED,
     Reason.CONFIG: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.CORRUPT: grpc.StatusCode.DATA_LOSS,

@@ -66,7 +66,7 @@ def init(
       exchange init --exchange my.exchange --operator my-org --folder hub
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if app.data_exists(folder / "data") or (folder / "hub.toml").exists():
+    if (folder / "data" / "logs" / Origin.DIRECTORY_LOG).is_dir() or (folder / "hub.toml").exists():
         raise Rejected(Reason.CONFIG, f"{folder}: there is an exchange already", hint="nothing was changed")
     pki = folder / "pki"
     try:

@@ -1,4 +1,4 @@
-"""Per-member limits: token buckets for statements and records, a count for streams.
+"""Per-member limits: token buckets for statements, records and calls opened; counts of calls and streams at once.
 
 Limits are the member's own from the directory where it has them, else the hub's defaults. A bucket holds one
 minute's worth, so a burst after silence is fine and a flood is not. Memory is bounded by the number of members.
@@ -6,7 +6,8 @@ minute's worth, so a burst after silence is fine and a flood is not. Memory is b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 
@@ -25,6 +26,10 @@ class Limits:
     records_per_minute: int = 600_000
     statements_per_minute: int = 300_000
     streams: int = 64
+    #: Opened, finished or cancelled: opening and cancelling costs the hub more than its caller.
+    calls_per_minute: int = 60_000
+    #: Calls at once, streams not counted.
+    calls: int = 256
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class Quotas:
         self._defaults = defaults
         self._now = monotonic_ms
         self._buckets: dict[tuple[str, str], _Bucket] = {}
-        self._streams: dict[str, int] = {}
+        self._open: dict[tuple[str, str], int] = {}
 
     def limits(self, directory: Directory, member: str) -> Limits:
         """Return the limits in force for a member."""
@@ -62,6 +67,8 @@ class Quotas:
             own.records_per_minute or self._defaults.records_per_minute,
             own.statements_per_minute or self._defaults.statements_per_minute,
             own.streams or self._defaults.streams,
+            self._defaults.calls_per_minute,
+            self._defaults.calls,
         )
 
     def take(self, directory: Directory, member: str, *, records: int) -> None:
@@ -76,28 +83,37 @@ class Quotas:
                 f"{records} records are more than this member's {limits.records_per_minute} a minute",
                 hint="split the statement, or ask an operator for a larger quota",
             )
+        budgets = (("statements", 1, limits.statements_per_minute), ("records", records, limits.records_per_minute))
+        self._charge(member, *budgets)
+
+    def _charge(self, member: str, *budgets: tuple[str, int, int]) -> None:
+        """Charge each budget (what, amount, per minute), or none of them. Raises `OverQuota`."""
         now = self._now()
-        wanted = (("statements", 1, limits.statements_per_minute), ("records", records, limits.records_per_minute))
-        for what, amount, per_minute in wanted:
+        for what, amount, per_minute in budgets:
             bucket = self._buckets.setdefault((member, what), _Bucket(per_minute, now))
             bucket.refill(per_minute, now)
             wait_ms = bucket.wait_ms(amount, per_minute)
             if wait_ms:
                 raise OverQuota(f"more than {per_minute} {what} a minute", retry_after_ms=wait_ms)
-        for what, amount, _ in wanted:
+        for what, amount, _ in budgets:
             self._buckets[member, what].tokens -= amount
 
-    def open_stream(self, directory: Directory, member: str) -> None:
-        """Count one more live stream. Raises `OverQuota`."""
-        limit = self.limits(directory, member).streams
-        if self._streams.get(member, 0) >= limit:
-            raise OverQuota(f"more than {limit} live streams", retry_after_ms=5_000)
-        self._streams[member] = self._streams.get(member, 0) + 1
+    @contextmanager
+    def call(self, directory: Directory, member: str, *, stream: bool) -> Iterator[None]:
+        """Count a call for as long as it lives. Raises `OverQuota`."""
+        limits = self.limits(directory, member)
+        self._charge(member, ("calls", 1, limits.calls_per_minute))
+        what, most = ("live streams", limits.streams) if stream else ("calls at once", limits.calls)
+        if self.live(member, stream=stream) >= most:
+            raise OverQuota(f"more than {most} {what}", retry_after_ms=5_000 if stream else 200)
+        self._open[member, what] = self._open.get((member, what), 0) + 1
+        try:
+            yield
+        finally:
+            self._open[member, what] -= 1
+            if not self._open[member, what]:
+                del self._open[member, what]
 
-    def close_stream(self, member: str) -> None:
-        """Count one live stream less."""
-        left = self._streams.get(member, 0) - 1
-        if left > 0:
-            self._streams[member] = left
-        else:
-            self._streams.pop(member, None)
+    def live(self, member: str, *, stream: bool) -> int:
+        """Return how many calls of a member live."""
+        return self._open.get((member, "live streams" if stream else "calls at once"), 0)

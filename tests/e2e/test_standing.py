@@ -37,8 +37,7 @@ async def eventually(happened: Callable[[], bool], *, timeout_s: float = TIMEOUT
 
 def live_streams(world: World, member: str) -> int:
     """How many streams of a member the hub counts."""
-    guard_quotas = world.app._intake._quotas
-    return guard_quotas._streams.get(member, 0)
+    return world.app._intake._quotas.live(member, stream=True)
 
 
 async def caught_up(world: World, member: str, role: Role = Role.PIPELINE) -> Follower:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,18 +105,32 @@ def test_who_waits_as_told_is_served(per_minute: int, share: float) -> None:
     budget.take(DIRECTORY, "alpha", records=wanted)
 
 
-def test_streams_are_counted() -> None:
-    budget = quotas(FakeClock())
-    budget.open_stream(DIRECTORY, "alpha")
-    budget.open_stream(DIRECTORY, "alpha")
-    with pytest.raises(OverQuota):
-        budget.open_stream(DIRECTORY, "alpha")
-    budget.open_stream(DIRECTORY, "beta")
-    budget.close_stream("alpha")
-    budget.open_stream(DIRECTORY, "alpha")
-    for _ in range(5):
-        budget.close_stream("alpha")
-    budget.open_stream(DIRECTORY, "alpha")
-    budget.open_stream(DIRECTORY, "alpha")
-    with pytest.raises(OverQuota):
-        budget.open_stream(DIRECTORY, "alpha")
+def test_streams_and_calls_are_counted_apart() -> None:
+    budget = quotas(FakeClock(), replace(LIMITS, calls=1))
+    for what, most in ((True, 2), (False, 1)):
+        with ExitStack() as live:
+            for _ in range(most):
+                live.enter_context(budget.call(DIRECTORY, "alpha", stream=what))
+            with pytest.raises(OverQuota), budget.call(DIRECTORY, "alpha", stream=what):
+                pass
+            assert budget.live("alpha", stream=what) == most
+            with budget.call(DIRECTORY, "beta", stream=what):
+                pass
+            live.enter_context(budget.call(DIRECTORY, "alpha", stream=not what))
+        assert budget.live("alpha", stream=what) == 0
+    assert not budget._open
+
+
+def test_opening_and_cancelling_is_charged() -> None:
+    clock = FakeClock()
+    budget = quotas(clock, replace(LIMITS, calls_per_minute=60))
+    for _ in range(60):
+        with budget.call(DIRECTORY, "alpha", stream=False):
+            pass
+    with pytest.raises(OverQuota) as caught, budget.call(DIRECTORY, "alpha", stream=True):
+        pass
+    assert caught.value.retry_after_ms == 1_000
+    assert budget.live("alpha", stream=True) == 0
+    clock.pass_ms(1_000)
+    with budget.call(DIRECTORY, "alpha", stream=True):
+        pass

@@ -34,7 +34,7 @@ _VERIFICATION = {
     Reason.BAD_CHECKPOINT,
 }
 _MAX_DIGITS = 20
-_LATER_REASONS = {Reason.UNAVAILABLE, Reason.DRAINING, Reason.CONFLICT}
+_LATER_REASONS = {Reason.UNAVAILABLE, Reason.DRAINING, Reason.STALLED, Reason.CONFLICT}
 _HANDSHAKE_HINT = (
     "the hub may be down, or the TLS handshake failed: `exchange doctor --client` tells which. A hub wants TLS 1.3, a "
     "client certificate of an authority it knows, and an address that is in its own certificate"
@@ -44,6 +44,8 @@ _TLS_HINT = (
     "knows, is the address (or `server_name`) in the hub's certificate, and does everything on the way speak TLS 1.3?"
 )
 _TLS_WORDS = ("handshake", "certificate", "verification", "ssl", "tls")
+#: What gRPC itself says of a message or of metadata that is over the limit.
+_SIZE_WORDS = ("larger than max", "metadata size", "metadata too large")
 #: What a bare status means, where no error of ours came with it.
 _BARE = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.TOO_LARGE,
@@ -110,7 +112,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ExchangeError:
     if explained is not None:
         return explained
     message = f"{error.code().name.lower()}: {error.details() or 'no details'}"
-    if error.code() in _LATER:
+    full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not any(word in message for word in _SIZE_WORDS)
+    if error.code() in _LATER or full:
         return Unavailable(message, retry_after_ms=0, hint=_hint(error))
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         return Unauthenticated(message, hint=_HANDSHAKE_HINT)
