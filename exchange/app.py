@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppres
 
 import structlog
 import uvicorn
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 from starlette.applications import Starlette
 
 from exchange import __version__
@@ -111,7 +111,7 @@ class App:
 
     def _guard(self, quotas: Quotas) -> Guard:
         config = self._config
-        self._trust = Trust(TLSFiles(**asdict(config.tls)), time.time, time.monotonic)
+        self._trust = Trust(TLSFiles(*astuple(config.tls)), time.time, time.monotonic)
         deadlines = Deadlines(config.connections.call_s, config.connections.stalled_s)
         return Guard(config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics, deadlines)
 

@@ -48,6 +48,7 @@ def options(connections: Connections) -> tuple[tuple[str, int], ...]:
         ("grpc.max_connection_age_grace_ms", _ms(connections.age_grace_s)),  # calls under way end by then
         ("grpc.keepalive_time_ms", 30_000),  # finds peers that went without a word
         ("grpc.keepalive_timeout_ms", 10_000),  # and gives up on them
+        ("grpc.http2.ping_timeout_ms", 10_000),  # which it does not without this: its own is 60 s, and wins
         ("grpc.keepalive_permit_without_calls", 0),  # a client without a call has no need to ping
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # the SDK pings every 20 s
         ("grpc.http2.max_ping_strikes", 2),  # a third ping too early ends the connection

@@ -1,0 +1,49 @@
+"""The page of limits says what the code says: every setting has a row, every value is the one in force, every test is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from exchange.api import publish, server
+from exchange.config import Connections, Quotas
+from exchange.publish import turns, waiting
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "hardening.md").read_text()
+ROW = re.compile(r"^\| `([\w.]+)` \| ([\d.]+) \|", re.MULTILINE)
+TEST = re.compile(r"`((?:tests)/[\w/]+\.py)::(\w+)`")
+
+
+def in_force() -> dict[str, float]:
+    """Return every limit of the code by its name on the page."""
+    found: dict[str, float] = dict(server.options(server.Connections()))
+    connections, quotas = Connections(), Quotas()
+    found |= {f"connections.{name}": getattr(connections, name) for name in ("calls", "call_s", "stalled_s")}
+    found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
+    found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE")}
+    return found | {"TURN_WORK": publish.TURN_WORK, "REST": turns.REST}
+
+
+def test_every_limit_has_its_row_with_the_value_in_force() -> None:
+    assert {name: float(value) for name, value in ROW.findall(PAGE)} == in_force()
+
+
+def test_the_defaults_of_the_file_are_those_of_the_server() -> None:
+    defaults = server.Connections()
+    for name in Connections.__struct_fields__:
+        assert getattr(Connections(), name) == getattr(defaults, name)
+
+
+def test_every_row_names_tests_and_they_exist() -> None:
+    rows = [
+        line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| setting", "| rule"))
+    ]
+    rows = [line for line in rows if not set(line) <= set("|- ")]
+    assert len(rows) > len(in_force())
+    for row in rows:
+        named = TEST.findall(row)
+        assert named, row
+        for file, test in named:
+            text = (ROOT / file).read_text()
+            assert re.search(rf"^(?:async )?def {test}\(", text, re.MULTILINE), f"{file}::{test}"
