@@ -46,21 +46,22 @@ async def served(world: World) -> None:
     await world.party("alpha").publish(signal("alpha", UK))
 
 
-async def test_no_message_of_a_feed_is_larger_than_a_message_may_be(world: World) -> None:
-    call = await stalled(world, world.party("beta"))
-    call.cancel()
-    size = (await world.heads())[UK].sealed.size
+async def test_no_message_of_a_feed_is_larger_than_a_message_may_be(tmp_path: Path) -> None:
     method = "/exchange.v1.FeedService/Subscribe"
-    stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = world.party("beta").channel.unary_stream(method)
-    raw = stub(feed_pb2.SubscribeRequest(origin=UK).SerializeToString())
-    largest = reached = 0
-    while reached < size:
-        message = await raw.read()
-        assert isinstance(message, bytes)
-        largest = max(largest, len(message))
-        reached += len(feed_pb2.SubscribeResponse.FromString(message).entries)
-    raw.cancel()
-    assert 500_000 < largest <= server.MAX_MESSAGE_BYTES
+    async with hub_with(tmp_path) as world:
+        beta = world.party("beta")
+        (await stalled(world, beta)).cancel()
+        size = (await world.heads())[UK].sealed.size
+        stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = beta.channel.unary_stream(method)
+        raw = stub(feed_pb2.SubscribeRequest(origin=UK).SerializeToString())
+        largest = reached = 0
+        while reached < size:
+            message = await raw.read()
+            assert isinstance(message, bytes)
+            largest = max(largest, len(message))
+            reached += len(feed_pb2.SubscribeResponse.FromString(message).entries)
+        raw.cancel()
+        assert 500_000 < largest <= server.MAX_MESSAGE_BYTES
 
 
 async def test_metadata_over_the_hard_limit_is_refused_and_the_connection_lives(world: World) -> None:
