@@ -14,8 +14,8 @@ from exchange.api import status
 from exchange.api.guard import caller
 from exchange.api.logs import Hub
 from exchange.domain.policy import Workload
-from exchange.domain.statement import statement_id
-from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
+from exchange.domain.statement import Statement, statement_id
+from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ops.metrics import Metrics
 from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
@@ -120,7 +120,13 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         id_ = statement_id(message.payload)
         statement = codec.statement_from_wire(message)
         try:
-            identified = self._hub.intake.identify(workload, statement)
+            try:
+                identified = self._hub.intake.identify(workload, statement)
+            except VerificationFailed as error:
+                said = await self._said_before(workload, statement, error)
+                if said is None:
+                    raise
+                return id_, _answered(said)
             sequencer = self._hub.log_to_write(identified[0].origin).sequencer
             if statement.resubmission:
                 receipt = await sequencer.repeated(statement, identified[0])
@@ -131,6 +137,13 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         except (Rejected, Unavailable) as error:
             # Without its traceback, which would keep every frame and the whole message alive.
             return id_, error.with_traceback(None)
+
+    async def _said_before(self, workload: Workload, statement: Statement, error: VerificationFailed) -> Receipt | None:
+        """Return the receipt of a repeat whose key has been revoked since: what it said stays in the ledger."""
+        if error.reason is not Reason.WRONG_KEY or not statement.resubmission:
+            return None
+        header = self._hub.intake.author(workload, statement)
+        return await self._hub.log_to_write(header.origin).sequencer.repeated(statement, header)
 
     async def _responses(self, answers: list[_Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
         """Yield the results of one message, in as many messages as they need."""

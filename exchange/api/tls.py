@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from exchange.api.handover import unfinished_handshake
 from exchange.errors import Fatal, Reason, Unauthenticated, Unavailable
-from exchange.ops.tls_files import Material, TLSFiles, trusted_until
+from exchange.ops.tls_files import FollowedFiles, Material, TLSFiles, trusted_until
 
 LOOK_EVERY_S = 0.5
 #: How long a set of files may be unusable: whoever replaces three files needs a moment between them.
@@ -56,17 +56,16 @@ class Trust:
 
     def __init__(self, files: TLSFiles, wall_s: Callable[[], float], monotonic_s: Callable[[], float]) -> None:
         """Read the files. Raises `Fatal` (CONFIG) when they cannot be used."""
-        self._files = files
         self._wall_s = wall_s
         self._monotonic_s = monotonic_s
         try:
-            self._material = files.load()
+            self._files = FollowedFiles(files)
         except ValueError as error:
             raise Fatal(
                 str(error), reason=Reason.CONFIG, hint="`exchange doctor --config` looks at all three"
             ) from error
-        #: What the last look has read.
-        self._seen = self._material.pem
+        #: What is in force.
+        self._material = self._files.material
         #: Unix seconds until which a peer may stay, for peers that were judged by the present authorities.
         self._until: dict[Peer, float] = {}
         self._failing_since_s: float | None = None
@@ -119,12 +118,9 @@ class Trust:
     def look(self) -> None:
         """Take up what has changed in the files. Call every `LOOK_EVERY_S`."""
         try:
-            pem = self._files.read()
-            settled, self._seen = pem == self._seen, pem
-            if pem == self._material.pem:
-                self._take_up(self._material)
-            elif settled:
-                self._take_up(self._files.check(pem))
+            material = self._files.look()
+            if material is not None:
+                self._take_up(material)
         except ValueError as error:
             self._fail(str(error))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from exchange import __version__
-from exchange.cli import community, doctor, hub, member, pki, publish, verify, watch
+from exchange.cli import community, doctor, hub, key, member, pki, publish, verify, watch
 from exchange.cli.output import Failing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -35,6 +35,7 @@ for command in (
     pki.pki,
     community.community,
     member.member,
+    key.key,
     publish.publish,
     watch.watch,
     verify.verify,

@@ -81,6 +81,32 @@ class TLSFiles:
         return self.check(self.read())
 
 
+class FollowedFiles:
+    """Files that somebody replaces: what they hold now, as far as it can be used."""
+
+    def __init__(self, files: TLSFiles) -> None:
+        """Read them. Raises `ValueError` when they cannot be used."""
+        self._files = files
+        #: The newest that could be used.
+        self.material = files.load()
+        #: What the last look has read.
+        self._seen = self.material.pem
+
+    def look(self) -> Material | None:
+        """Return what is there, once two looks have seen the same; None until then.
+
+        Raises `ValueError` when it cannot be used; `material` stays what it was.
+        """
+        pem = self._files.read()
+        settled, self._seen = pem == self._seen, pem
+        if pem == self.material.pem:
+            return self.material
+        if not settled:
+            return None
+        self.material = self._files.check(pem)
+        return self.material
+
+
 def is_authority(certificate: x509.Certificate) -> bool:
     """Whether it may issue others."""
     try:

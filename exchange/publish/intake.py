@@ -23,7 +23,7 @@ from exchange.domain.validation import (
     check_created,
     validate,
 )
-from exchange.errors import InvalidStatement, Reason, Rejected, VerificationFailed, Violation
+from exchange.errors import Denied, InvalidStatement, Reason, Rejected, VerificationFailed, Violation
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.publish.quota import Quotas
@@ -86,6 +86,21 @@ class Intake:
         _verify(statement, keys)
         may_publish(directory, workload, header, keys)
         return header, keys, directory.size
+
+    def author(self, workload: Workload, statement: Statement) -> Header:
+        """Return the header of a statement that this workload has signed, be it with a key that is revoked by now.
+
+        Only a statement that is in the ledger already may be answered on it. Raises like `check`.
+        """
+        directory = self._directory()
+        header = codec.decode_header(statement.payload, strict=True)
+        keys = _keys(directory, statement)
+        _verify(statement, keys)
+        if header.publisher != workload.member or (keys[0].member, keys[0].role) != (workload.member, workload.role):
+            raise VerificationFailed(Reason.WRONG_KEY, "the first signature is not by a key of the calling workload")
+        if directory.is_suspended(workload.member):
+            raise Denied("this member may not publish now")
+        return header
 
     def judge(self, candidate: Candidate) -> int:
         """Judge policy again, at the present directory; return its size. Raises like `check`."""

@@ -264,7 +264,7 @@ def test_a_hub_that_cannot_be_reached_is_explained(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "serve", "check-config", "doctor", "pki", "community", "member", "publish", "watch", "verify"],
+    ["init", "serve", "check-config", "doctor", "pki", "community", "member", "publish", "watch", "verify", "key"],
 )
 def test_every_command_explains_itself(command: str) -> None:
     text = run(command, "--help").stdout
@@ -276,3 +276,30 @@ def test_every_command_explains_itself(command: str) -> None:
 def test_a_community_is_made_once(place: Place) -> None:
     again = run("community", "create", "uk", "--config", place.config, "--client", place.operator, code=1)
     assert "exists already" in again.stderr
+
+
+def test_a_key_is_renewed_by_hand(place: Place) -> None:
+    own = place.client("alpha", "liaison")
+    seed = own.with_name("signing.seed")
+    (before,) = lines(run("key", "status", "--client", own, "--json").stdout)
+    assert (before["key"], before["directory"], before["days"]) == ("present", "in force", 0)
+    early = run("key", "promote", "--client", own, code=1)
+    assert "no next key" in early.stderr
+    (made,) = lines(run("key", "next", "--client", own, "--json").stdout)
+    assert Path(made["file"]).stat().st_mode & 0o077 == 0
+    assert "already" in run("key", "next", "--client", own, code=1).stderr
+    waits = run("key", "promote", "--client", own, code=1)
+    assert "not registered" in waits.stderr
+    run(*made["operator_command"].split()[1:], "--client", place.operator)
+    assert [row["directory"] for row in lines(run("key", "status", "--client", own, "--json").stdout)] == [
+        "in force"
+    ] * 2
+    old_seed = seed.read_text()
+    (done,) = lines(run("key", "promote", "--client", own, "--json").stdout)
+    assert (done["public_key"], done["old_public_key"]) == (made["public_key"], before["public_key"])
+    assert seed.read_text() != old_seed
+    assert not Path(made["file"]).exists()
+    run(*done["operator_command"].split()[1:], "--client", place.operator)
+    (after,) = lines(run("key", "status", "--client", own, "--json").stdout)
+    assert (after["public_key"], after["directory"]) == (made["public_key"], "in force")
+    assert "1 in the ledger" in run("publish", "-", "--community", "uk", "--client", own, stdin=pdq_line("ea")).stdout

@@ -171,7 +171,9 @@ async def test_the_outbox_is_sent_by_the_next_run(world: World, tmp_path: Path) 
     async with ExchangeClient(config) as a:
         await a.directory()
         publisher = await a.open_publisher(UK)
-        publisher._transport = type(a._transport)(away)  # the hub goes away between reading the directory and now
+        publisher._transport = type(a._transport)(
+            away, a._identity
+        )  # the hub goes away between reading the directory and now
         async with publisher:
             with pytest.raises(TimeoutError):
                 await publisher.publish([a_signal(case_ref="kept")], timeout_s=0.5)

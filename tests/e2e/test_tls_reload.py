@@ -63,7 +63,7 @@ async def put_back(world: World) -> AsyncIterator[None]:
         for path, data in kept.items():
             replace(path, data)
         trust = world.app._trust
-        await until(lambda: trust.material.pem == trust._files.read() and not trust.failure)
+        await until(lambda: trust.material.pem == trust._files._files.read() and not trust.failure)
 
 
 async def until(happened: Callable[[], bool]) -> None:

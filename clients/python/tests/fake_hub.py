@@ -39,7 +39,9 @@ from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb
 from exchange_client import ClientConfig, ExchangeClient
+from exchange_client.connections import Moved
 from exchange_client.wire import FeedMessage, Filter, Hello, WireReceipt, WireResult
+from tests.authorities import make
 
 NAME = "test.exchange"
 DIRECTORY = f"{NAME}/directory"
@@ -47,6 +49,8 @@ UK = f"{NAME}/uk"
 START_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 OPERATOR = SigningKey(b"o" * 32)
+#: A certificate that nobody shows to anybody.
+CERTIFICATE = make("nobody")
 PRESENT, NOT_FOR_YOU = pb.RECORD_STATE_PRESENT, pb.RECORD_STATE_NOT_FOR_YOU
 
 
@@ -191,8 +195,10 @@ class FakeHub:
 class FakeStream:
     """A publish stream."""
 
-    def __init__(self, transport: FakeTransport) -> None:
+    def __init__(self, transport: FakeTransport, wake: Callable[[], None]) -> None:
         self._transport = transport
+        self._wake = wake
+        self.leaving = False
         self._answers: asyncio.Queue[tuple[WireResult, ...] | ExchangeError] = asyncio.Queue()
 
     async def send(self, statements: Sequence[Statement]) -> None:
@@ -216,6 +222,15 @@ class FakeStream:
                 raise answer
             yield answer
 
+    def leave(self) -> None:
+        """Ask the sender to finish."""
+        self.leaving = True
+        self._wake()
+
+    async def finish(self) -> None:
+        """Answer what was taken, then end as a connection does that is left for another."""
+        await self._answers.put(Moved())
+
     def cancel(self) -> None:
         """End the stream."""
         self._answers.put_nowait(Unavailable("cancelled", retry_after_ms=0))
@@ -227,6 +242,7 @@ class FakeTransport:
     def __init__(self, hub: FakeHub) -> None:
         self.hub = hub
         self.sent: list[list[Statement]] = []
+        self.streams: list[FakeStream] = []
         #: Errors that end the next publish streams at their first message.
         self.stream_faults: deque[ExchangeError] = deque()
         self.commits_before_failing = False
@@ -269,9 +285,11 @@ class FakeTransport:
         return self.spoil_receipt(self.hub.receipt(statement))
 
     @contextlib.asynccontextmanager
-    async def publish_stream(self) -> AsyncIterator[FakeStream]:
+    async def publish_stream(self, wake: Callable[[], None]) -> AsyncIterator[FakeStream]:
         """Open a stream."""
-        yield FakeStream(self)
+        stream = FakeStream(self, wake)
+        self.streams.append(stream)
+        yield stream
 
     async def subscribe(
         self, origin: str, cursor: int, last_checkpoint: bytes, wanted: Filter
@@ -311,7 +329,7 @@ def client_of(hub: FakeHub, folder: Path, member: str = "alpha", *, pin: bytes =
     """A client of a member, not entered yet, and its transport."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("certificate", "key", "authority"):
-        (folder / name).write_bytes(b"not looked at")
+        (folder / name).write_bytes(CERTIFICATE.key_pem if name == "key" else CERTIFICATE.pem)
     seed = member.encode().ljust(32, b".") if member != "op" else b"o" * 32
     (folder / "seed").write_text(seed.hex())
     config = ClientConfig(

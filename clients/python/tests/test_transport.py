@@ -11,9 +11,10 @@ import grpc
 import pytest
 
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
-from exchange.errors import OverQuota, Reason, Rejected, Unavailable
+from exchange.errors import OverQuota, Reason, Rejected, Unauthenticated, Unavailable
 from exchange.v1 import feed_pb2, feed_pb2_grpc
 from exchange_client import transport
+from exchange_client.connections import Moved
 from exchange_client.transport import Transport
 from exchange_client.wire import Filter
 
@@ -44,19 +45,19 @@ def channels(monkeypatch: pytest.MonkeyPatch) -> list[FakeChannel]:
 @pytest.fixture
 def used(tmp_path: Path, channels: list[FakeChannel]) -> Transport:
     client, _ = client_of(FakeHub(), tmp_path)
-    return Transport(replace(client._config, addresses=("one:1", "two:2")))
+    return Transport(replace(client._config, addresses=("one:1", "two:2")), client._identity)
 
 
 async def test_a_failure_leads_to_the_next_address_and_leaves_other_calls_alone(
     used: Transport, channels: list[FakeChannel]
 ) -> None:
-    async with used._using() as feed:
+    async with used._connections.using() as feed:
         with pytest.raises(Unavailable):
-            async with used._using() as channel:
-                assert channel is feed
+            async with used._connections.using() as connection:
+                assert connection is feed
                 raise Unavailable("gone")
         assert not channels[0].closed
-        async with used._using():
+        async with used._connections.using():
             pass
         assert [channel.address for channel in channels] == ["one:1", "two:2"]
     assert [channel.closed for channel in channels] == [True, False]
@@ -66,12 +67,12 @@ async def test_a_failure_leads_to_the_next_address_and_leaves_other_calls_alone(
 
 async def test_two_that_notice_the_same_failure_move_on_once(used: Transport, channels: list[FakeChannel]) -> None:
     async def notice() -> None:
-        async with used._using():
+        async with used._connections.using():
             await asyncio.sleep(0)
             raise Unavailable("gone")
 
     await asyncio.gather(notice(), notice(), return_exceptions=True)
-    async with used._using():
+    async with used._connections.using():
         pass
     assert [channel.address for channel in channels] == ["one:1", "two:2"]
     await used.aclose()
@@ -81,7 +82,7 @@ async def test_two_that_notice_the_same_failure_move_on_once(used: Transport, ch
 async def test_a_refusal_is_no_reason_to_move(used: Transport, channels: list[FakeChannel], error: Exception) -> None:
     for _ in range(2):
         with pytest.raises(type(error)):
-            async with used._using():
+            async with used._connections.using():
                 raise error
     assert len(channels) == 1
     await used.aclose()
@@ -91,12 +92,12 @@ async def test_a_call_that_was_cancelled_under_us_is_a_failure_and_our_own_cance
     used: Transport,
 ) -> None:
     with pytest.raises(Unavailable):
-        async with used._using():
+        async with used._connections.using():
             raise asyncio.CancelledError
     started = asyncio.Event()
 
     async def work() -> None:
-        async with used._using():
+        async with used._connections.using():
             started.set()
             await asyncio.sleep(60)
 
@@ -105,6 +106,46 @@ async def test_a_call_that_was_cancelled_under_us_is_a_failure_and_our_own_cance
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await used.aclose()
+
+
+async def test_after_a_renewal_new_calls_use_a_new_channel_and_the_old_one_lives_until_its_last_call(
+    used: Transport, channels: list[FakeChannel]
+) -> None:
+    left: list[str] = []
+    async with used._connections.using() as old:
+        old.leaving.add(lambda: left.append("asked"))
+        await used.renew()
+        assert left == ["asked"]
+        async with used._connections.using() as new:
+            assert new is not old
+        assert [channel.closed for channel in channels] == [False, False]
+    # The same hub: nothing was wrong with it.
+    assert [(channel.address, channel.closed) for channel in channels] == [("one:1", True), ("one:1", False)]
+    await used.renew()
+    assert channels[1].closed
+    await used.aclose()
+
+
+async def test_what_ends_because_of_a_renewal_says_so(used: Transport, channels: list[FakeChannel]) -> None:
+    with pytest.raises(Moved):
+        async with used._connections.using():
+            await used.renew()
+            raise Unavailable("the call was cancelled")
+    async with used._connections.using():
+        pass
+    assert [channel.address for channel in channels] == ["one:1", "one:1"]
+    await used.aclose()
+
+
+async def test_a_connection_whose_certificate_is_refused_is_not_used_again(
+    used: Transport, channels: list[FakeChannel]
+) -> None:
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            async with used._connections.using():
+                raise Unauthenticated("expired")
+    assert [(channel.address, channel.closed) for channel in channels] == [("one:1", True), ("one:1", True)]
     await used.aclose()
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery, ReceivedSignal
+from exchange_client.identity import IdentityState, Renew
 from exchange_client.matcher import Match, Matcher
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Outcome, Publisher
@@ -35,6 +36,7 @@ __all__ = [
     "ExchangeClient",
     "FeedVerifier",
     "Filter",
+    "IdentityState",
     "Match",
     "Matcher",
     "MemberSummary",
@@ -44,6 +46,7 @@ __all__ = [
     "Receipt",
     "ReceivedSignal",
     "RejectFile",
+    "Renew",
     "Signal",
     "SyncExchangeClient",
     "WhoAmI",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -14,7 +16,7 @@ from exchange import codec
 from exchange.domain.directory import Directory
 from exchange.domain.statement import Body, Signature
 from exchange.domain.validation import Rules
-from exchange.errors import Reason, Rejected
+from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
 from exchange.ledger.dsse import pae
 from exchange.ledger.note import Verifier
@@ -23,15 +25,20 @@ from exchange_client.config import ClientConfig
 from exchange_client.cursors import Cursors
 from exchange_client.delivery import Delivery
 from exchange_client.directory import DirectoryReader
+from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Renew
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Drafter
 from exchange_client.signature_pool import SignaturePool
+from exchange_client.signing import SigningKeys
 from exchange_client.state import StateFile
 from exchange_client.subscriber import Subscriber
 from exchange_client.transport import Transport
 from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
+
+#: How often the directory is asked for a key of ours that is not in force yet.
+ASK_DIRECTORY_EVERY_S = 30.0
 
 
 def _wall_ms() -> int:
@@ -41,12 +48,19 @@ def _wall_ms() -> int:
 class ExchangeClient:
     """Publishes, subscribes and checks, in one member's name. Use as an async context manager."""
 
-    def __init__(self, config: ClientConfig, *, now_ms: Callable[[], int] = _wall_ms) -> None:
-        """Read keys and certificates; nothing is connected yet. Raises `Rejected` (CONFIG)."""
+    def __init__(
+        self, config: ClientConfig, *, now_ms: Callable[[], int] = _wall_ms, renew: Renew | None = None
+    ) -> None:
+        """Read keys and certificates; nothing is connected yet. Raises `Rejected` (CONFIG).
+
+        ``renew`` brings a newer certificate into its files, in place of the configuration's command.
+        """
         self._config = config
         self._now_ms = now_ms
-        self._key = config.load_signing_key()
-        self._transport = Transport(config)
+        self._keys = SigningKeys(config, self.directory)
+        self._identity = Identity(config, now_ms, renew)
+        self._transport = Transport(config, self._identity)
+        self._keeping: asyncio.Task[None]
         self._subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._state: StateFile
         self._directory: DirectoryReader
@@ -57,16 +71,43 @@ class ExchangeClient:
         self._directory = DirectoryReader(
             self._config.directory, self._config.genesis, self._transport, Cursors(self._state)
         )
+        self._keeping = asyncio.create_task(self._keep())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close everything."""
+        self._keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._keeping
         for subscriber in list(self._subscribers):
             await subscriber.store()
         await self._transport.aclose()
         await self._state.aclose()
+
+    async def _keep(self) -> None:
+        """Follow what may change under us for as long as the client is open."""
+        asked_s = -ASK_DIRECTORY_EVERY_S
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._identity.look():
+                await self._transport.renew()
+            await self._identity.keep()
+            if self._keys.look() and time.monotonic() >= asked_s + ASK_DIRECTORY_EVERY_S:
+                asked_s = time.monotonic()
+                await self._follow_keys()
+
+    async def _follow_keys(self) -> None:
+        try:
+            await self._keys.renew()
+        except ExchangeError as error:
+            logging.getLogger("exchange_client").warning("the next key waits: %s", error.diagnostics())
+
+    @property
+    def identity(self) -> IdentityState:
+        """How our certificate stands: alarm on ``overdue`` and ``problem``."""
+        return self._identity.state
 
     async def who_am_i(self) -> WhoAmI:
         """Ask how the hub knows us."""
@@ -92,7 +133,7 @@ class ExchangeClient:
         ``co_signatures`` is given the bytes to sign and returns the signatures of further operators over them.
         """
         verifier = await self._verifier(origin)
-        drafter = Drafter(origin, self._config.member, self._key, self._now_ms)
+        drafter = Drafter(origin, self._config.member, self._keys, self._now_ms)
         statement = drafter.sign(drafter.header(body, codec.kind_of(body)))
         if co_signatures is not None:
             further = co_signatures(pae(statement.payload_type, statement.payload))
@@ -115,11 +156,12 @@ class ExchangeClient:
 
         return Publisher(
             self._transport,
-            Drafter(origin, self._config.member, self._key, self._now_ms),
+            Drafter(origin, self._config.member, self._keys, self._now_ms),
             Outbox(self._state, origin),
             verifier,
             rules,
             self._now_ms,
+            sign_anew=self._keys.sign_anew,
         )
 
     async def subscribe(
@@ -190,6 +232,7 @@ class ExchangeClient:
         directory = self._directory.directory
         if not self._directory.held_size or (origin != self._config.directory and origin not in directory.communities):
             directory = await self._directory.refresh()
+        self._keys.choose(directory)
         if origin == self._config.directory and directory.genesis is not None:
             return log_verifier(origin, directory.genesis.log_public_key)
         community = directory.communities.get(origin)

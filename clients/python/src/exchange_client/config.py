@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
 
 _GENESIS_BYTES = 32
+_LISTS = {"addresses": '["hub.example:7443"]', "renew_command": '["step", "ca", "renew", "--force", ...]'}
 _PATHS = ("certificate", "key", "authority", "signing_key", "state")
 
 
@@ -41,6 +42,11 @@ class ClientConfig:
     state: Path
     #: Name in the hub's certificate, where it differs from the address.
     server_name: str = ""
+    #: What brings a newer certificate into the files at two thirds of its life, such as ["step", "ca", "renew", ...].
+    #: It finds their names in EXCHANGE_CERTIFICATE, EXCHANGE_KEY and EXCHANGE_AUTHORITY. Empty: somebody else does.
+    renew_command: tuple[str, ...] = ()
+    #: Age of the signing key, by its file, from which `exchange doctor` asks for a new one.
+    signing_key_days: int = 180
 
     @classmethod
     def load(cls, path: Path) -> ClientConfig:
@@ -55,7 +61,7 @@ class ClientConfig:
         for key in raw:
             if key not in known:
                 raise _wrong(path, f"`{key}` is not a known key")
-        missing = known - raw.keys() - {"server_name"}
+        missing = {field.name for field in fields(cls) if field.default is MISSING} - raw.keys()
         if missing:
             raise _wrong(path, f"`{min(missing)}` is missing")
         return cls(**_typed(path, raw))
@@ -73,26 +79,32 @@ class ClientConfig:
         except KeyError as error:
             raise Rejected(Reason.CONFIG, f"role {self.role!r} is not known") from error
 
-    def load_signing_key(self) -> SigningKey:
-        """Read the signing key. Raises `Rejected` (CONFIG)."""
+    @property
+    def next_signing_key(self) -> Path:
+        """File of the key that is to follow: beside the first, with ".next" behind its name."""
+        return self.signing_key.with_name(f"{self.signing_key.name}.next")
+
+    def load_signing_key(self, path: Path | None = None) -> SigningKey:
+        """Read the signing key, or another in this file. Raises `Rejected` (CONFIG)."""
+        file = path or self.signing_key
         try:
-            return SigningKey(bytes.fromhex(self.signing_key.read_text().strip()))
+            return SigningKey(bytes.fromhex(file.read_text().strip()))
         except OSError as error:
-            raise _wrong(self.signing_key, error.strerror or "cannot be read") from error
+            raise _wrong(file, error.strerror or "cannot be read") from error
         except ValueError as error:
-            raise _wrong(self.signing_key, "is not a key of 64 hexadecimal characters") from error
+            raise _wrong(file, "is not a key of 64 hexadecimal characters") from error
 
 
 def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
-    addresses = raw["addresses"]
-    if not isinstance(addresses, list) or not addresses or not all(isinstance(a, str) for a in addresses):
-        raise _wrong(path, '`addresses` must be a list such as ["hub.example:7443"]')
+    typed: dict[str, Any] = {**raw, **_lists(path, raw)}
+    days = raw.get("signing_key_days", 1)
+    if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+        raise _wrong(path, "`signing_key_days` must be a number of days")
     for key, value in raw.items():
-        if key != "addresses" and not isinstance(value, str):
+        if key not in (*_LISTS, "signing_key_days") and not isinstance(value, str):
             raise _wrong(path, f"`{key}` must be text")
         if key in _PATHS and "\0" in str(value):
             raise _wrong(path, f"`{key}` must be the path of a file")
-    typed: dict[str, Any] = {**raw, "addresses": tuple(addresses)}
     base = path.resolve().parent
     typed.update({key: base / str(raw[key]) for key in _PATHS})
     try:
@@ -107,3 +119,15 @@ def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
     if typed["role"] not in {role.word for role in Role}:
         raise _wrong(path, f"`role` must be one of {', '.join(role.word for role in Role)}")
     return typed
+
+
+def _lists(path: Path, raw: dict[str, object]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for key, example in _LISTS.items():
+        listed = raw.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+            raise _wrong(path, f"`{key}` must be a list such as {example}")
+        found[key] = tuple(listed)
+    if not found["addresses"]:
+        raise _wrong(path, f"`addresses` must be a list such as {_LISTS['addresses']}")
+    return found

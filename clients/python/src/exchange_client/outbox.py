@@ -36,6 +36,11 @@ class Outbox:
 
         await self._state.run(job)
 
+    async def replace(self, statement: Statement) -> None:
+        """Keep a statement as it is now signed: what is said, and so its id, is the same."""
+        row = (codec.encode_statement(statement), statement_id(statement.payload))
+        await self._state.run(lambda c: c.execute("UPDATE outbox SET statement = ? WHERE statement_id = ?", row))
+
     async def settle(
         self, *, receipts: Sequence[tuple[bytes, int]] = (), refused: Sequence[Statement] = (), now_ms: int
     ) -> None:

@@ -11,16 +11,17 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from exchange.domain.statement import Statement, statement_id
 from exchange.domain.validation import Rules
-from exchange.errors import ExchangeError, Fatal, Unavailable
+from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import MOST_ASKED_S, Backoff
+from exchange_client.connections import Moved
 from exchange_client.outbox import Outbox
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Drafter, Signal
@@ -35,6 +36,10 @@ MESSAGE_BYTES = 1_000_000
 RESUBMIT_AFTER_MS = 60_000
 #: A stream that is refused so often in a row, without one answer, is refused for good.
 MAX_REFUSALS = 2
+#: How often one statement may be sent under another key of ours: there and back, and once more.
+MAX_KEY_CHANGES = 3
+#: What is wrong with the signature, and not with what is said: nothing that has it is ever thrown away.
+_OF_THE_KEY = (Reason.WRONG_KEY, Reason.REPLAY_MISMATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,10 @@ class _InFlight:
     made_at_ms: int
     answer: asyncio.Future[Receipt]
     size: int
+    #: The statement under the key that it was signed with before this one.
+    before: Statement | None = None
+    #: How often it may still change hands between our keys.
+    changes_left: int = MAX_KEY_CHANGES
 
 
 def _size(statement: Statement) -> int:
@@ -73,12 +82,15 @@ class Publisher:
         verifier: Verifier,
         rules: Callable[[], Rules],
         now_ms: Callable[[], int],
+        *,
+        sign_anew: Callable[[Statement], Awaitable[Statement | None]],
     ) -> None:
-        """Use `ExchangeClient.publisher`."""
+        """Use `ExchangeClient.publisher`. ``sign_anew`` signs with the key that is in force now, if it is another."""
         self._transport = transport
         self._drafter = drafter
         self._rules = rules
         self._now_ms = now_ms
+        self._sign_anew = sign_anew
         self._verifier = verifier
         self._waiting: dict[bytes, _InFlight] = {}
         self._queue: deque[bytes] = deque()
@@ -166,8 +178,10 @@ class Publisher:
         while True:
             await self._something_to_send()
             try:
-                async with self._transport.publish_stream() as stream:
+                async with self._transport.publish_stream(self._wake.set) as stream:
                     await self._session(stream, backoff)
+            except Moved:
+                pass
             except Unavailable as error:
                 if self._waiting:
                     await backoff.after(error, "publishing broke off")
@@ -182,8 +196,9 @@ class Publisher:
             # Whatever has no answer yet is sent again; the hub knows a statement that it has seen.
             self._queue = deque(self._waiting)
 
-    async def _something_to_send(self) -> None:
-        while not self._queue:
+    async def _something_to_send(self, stream: PublishStream | None = None) -> None:
+        """Return when there is something to send, or a stream is to be left."""
+        while not self._queue and not (stream and stream.leaving):
             self._wake.clear()
             await self._wake.wait()
 
@@ -203,14 +218,17 @@ class Publisher:
     async def _send(self, stream: PublishStream) -> None:
         try:
             while True:
-                await self._something_to_send()
+                await self._something_to_send(stream)
+                if stream.leaving:
+                    return await stream.finish()
                 if len(self._queue) < MAX_BATCH:
                     await asyncio.sleep(LINGER_S)
                 batch = self._batch()
                 if batch:
                     await stream.send(batch)
-        finally:
+        except BaseException:
             stream.cancel()
+            raise
 
     def _batch(self) -> list[Statement]:
         batch: list[Statement] = []
@@ -238,11 +256,10 @@ class Publisher:
                 continue
             if result.receipt is not None:
                 settled.append((waiting, self._verified(result.receipt, waiting.statement)))
-            elif isinstance(result.error, Unavailable):
-                self._send_later(result.statement_id, result.error)
-            elif result.error is not None:
+            elif result.error is not None and not await self._goes_on(waiting, result.error):
                 settled.append((waiting, result.error))
-                refused.append(waiting.statement)
+                if result.error.reason not in _OF_THE_KEY:
+                    refused.append(waiting.statement)
                 if not waiting.made_at_ms:
                     message = "a statement of an earlier run was refused: %s"
                     logging.getLogger("exchange_client").error(message, result.error.diagnostics())
@@ -252,6 +269,42 @@ class Publisher:
         for waiting, answer in settled:
             self._waiting.pop(statement_id(waiting.statement.payload), None)
             _settle(waiting.answer, answer)
+
+    async def _goes_on(self, waiting: _InFlight, error: ExchangeError) -> bool:
+        """Whether a refused statement will be sent again: later, or under another key of ours."""
+        id_ = statement_id(waiting.statement.payload)
+        try:
+            if isinstance(error, Unavailable):
+                self._send_later(id_, error)
+                return True
+            if error.reason not in _OF_THE_KEY or not await self._under_another_key(waiting, error.reason):
+                return False
+        except Unavailable as later:
+            self._send_later(id_, later)
+            return True
+        self._again(id_)
+        return True
+
+    async def _under_another_key(self, waiting: _InFlight, reason: Reason) -> bool:
+        """Whether there is another way to send a statement that was refused for its key; it is changed accordingly.
+
+        First as a resubmission: if it is in the ledger already, that brings its receipt, whatever became of its key.
+        Then under the key that is in force now. If the ledger has it under the one before after all, under that.
+        """
+        statement = waiting.statement
+        if reason is Reason.REPLAY_MISMATCH:
+            other, waiting.before = waiting.before, None
+        elif not statement.resubmission:
+            waiting.statement = replace(statement, resubmission=True)
+            return True
+        else:
+            other, waiting.before = await self._sign_anew(statement), statement
+        if other is None or not waiting.changes_left:
+            return False
+        waiting.changes_left -= 1
+        await self.outbox.replace(other)
+        waiting.statement = replace(other, resubmission=True)
+        return True
 
     def _verified(self, receipt: WireReceipt, statement: Statement) -> Receipt | Distrusted:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from exchange import codec
 from exchange.domain.kinds import Kind
@@ -31,7 +32,6 @@ from exchange.domain.statement import (
 from exchange.domain.validation import MAX_STATEMENT_BYTES, Rules, validate
 from exchange.errors import InvalidStatement, Rejected, Violation
 from exchange.ledger.dsse import pae
-from exchange.ledger.ed25519 import SigningKey
 
 MAX_RECORDS = 1_000
 #: What records may take: the rest is for a header with a thousand ids and the longest audience.
@@ -76,10 +76,21 @@ class Draft:
     ids: tuple[bytes, ...]
 
 
+class Signer(Protocol):
+    """A signing key, or what stands for the one in use."""
+
+    @property
+    def key_id(self) -> bytes:
+        """Id of the key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with it."""
+
+
 class Drafter:
     """Makes statements for one log, in one member's name."""
 
-    def __init__(self, origin: str, member: str, key: SigningKey, now_ms: Callable[[], int]) -> None:
+    def __init__(self, origin: str, member: str, key: Signer, now_ms: Callable[[], int]) -> None:
         """Sign with this key."""
         self._origin = origin
         self._member = member

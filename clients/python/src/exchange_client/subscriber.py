@@ -15,10 +15,11 @@ from pathlib import Path
 
 from exchange import codec
 from exchange.codec import Delivered
-from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
+from exchange.errors import Denied, Reason, Rejected, Unauthenticated, Unavailable, VerificationFailed
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import Backoff
+from exchange_client.connections import Moved
 from exchange_client.cursors import Cursors, Position
 from exchange_client.delivery import Delivery, delivery_of
 from exchange_client.directory import DirectoryReader
@@ -84,10 +85,13 @@ class Subscriber:
                     async with contextlib.aclosing(self._stream(backoff)) as stream:
                         async for delivery in stream:
                             yield delivery
+                except Moved:
+                    continue  # from here on over the new connection
                 except Unavailable as error:
                     await backoff.after(error, f"the feed of {self._origin} broke off")
-                except Denied as error:
-                    # A live stream is cut when the directory takes something from us; what is left, a new one tells.
+                except (Denied, Unauthenticated) as error:
+                    # A live stream is cut when the directory takes something from us, or our certificate has ended;
+                    # what is left, a new one tells.
                     cut = cut + 1 if self._heard < 2 else 1
                     if not self._heard or cut > MAX_CUTS:
                         raise

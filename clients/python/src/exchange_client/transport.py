@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -16,7 +15,7 @@ import grpc
 from exchange import codec
 from exchange.codec import Delivered
 from exchange.domain.statement import Statement
-from exchange.errors import OverQuota, Reason, Rejected, Unavailable, Violation
+from exchange.errors import Reason, Rejected, Unavailable, Violation
 from exchange.v1 import (
     directory_pb2,
     directory_pb2_grpc,
@@ -29,7 +28,9 @@ from exchange.v1 import (
     statement_pb2,
 )
 from exchange_client.config import ClientConfig
-from exchange_client.status import error_of, from_rpc
+from exchange_client.connections import Connections, translated
+from exchange_client.identity import Identity
+from exchange_client.status import error_of
 from exchange_client.wire import (
     CommunitySummary,
     FeedMessage,
@@ -44,50 +45,37 @@ from exchange_client.wire import (
 CALL_S = 30.0
 #: A live feed says something every five seconds.
 SILENCE_S = 15.0
-_MAX_MESSAGE = 1_200_000
-
-
-@dataclass(eq=False, slots=True)
-class _Connection:
-    """A channel and how many calls use it. A retired one takes no new calls, and closes after its last."""
-
-    channel: grpc.aio.Channel
-    users: int = 0
-    retired: bool = False
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc(error) from error
-    except (grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError) as error:
-        raise Unavailable(f"the connection broke: {error}", retry_after_ms=0) from error
-    except asyncio.CancelledError as error:
-        # grpc says this also when not the task but the call was cancelled, such as by its channel being closed.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise Unavailable("the call was cancelled", retry_after_ms=0) from error
 
 
 class PublishStream:
     """One bidirectional stream of statements and results."""
 
-    def __init__(self, call: Any) -> None:  # noqa: ANN401 - grpc's untyped call object
+    def __init__(self, call: Any, wake: Callable[[], None]) -> None:  # noqa: ANN401 - grpc's untyped call object
         """Use `Transport.publish_stream`."""
         self._call = call
+        self._wake = wake
+        #: Whether nothing more is to be sent on it: the next stream uses a newer certificate.
+        self.leaving = False
+
+    def leave(self) -> None:
+        """Ask whoever sends to finish."""
+        self.leaving = True
+        self._wake()
+
+    async def finish(self) -> None:
+        """Say that nothing more comes: the hub answers what it has, and ends the stream."""
+        with translated():
+            await self._call.done_writing()
 
     async def send(self, statements: Sequence[Statement]) -> None:
         """Send statements as one message. Raises `ExchangeError` when the stream has ended."""
         wire = [codec.statement_to_wire(statement) for statement in statements]
-        with _translated():
+        with translated():
             await self._call.write(publish_pb2.PublishStreamRequest(statements=wire))
 
     async def results(self) -> AsyncIterator[tuple[WireResult, ...]]:
         """Yield results, message by message, until the stream ends. Raises `ExchangeError`."""
-        with _translated():
+        with translated():
             async for message in self._call:
                 yield tuple(_result(result) for result in message.results)
 
@@ -99,79 +87,22 @@ class PublishStream:
 class Transport:
     """Calls one hub of several, as one workload."""
 
-    def __init__(self, config: ClientConfig) -> None:
-        """Read the certificate files. Raises `Rejected` (CONFIG) when one cannot be read."""
-        self._config = config
-        self._next = 0
-        self._connection: _Connection | None = None
-        self._retired: set[_Connection] = set()
-        self._closed = False
-        try:
-            self._credentials = grpc.ssl_channel_credentials(
-                config.authority.read_bytes(), config.key.read_bytes(), config.certificate.read_bytes()
-            )
-        except OSError as error:
-            raise Rejected(Reason.CONFIG, f"{error.filename}: {error.strerror}") from error
+    def __init__(self, config: ClientConfig, identity: Identity) -> None:
+        """Nothing is connected yet."""
+        self._connections = Connections(config, identity)
 
-    def _connect(self) -> _Connection:
-        if self._closed:
-            raise Rejected(Reason.CONFIG, "the client is closed")
-        if self._connection is None:
-            options: list[tuple[str, Any]] = [
-                ("grpc.max_receive_message_length", _MAX_MESSAGE),
-                ("grpc.keepalive_time_ms", 20_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.use_local_subchannel_pool", 1),
-            ]
-            if self._config.server_name:
-                options.append(("grpc.ssl_target_name_override", self._config.server_name))
-            address = self._config.addresses[self._next % len(self._config.addresses)]
-            channel = grpc.aio.secure_channel(address, self._credentials, options=options)
-            self._connection = _Connection(channel)
-        return self._connection
-
-    @contextlib.asynccontextmanager
-    async def _using(self) -> AsyncIterator[grpc.aio.Channel]:
-        """Lend the channel for one call. After one that found the hub unavailable, new calls go to the next address.
-
-        Other calls on the same channel go on: each finds out for itself.
-        """
-        connection = self._connect()
-        connection.users += 1
-        try:
-            with _translated():
-                yield connection.channel
-        except OverQuota:
-            raise
-        except Unavailable:
-            self._retire(connection)
-            raise
-        finally:
-            connection.users -= 1
-            if connection.retired and not connection.users:
-                self._retired.discard(connection)
-                await connection.channel.close()
-
-    def _retire(self, connection: _Connection) -> None:
-        connection.retired = True
-        self._retired.add(connection)
-        if self._connection is connection:
-            self._connection = None
-            self._next += 1
+    async def renew(self) -> None:
+        """Go on over new connections, with the certificate that is now in use; long calls are moved there."""
+        await self._connections.renew()
 
     async def aclose(self) -> None:
         """Close every connection; calls under way end with `Unavailable`. Idempotent."""
-        self._closed = True
-        connections = [*self._retired, *([self._connection] if self._connection else [])]
-        self._connection = None
-        self._retired.clear()
-        for connection in connections:
-            await connection.channel.close()
+        await self._connections.aclose()
 
     async def who_am_i(self) -> WhoAmI:
         """Ask how the hub knows us."""
-        async with self._using() as channel:
-            stub = directory_pb2_grpc.DirectoryServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
             answer = await stub.WhoAmI(directory_pb2.WhoAmIRequest(), timeout=CALL_S)
         return WhoAmI(
             answer.member,
@@ -184,8 +115,8 @@ class Transport:
 
     async def members(self, community: str) -> tuple[MemberSummary, ...]:
         """Return the members of a community, or of the exchange, as the hub tells them."""
-        async with self._using() as channel:
-            stub = directory_pb2_grpc.DirectoryServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
             answer = await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S)
         return tuple(
             MemberSummary(
@@ -201,8 +132,8 @@ class Transport:
 
     async def communities(self) -> tuple[CommunitySummary, ...]:
         """Return the communities of the exchange, as the hub tells them."""
-        async with self._using() as channel:
-            stub = directory_pb2_grpc.DirectoryServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
             answer = await stub.ListCommunities(directory_pb2.ListCommunitiesRequest(), timeout=CALL_S)
         return tuple(
             CommunitySummary(
@@ -220,43 +151,47 @@ class Transport:
 
     async def entries(self, origin: str, start: int) -> tuple[tuple[Delivered, ...], int]:
         """Return a page of entries from ``start``, and the sealed size."""
-        async with self._using() as channel:
-            stub = ledger_pb2_grpc.LedgerServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.ListEntriesRequest(origin=origin, start=start)
             answer = await stub.ListEntries(request, timeout=CALL_S)
         return tuple(map(codec.delivered, answer.entries)), answer.sealed_size
 
     async def checkpoint(self, origin: str) -> bytes:
         """Return the signed checkpoint of a log, not verified."""
-        async with self._using() as channel:
-            stub = ledger_pb2_grpc.LedgerServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             answer = await stub.GetCheckpoint(ledger_pb2.GetCheckpointRequest(origin=origin), timeout=CALL_S)
         return bytes(answer.checkpoint)
 
     async def inclusion_proof(self, origin: str, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
         """Return leaf hash and path of a leaf, not verified."""
-        async with self._using() as channel:
-            stub = ledger_pb2_grpc.LedgerServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.GetInclusionProofRequest(origin=origin, index=index, size=size)
             answer = await stub.GetInclusionProof(request, timeout=CALL_S)
         return answer.leaf_hash, tuple(answer.proof)
 
     async def publish(self, statement: Statement) -> WireReceipt:
         """Publish one statement."""
-        async with self._using() as channel:
-            stub = publish_pb2_grpc.PublishServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = publish_pb2_grpc.PublishServiceStub(connection.channel)
             request = publish_pb2.PublishRequest(statement=codec.statement_to_wire(statement))
             answer = await stub.Publish(request, timeout=CALL_S)
         return _receipt(answer.receipt)
 
     @contextlib.asynccontextmanager
-    async def publish_stream(self) -> AsyncIterator[PublishStream]:
-        """Open a stream of statements for as long as the context lasts."""
-        async with self._using() as channel:
-            stream = PublishStream(publish_pb2_grpc.PublishServiceStub(channel).PublishStream())
+    async def publish_stream(self, wake: Callable[[], None]) -> AsyncIterator[PublishStream]:
+        """Open a stream of statements for as long as the context lasts; ``wake`` is called when it is to be left."""
+        async with self._connections.using() as connection:
+            call = publish_pb2_grpc.PublishServiceStub(connection.channel).PublishStream()
+            stream = PublishStream(call, wake)
+            leave = stream.leave
+            connection.leaving.add(leave)
             try:
                 yield stream
             finally:
+                connection.leaving.discard(leave)
                 stream.cancel()
 
     async def subscribe(
@@ -273,8 +208,10 @@ class Transport:
                 elections=sorted(wanted.elections),
             ),
         )
-        async with self._using() as channel:
-            call = feed_pb2_grpc.FeedServiceStub(channel).Subscribe(request)
+        async with self._connections.using() as connection:
+            call = feed_pb2_grpc.FeedServiceStub(connection.channel).Subscribe(request)
+            leave = call.cancel
+            connection.leaving.add(leave)
             try:
                 while (message := await _read(call)) is not grpc.aio.EOF:
                     part = _feed_message(message)
@@ -282,13 +219,14 @@ class Transport:
                     if part.draining:
                         raise Unavailable("the hub is going away", retry_after_ms=0, reason=Reason.DRAINING)
             finally:
+                connection.leaving.discard(leave)
                 call.cancel()
             raise Unavailable("the hub ended the feed", retry_after_ms=0)
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo of ``state`` on our live streams; return how many there are."""
-        async with self._using() as channel:
-            stub = feed_pb2_grpc.FeedServiceStub(channel)
+        async with self._connections.using() as connection:
+            stub = feed_pb2_grpc.FeedServiceStub(connection.channel)
             answer = await stub.Probe(feed_pb2.ProbeRequest(origin=origin, state=state), timeout=CALL_S)
         return int(answer.streams)
 
