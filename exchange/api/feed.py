@@ -113,9 +113,10 @@ class FeedServicer:
         live = self._live.setdefault(origin, set())
         live.add(feed)
         self._metrics.feed_streams.labels(origin).inc()
+        written = self._metrics.feed_messages.labels(origin)
         try:
             async for message in feed.messages():
-                self._metrics.feed_messages.labels(origin).inc()
+                written.inc()
                 yield message
         finally:
             live.discard(feed)
