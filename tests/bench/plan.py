@@ -44,7 +44,7 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    repetitions=5,
+    repetitions=3,
     streams=(1, 10, 50),
     batches=(1, 100, 1000),
     share=1.0,
