@@ -23,10 +23,10 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e faults demo bench lint format gen check-gen lock clean
+.PHONY: help setup test e2e faults demo bench bench-growth lint format gen check-gen lock clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Make .venv from requirements.lock and install both packages (editable); does nothing when up to date
 
@@ -73,6 +73,9 @@ demo: setup  ## A whole exchange on this machine: a hub, three platforms, real p
 
 bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, or ARGS=--quick for two minutes
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make bench-growth, or ARGS=--quick for two minutes
+	$(BIN)/python -m tests.bench.growth $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code
 	$(BIN)/ruff check .

@@ -89,7 +89,7 @@ async def listening(port: int, process: asyncio.subprocess.Process) -> None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         else:
             writer.close()
             await writer.wait_closed()

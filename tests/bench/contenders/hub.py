@@ -70,15 +70,16 @@ class Hub:
         """Return the hub's process."""
         return self.process.pid
 
-    async def start(self, folder: Path, *, communities: int = 0) -> None:
+    async def start(self, folder: Path, *, communities: int = 0, archive: bool = True) -> None:
         """Found an exchange with its members, and serve it; ``communities`` asks for more, named c0, c1, ..."""
         self.exchange = await Exchange.found(folder)
         more = [f"{NAME}/c{number}" for number in range(communities)]
-        for origin in (ARCHIVE, *more):
+        own = (ARCHIVE, *more) if archive else tuple(more)
+        for origin in own:
             await self.exchange.new_log(origin)
         await self.serve()
         registrar = Registrar(self.exchange, self.operator)
-        origins = (UK, ARCHIVE, *more)
+        origins = (UK, *own)
         for origin in origins:
             await registrar.community(origin)
         for member in (PUBLISHER, VERIFIER, *READERS):

@@ -1,0 +1,132 @@
+"""Ledgers of a given length: founded and served by a real hub, then filled while it is down.
+
+Through a hub a million statements of one record take many minutes; written straight into the store they take two. The
+bytes are a hub's own: signed statements, leaves, frames, tiles, checkpoint, mark. A ledger that was filled is kept in
+its folder with the keys of its exchange, so that filling and measuring can be two runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from exchange import codec
+from exchange.app import wall_ms
+from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import Role
+from exchange.domain.statement import Leaf, Statement, statement_id
+from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
+from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.merkle import leaf_hash
+from exchange.ledger.tree import Tree
+from exchange.ports import Group, StoredEntry, TreeHead
+from exchange.stores.folders import read_key
+from exchange.stores.sealed_mark import SealedMarkFile
+from exchange.stores.sqlite import SqliteStore
+from tests.bench.contenders.hub import PUBLISHER, Hub
+from tests.bench.workload import draft
+from tests.e2e.exchange_fixture import DIRECTORY, UK, Exchange
+
+_GROUP_RECORDS = 20_000
+_GROUP_ENTRIES = 2_048
+_KEYS = "exchange.json"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """How long a ledger is, and how its signals are packed."""
+
+    records: int
+    per_statement: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{'singles' if self.per_statement == 1 else 'packed'}-{self.records}"
+
+    @property
+    def entries(self) -> int:
+        """How many statements that makes."""
+        return self.records // self.per_statement
+
+
+def keep(exchange: Exchange) -> None:
+    """Write an exchange's keys beside its data."""
+    keys = [[member, int(role), key._key.private_bytes_raw().hex()] for (member, role), key in exchange.keys.items()]
+    logs = {origin: key.hex() for origin, key in exchange.log_keys.items()}
+    (exchange.folder / _KEYS).write_text(json.dumps({"pin": exchange.pin.hex(), "keys": keys, "logs": logs}))
+
+
+def kept(folder: Path) -> Exchange | None:
+    """Return the exchange in a folder; None when none was filled there."""
+    path = folder / _KEYS
+    if not path.exists():
+        return None
+    read = json.loads(path.read_text())
+    keys = {(member, Role(role)): SigningKey(bytes.fromhex(seed)) for member, role, seed in read["keys"]}
+    logs = {origin: bytes.fromhex(key) for origin, key in read["logs"].items()}
+    return Exchange(folder, bytes.fromhex(read["pin"]), keys, logs)
+
+
+async def filled(folder: Path, ledger: Ledger, say: Say) -> Exchange:
+    """Return an exchange whose community holds such a ledger; made now, unless it is there."""
+    there = kept(folder / ledger.name)
+    if there is not None:
+        return there
+    hub = Hub()
+    await hub.start(folder / ledger.name)
+    await hub.stop()
+    await fill(hub.exchange, ledger, say)
+    keep(hub.exchange)
+    return hub.exchange
+
+
+def _statements(exchange: Exchange, ledger: Ledger) -> Iterator[Statement]:
+    key = exchange.keys[PUBLISHER, Role.PIPELINE]
+    for _ in range(ledger.entries):
+        yield codec.statement_from_wire(draft(PUBLISHER, UK, ledger.per_statement).sign(key))
+
+
+async def fill(exchange: Exchange, ledger: Ledger, say: Say) -> None:
+    """Append so many signals to the community's empty log, as its sequencer would, in large groups."""
+    log = Origin.parse(UK)
+    assert log is not None
+    folders = exchange.folders
+    key = read_key(folders.key(log.log))
+    directory = await SqliteStore.open(folders.log(Origin.DIRECTORY_LOG), origin=DIRECTORY)
+    directory_size = (await directory.head()).sealed.size
+    await directory.aclose()
+    store, mark = await SqliteStore.open(folders.log(log.log), origin=UK), SealedMarkFile(folders.mark(log.log))
+    tree, note, statements = Tree(), b"", _statements(exchange, ledger)
+    per_group = max(1, min(_GROUP_ENTRIES, _GROUP_RECORDS // ledger.per_statement))
+    while chunk := list(islice(statements, per_group)):
+        entries = [_entry(one, tree.size + at, directory_size) for at, one in enumerate(chunk)]
+        extension = tree.extend([entry.leaf_hash for entry in entries])
+        head = TreeHead(extension.tree.size, extension.tree.root())
+        before = (await store.head()).durable
+        await store.append(before, Group(tuple(entries), extension.full_tiles, head, directory_size))
+        note = sign_checkpoint(Checkpoint(UK, head.size, head.root), key)
+        await store.seal(head, note)
+        tree = extension.tree
+        if tree.size * 10 // ledger.entries != before.size * 10 // ledger.entries:
+            say(f"filling {ledger.name}: {tree.size * ledger.per_statement:,} signals")
+    await mark.record(note)
+    await store.aclose()
+    await mark.aclose()
+
+
+def _entry(statement: Statement, index: int, directory_size: int) -> StoredEntry:
+    now = wall_ms()
+    leaf = codec.encode_leaf(Leaf(index, now, False, directory_size, statement.payload, statement.signatures))
+    frame = codec.full_frame(leaf, statement.records, statement.audience_record)
+    return StoredEntry(index, statement_id(statement.payload), leaf_hash(leaf), now, frame)
+
+
+def disk_bytes(exchange: Exchange) -> int:
+    """Return what the community's log takes on disk, with everything that belongs to it."""
+    folder = exchange.folders.log(UK.partition("/")[2])
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
