@@ -18,10 +18,11 @@ import structlog
 
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.ed25519 import SigningKey
-from exchange.ports import SnapshotFile
+from exchange.ledger.snapshot import Snapshot
+from exchange.ports import SnapshotFile, TreeHead
 from exchange.proving import compact_range
 from exchange.views.replay import F, Leaves, Pace, Recipe, Replay
-from exchange.views.snapshots import Snapshot, restore, take
+from exchange.views.snapshots import about, restore, take
 
 _log = structlog.get_logger()
 
@@ -78,12 +79,12 @@ class Keeper(Generic[F]):
 
     async def _open(self, data: bytes, pace: Pace | None) -> tuple[Replay[F], Snapshot]:
         snapshot = Snapshot.opened(data, self._key.public_key)
-        if not snapshot.is_of(self._recipe, self._origin):
+        if snapshot.about != about(self._recipe, self._origin):
             raise Rejected(Reason.INVALID, "it is of another fold, log or release")
-        if snapshot.head.size > (await self._leaves.store.head()).sealed.size:
+        if snapshot.size > (await self._leaves.store.head()).sealed.size:
             raise Rejected(Reason.CURSOR_ABOVE_SIZE, "it is newer than the log")
-        range_ = await compact_range(self._leaves.history, snapshot.head.size)
-        if range_.root() != snapshot.head.root:
+        range_ = await compact_range(self._leaves.history, snapshot.size)
+        if range_.root() != snapshot.root:
             raise Rejected(Reason.BAD_PROOF, "it is of another tree than the log's")
         return Replay(self._leaves, await restore(self._recipe, snapshot, pace), range_), snapshot
 
@@ -101,17 +102,18 @@ class Keeper(Generic[F]):
     async def _check(self, snapshot: Snapshot) -> None:
         pace = Pace(self._clock)
         replay = Replay(self._leaves, self._recipe.empty())
-        await replay.read_to(snapshot.head.size, pace)
-        replay.require(snapshot.head)
-        made = await take(self._recipe, self._origin, replay.fold, snapshot.head, pace)
+        await replay.read_to(snapshot.size, pace)
+        head = TreeHead(snapshot.size, snapshot.root)
+        replay.require(head)
+        made = await take(self._recipe, self._origin, replay.fold, head, pace)
         if made.rows != snapshot.rows:
             await self._file.discard()
             raise SnapshotDiffers(
                 f"{self._origin}: the snapshot of the {self._recipe.name} is not what the log's first"
-                f" {snapshot.head.size} leaves say",
+                f" {snapshot.size} leaves say",
                 hint="it is thrown away; start the hub again, and look at what was published since the last start",
             )
-        _log.info("snapshot_checked", origin=self._origin, fold=self._recipe.name, size=snapshot.head.size)
+        _log.info("snapshot_checked", origin=self._origin, fold=self._recipe.name, size=snapshot.size)
 
     async def _renew(self) -> None:
         pace = Pace(self._clock)

@@ -18,9 +18,9 @@ from exchange.domain.kinds import Kind, Role
 from exchange.domain.statement import Key, Quota, State
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.snapshot import Snapshot
 from exchange.stores.folders import read_key
 from exchange.views.keeper import LEAST_GROWTH
-from exchange.views.snapshots import Snapshot
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import Draft, signal
 from tests.e2e.exchange_fixture import DIRECTORY, OPERATOR, TIMEOUT_S, UK, Exchange
@@ -98,7 +98,7 @@ async def test_a_killed_hub_starts_from_its_snapshot_and_goes_on(exchange: Excha
     await first.registrar.say(Key("alpha", Role.PIPELINE, late.public_key, State.ACTIVE))
     await first.registrar.say(Key("beta", Role.PIPELINE, ended_key.public_key, State.ENDED))
     await ended(first)
-    size = (await renewed(exchange)).head.size
+    size = (await renewed(exchange)).size
     second = await started(exchange)
     try:
         assert await checked(second) == size

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from exchange.domain.directory import Directory
 from exchange.errors import Fatal, Rejected
 from exchange.ledger.ed25519 import SigningKey
-from exchange.ports import TreeHead
+from exchange.ledger.snapshot import Snapshot
 from exchange.views import snapshots
 from exchange.views.directory import DIRECTORY, DirectoryView
 from exchange.views.keeper import Keeper, SnapshotDiffers
 from exchange.views.replay import Pace, Replay
-from exchange.views.snapshots import Snapshot
 from tests.unit.builders import digest
 from tests.unit.views.directory_log import FIRST, KEY, LEAST_GROWTH, Clock, DirectoryLog, directory_log, renamed
 
@@ -135,7 +134,7 @@ async def test_a_snapshot_of_another_tree_of_the_same_size_is_ignored() -> None:
 
 @given(data=st.data())
 def test_a_damaged_snapshot_is_refused(data: st.DataObject) -> None:
-    whole = Snapshot("directory", 1, "0.1.0", "x/directory", TreeHead(3, digest("a root")), b"[1]\n[2]")
+    whole = Snapshot("directory", 1, "0.1.0", "x/directory", 3, digest("a root"), b"[1]\n[2]")
     sealed = whole.sealed(KEY)
     at = data.draw(st.integers(0, len(sealed) - 1))
     damaged = sealed[:at] + bytes([sealed[at] ^ data.draw(st.integers(1, 255))]) + sealed[at + 1 :]

@@ -29,6 +29,7 @@ from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Rene
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt, verify_receipt
+from exchange_client.remembered import RememberedDirectory
 from exchange_client.signals import Drafter
 from exchange_client.signature_pool import SignaturePool
 from exchange_client.signing import SigningKeys
@@ -68,9 +69,9 @@ class ExchangeClient:
     async def __aenter__(self) -> Self:
         """Open the state file. The hub is called when there is something to ask."""
         self._state = StateFile(self._config.state / "client.sqlite")
-        self._directory = DirectoryReader(
-            self._config.directory, self._config.genesis, self._transport, Cursors(self._state)
-        )
+        origin, pin = self._config.directory, self._config.genesis
+        remembered = RememberedDirectory(self._state, self._keys, origin, pin)
+        self._directory = DirectoryReader(origin, pin, self._transport, Cursors(self._state), remembered)
         self._keeping = asyncio.create_task(self._keep())
         return self
 

@@ -1,4 +1,8 @@
-"""Reading the directory whole, from the pinned genesis, and checking it as if nobody could be trusted."""
+"""Reading the directory whole, from the pinned genesis, and checking it as if nobody could be trusted.
+
+A long directory is read once: what has been verified is remembered (`exchange_client.remembered`), and the next start
+goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,37 @@ from exchange.domain.directory import Directory
 from exchange.domain.directory_rules import validate_genesis
 from exchange.domain.policy import Workload, may_publish
 from exchange.domain.statement import Genesis, Header, Leaf
-from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
+from exchange.errors import CursorAboveSize, ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
 from exchange.ledger.dsse import pae
 from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange_client.cursors import Cursors, Position
+from exchange_client.remembered import Remembered, RememberedDirectory
 from exchange_client.transport import Transport
 
 #: The reader's place is not a subscriber's: the two are kept under different names.
 _READER = "reader:"
+#: What is verified anew at a start is no more than so many entries, or an eighth of the directory.
+LEAST_GROWTH = 256
+_GROWTH = 8
 
 
 class DirectoryChecker:
     """Folds a directory entry by entry, checking each as if nobody could be trusted. No I/O."""
 
-    def __init__(self, origin: str, pin: bytes) -> None:
-        """Check everything from this pin: the leaf hash of entry 0."""
+    def __init__(self, origin: str, pin: bytes, seen: Remembered | None = None) -> None:
+        """Check everything from this pin, the leaf hash of entry 0; or go on from what was checked before."""
         self._origin = origin
         self._pin = pin
-        self._received_at_ms = 0
-        self.range = CompactRange()
-        self.directory = Directory()
+        self._received_at_ms = seen.received_at_ms if seen else 0
+        self.range = seen.range if seen else CompactRange()
+        self.directory = seen.directory if seen else Directory()
+
+    @property
+    def seen(self) -> Remembered:
+        """What has been checked so far."""
+        return Remembered(self.directory, self.range, self._received_at_ms)
 
     def take(self, entry: Delivered) -> None:
         """Check and fold the next entry. Raises `VerificationFailed`, and then nothing has moved."""
@@ -94,11 +107,17 @@ class DirectoryChecker:
 class DirectoryReader:
     """The verified fold of one exchange's directory, read in further when asked."""
 
-    def __init__(self, origin: str, pin: bytes, transport: Transport, cursors: Cursors) -> None:
+    def __init__(
+        self, origin: str, pin: bytes, transport: Transport, cursors: Cursors, remembered: RememberedDirectory
+    ) -> None:
         """Check everything from this pin: the leaf hash of entry 0."""
         self._origin = origin
+        self._pin = pin
         self._transport = transport
         self._cursors = cursors
+        self._remembered = remembered
+        #: Size of what was remembered last, and of what this reader started with.
+        self._kept_size = self._start_size = 0
         self._checker = DirectoryChecker(origin, pin)
         self._seen: Position | None = None
         self._loaded = False
@@ -110,17 +129,33 @@ class DirectoryReader:
         """Read what is new; return the fold. Raises `VerificationFailed` when anything does not hold."""
         async with self._lock:
             if not self._loaded:
-                self._seen = await self._cursors.load(_READER + self._origin)
-                self._loaded = True
+                await self._load()
             await self._read_to(await self._read_page())
             if self._held_size != self._checker.range.size or not self._held_size:
                 await self._hold_against_checkpoint()
             return self.directory
 
+    async def _load(self) -> None:
+        self._seen = await self._cursors.load(_READER + self._origin)
+        kept = await self._remembered.load()
+        if kept is not None:
+            self._checker = DirectoryChecker(self._origin, self._pin, kept)
+            self._kept_size = self._start_size = kept.range.size
+        self._loaded = True
+
+    async def _keep(self) -> None:
+        """Remember what has just been held against a signed root, when it is enough to be worth it."""
+        if self._checker.range.size >= self._kept_size + max(LEAST_GROWTH, self._kept_size // _GROWTH):
+            await self._remembered.store(self._checker.seen)
+            self._kept_size = self._checker.range.size
+
     async def _read_page(self) -> int:
         """Read one page on; return the sealed size."""
         start = self._checker.range.size
-        entries, size = await self._transport.entries(self._origin, start)
+        try:
+            entries, size = await self._transport.entries(self._origin, start)
+        except CursorAboveSize as error:
+            raise self._shrunk(start) from error
         for entry in entries:
             self._take(entry)
         if not entries and start < size:
@@ -139,14 +174,20 @@ class DirectoryReader:
         note = await self._transport.checkpoint(self._origin)
         checkpoint = open_checkpoint(note, verifier)
         await self._read_to(checkpoint.size)
+        before = max(self._start_size, self._seen.range.size if self._seen is not None else 0)
+        if before > checkpoint.size:
+            raise self._shrunk(before)
         if checkpoint.size != self._checker.range.size or checkpoint.root != self._checker.range.root():
+            if self._start_size:
+                raise _fork()
             raise VerificationFailed(Reason.BAD_CHECKPOINT, "the directory's signed root is not that of its entries")
-        if self._seen is not None and self._seen.range.size > checkpoint.size:
-            raise VerificationFailed(
-                Reason.ROLLED_BACK, f"the directory has shrunk: {self._seen.range.size} entries were seen before"
-            )
         await self._cursors.store(_READER + self._origin, Position(self._checker.range, note))
         self._held_size = checkpoint.size
+        await self._keep()
+
+    @staticmethod
+    def _shrunk(before: int) -> VerificationFailed:
+        return VerificationFailed(Reason.ROLLED_BACK, f"the directory has shrunk: {before} entries were seen before")
 
     @property
     def held_size(self) -> int:
@@ -162,4 +203,8 @@ class DirectoryReader:
         self._checker.take(entry)
         seen = self._seen
         if seen is not None and self._checker.range.size == seen.range.size and self._checker.range != seen.range:
-            raise VerificationFailed(Reason.BAD_PROOF, "the directory is not the one that was read before: a fork")
+            raise _fork()
+
+
+def _fork() -> VerificationFailed:
+    return VerificationFailed(Reason.BAD_PROOF, "the directory is not the one that was read before: a fork")

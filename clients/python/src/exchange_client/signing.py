@@ -39,6 +39,16 @@ class SigningKeys:
         """Id of the key in use."""
         return self._present.key_id
 
+    @property
+    def present(self) -> SigningKey:
+        """The key in use."""
+        return self._present
+
+    @property
+    def held(self) -> tuple[SigningKey, ...]:
+        """All that we hold, in use or waiting."""
+        return tuple(self._held)
+
     def sign(self, message: bytes) -> bytes:
         """Sign with the key in use."""
         return self._present.sign(message)

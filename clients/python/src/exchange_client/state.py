@@ -1,6 +1,7 @@
 """What a client keeps between runs: one small SQLite file with durable writes, off the event loop.
 
-Outbox and cursors live in it. A newer schema is refused; the file is made when it is not there.
+Outbox, cursors and the directory as it was verified live in it. A newer schema is refused, an older one brought up to
+date; the file is made when it is not there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from exchange.errors import Fatal, Reason, Rejected
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TABLES = """
 CREATE TABLE outbox(
     statement_id BLOB PRIMARY KEY,
@@ -43,6 +44,13 @@ CREATE TABLE cursors(
     directory_size INTEGER NOT NULL
 ) STRICT;
 """
+#: Since schema 2.
+_FOLDS = """
+CREATE TABLE folds(
+    origin TEXT PRIMARY KEY,
+    snapshot BLOB NOT NULL
+) STRICT;
+"""
 
 
 class StateFile:
@@ -62,9 +70,9 @@ class StateFile:
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "FULL")
             version = self._connection.pragma("user_version")
-            if version == 0:
+            if version in {0, 1}:
                 with self._connection:
-                    self._connection.execute(_TABLES)
+                    self._connection.execute(_FOLDS if version else _TABLES + _FOLDS)
                     self._connection.pragma("user_version", SCHEMA_VERSION)
             elif version != SCHEMA_VERSION:
                 raise Fatal(f"{path}: schema version {version} is not known to this release", reason=Reason.CONFIG)
