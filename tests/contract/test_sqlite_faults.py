@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate, cycle, takewhile
@@ -31,6 +29,7 @@ from tests.contract.builders import (
 )
 from tests.contract.child import GROUPS
 from tests.contract.processes import child
+from tests.contract.small_disks import fill, small_disk
 
 
 @pytest.fixture
@@ -248,38 +247,17 @@ async def test_a_full_store_changes_nothing_and_recovers(folder: Path, store: Sq
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("a small disk can only be made by root")
-    yield place
-    # Lazily: a store that a failed test left open must not leave the mount behind.
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", megabytes=4) as place:
+        yield place
 
 
-def _fill(disk: Path) -> None:
-    with (disk / "filler").open("wb", buffering=0) as file:
-        for size in (65_536, 512):
-            while _write_some(file.fileno(), size):
-                pass
-
-
-def _write_some(file: int, size: int) -> bool:
-    try:
-        return os.write(file, bytes(size)) > 0
-    except OSError:
-        return False
-
-
-async def test_a_full_disk_changes_nothing_and_recovers(small_disk: Path) -> None:
-    folder = small_disk / "news"
+async def test_a_full_disk_changes_nothing_and_recovers(disk: Path) -> None:
+    folder = disk / "news"
     store = await SqliteStore.open(folder, origin=ORIGIN, create=True)
     chain = await commit(store, Chain(), 300)
     before = await store.head()
-    _fill(small_disk)
+    filler = fill(disk)
     for count in (500, 1_000):
         with pytest.raises(Unavailable):
             await store.append(chain.head, chain.grow(count)[1])
@@ -287,12 +265,12 @@ async def test_a_full_disk_changes_nothing_and_recovers(small_disk: Path) -> Non
         await store.archive(256)
     assert await store.head() == before
     assert await read_all(store) == list(chain.entries)
-    (small_disk / "filler").unlink()
+    filler.unlink()
     chain = await commit(store, chain, 500)
     assert await store.archive(256) == 256
-    _fill(small_disk)
+    fill(disk)
     await store.aclose()
-    (small_disk / "filler").unlink()
+    filler.unlink()
     store = await SqliteStore.open(folder, origin=ORIGIN)
     head = await store.head()
     assert head.durable == chain.head

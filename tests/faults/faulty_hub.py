@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import argparse
 import errno
+import signal
 import sys
 from pathlib import Path
 
 import apsw
 
+from exchange import app
 from tests.e2e import child_hub
 from tests.faults.crash_points import POINTS, Reaper
 from tests.faults.disk import Disk, Listener
-from tests.faults.sabotage import Saboteur, Tracer
+from tests.faults.sabotage import Saboteur, Tracer, failure
 
 #: What of the disk's calls is a crash point.
 _BEFORE = {"wal.sync-commit": "before-wal-sync"}
@@ -35,6 +37,32 @@ class _AtCalls:
         self._reaper.reach(_AFTER.get(call, ""))
 
 
+class _Full:
+    """A disk without room for as long as a file is there."""
+
+    def __init__(self, sign: Path) -> None:
+        self._sign = sign
+
+    def before(self, call: str) -> None:
+        """See `Listener.before`."""
+        if ".write" in call and not call.startswith("mark.") and self._sign.exists():
+            raise failure(call, errno.ENOSPC)
+
+    def after(self, call: str) -> None:
+        """See `Listener.after`."""
+
+
+def _let_clock_jump(file: Path) -> None:
+    """Put the wall clock off by the milliseconds in a file, from each SIGUSR1 on."""
+    real, offset_ms = app.wall_ms, [0]
+
+    def jump(*_: object) -> None:
+        offset_ms[0] = int(file.read_text())
+
+    signal.signal(signal.SIGUSR1, jump)
+    app.wall_ms = lambda: real() + offset_ms[0]
+
+
 def main() -> int:
     """Make what the flags say fail, then serve."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -45,7 +73,11 @@ def main() -> int:
     parser.add_argument("--fail", help="CALL:before|after:ERRNO")
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--move-every", type=int, help="frames after which SQLite moves its log into the file")
+    parser.add_argument("--full-while", type=Path, help="there is no room as long as this file is there")
+    parser.add_argument("--clock", type=Path, help="file with milliseconds that SIGUSR1 puts the clock off by")
     options, rest = parser.parse_known_args()
+    if options.clock:
+        _let_clock_jump(options.clock)
     listeners: list[Listener] = []
     if options.crash:
         reaper = Reaper(options.crash, options.nth, options.log, options.obituary)
@@ -60,6 +92,8 @@ def main() -> int:
         tracer = Tracer(options.trace)
         tracer.install(options.log)
         listeners.append(tracer)
+    if options.full_while:
+        listeners.append(_Full(options.full_while))
     if options.move_every:
         apsw.connection_hooks.append(lambda connection: connection.wal_autocheckpoint(options.move_every))
     if listeners:
