@@ -145,6 +145,13 @@ class History(Protocol):
         """Return the entry bundle ``index`` (C2SP tlog-tiles), whole or as wide as the sealed size allows."""
         ...
 
+    async def durable_entries(self, start: int, end: int) -> Sequence[StoredEntry]:
+        """Return entries [start, end), sealed or not, checked as `LogStore.read` checks.
+
+        For whoever must seal what a crash left. Raises `CursorAboveSize` beyond the durable size, `CursorBelowFloor`.
+        """
+        ...
+
     async def archive(self, floor: int) -> int:
         """Move every whole bundle below ``floor`` to sealed bundle files and raise the floor; return the new floor.
 

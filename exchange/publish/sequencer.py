@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from exchange import codec
 from exchange.domain.statement import Header, Leaf, SignalHeader, Statement, audience_id, signal_ids, statement_id
 from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Rejected, Unavailable, VerificationFailed
-from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint, sign_checkpoint
+from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
-from exchange.ledger.merkle import EMPTY_ROOT, leaf_hash
-from exchange.ledger.proofs import verify_consistency
-from exchange.ledger.tiles import right_edge
+from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tree import Extension, Tree
 from exchange.ports import AlreadyCommitted, Group, Head, History, LogStore, SealedMark, StoredEntry, TreeHead
-from exchange.proving import consistency_proof, inclusion_proof
+from exchange.proving import inclusion_proof
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
+from exchange.publish.recovery import check_head, check_mark, load_tree
 from exchange.publish.waiting import MAX_GROUP, Receipt, Waiting, WaitingRoom
 
 
@@ -81,64 +80,17 @@ class Sequencer:
     async def open(self, *, adopt: bool = False) -> None:
         """Finish what a crash left, check that the log is not an old copy, and load the tree.
 
-        Raises `Fatal` (ROLLED_BACK) when the store is behind, or beside, what this machine has released before.
-        ``adopt`` accepts a log that this machine has no mark of.
+        Raises `Fatal`: ROLLED_BACK when the store is behind, or beside, what this machine has released before, CORRUPT
+        when it does not hold what its head says. ``adopt`` accepts a log that this machine has no mark of.
         """
         head = await self._store.head()
-        await self._check_mark(head, adopt=adopt)
+        await check_mark(self.origin, head, self._history, self._mark, self._key, adopt=adopt)
+        self._tree = await load_tree(self.origin, head, self._history)
+        await check_head(self.origin, head, self._history, self._key)
         if head.sealed != head.durable or not head.checkpoint:
             await self._seal(head.durable)
         elif adopt and await self._mark.load() is None:
             await self._mark.record(head.checkpoint)
-        await self._load_tree((await self._store.head()).durable)
-
-    async def _check_mark(self, head: Head, *, adopt: bool) -> None:
-        note = await self._mark.load()
-        if note is None:
-            if head.durable.size and not adopt:
-                raise Fatal(
-                    f"{self.origin}: this machine has no record of the log's last checkpoint",
-                    reason=Reason.ROLLED_BACK,
-                    hint="compare the log with a member's copy, then start once with --adopt",
-                )
-            return
-        seen = open_checkpoint(note, log_verifier(self.origin, self._key.public_key))
-        if seen.size > head.durable.size:
-            raise Fatal(
-                f"{self.origin}: the store ends at {head.durable.size}, but {seen.size} was released",
-                reason=Reason.ROLLED_BACK,
-                hint="this is an old copy: bring back the missing entries before the hub may sign again",
-            )
-        if head.sealed.size < seen.size < head.durable.size:
-            raise self._fork()
-        if head.sealed.size >= seen.size:
-            proof = await consistency_proof(self._history, seen.size, head.sealed.size) if seen.size else ()
-            self._compare(seen, head.sealed, proof)
-        elif head.durable.size == seen.size:
-            self._compare(seen, head.durable, ())
-
-    def _compare(self, seen: Checkpoint, now: TreeHead, proof: Sequence[bytes]) -> None:
-        try:
-            verify_consistency(
-                old_size=seen.size, new_size=now.size, old_root=seen.root, new_root=now.root, proof=proof
-            )
-        except VerificationFailed as error:
-            raise self._fork() from error
-
-    def _fork(self) -> Fatal:
-        return Fatal(
-            f"{self.origin}: the store's tree is not the one whose checkpoint was released",
-            reason=Reason.ROLLED_BACK,
-            hint="do not serve this copy",
-        )
-
-    async def _load_tree(self, head: TreeHead) -> None:
-        refs = list(right_edge(head.size))
-        tiles = {ref: await self._history.tile(*ref) for ref in refs}
-        tree = Tree.load(head.size, lambda level, index, width: tiles[level, index, width])
-        if tree.root() != (head.root if head.size else EMPTY_ROOT):
-            raise Fatal(f"{self.origin}: the stored hashes do not make the stored root")
-        self._tree = tree
 
     def offer(self, candidate: Candidate) -> asyncio.Future[Receipt]:
         """Queue a checked statement; the future resolves to its receipt or to the error that refused it.
@@ -248,11 +200,11 @@ class Sequencer:
         return checkpoint
 
     async def _catch_up(self) -> None:
-        """Somebody else wrote: seal what is unsealed, and load the tree as it is now."""
+        """Somebody else wrote: load the tree as it is now, and seal what is unsealed."""
         head = await self._store.head()
+        self._tree = await load_tree(self.origin, head, self._history)
         if head.sealed != head.durable:
             await self._seal(head.durable)
-        await self._load_tree(head.durable)
 
     def _answer(self, batch: list[Waiting], built: _Built, checkpoint: bytes) -> None:
         prove = built.extension.tree.prover()

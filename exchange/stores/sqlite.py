@@ -174,6 +174,15 @@ class SqliteStore:
             raise Rejected(Reason.NOT_FOUND, "no such entry bundle in the sealed tree")
         return await self._reader.call(partial(rows.bundle, index, width))
 
+    async def durable_entries(self, start: int, end: int) -> Sequence[StoredEntry]:
+        """See `History.durable_entries`."""
+        head, _, rows = self._parts()
+        if start < head.floor:
+            raise CursorBelowFloor(head.floor)
+        if end > head.durable.size:
+            raise CursorAboveSize(head.durable.size)
+        return await self._reader.call(partial(rows.all_entries, start, end))
+
     async def archive(self, floor: int) -> int:
         """See `History.archive`."""
         async with self._archiving:

@@ -71,6 +71,13 @@ class Rows:
             raise self._missing(start)
         return found
 
+    def all_entries(self, start: int, end: int) -> list[StoredEntry]:
+        """Return entries [start, end), however many reads that takes. Raises as `entries` does."""
+        found: list[StoredEntry] = []
+        while start + len(found) < end:
+            found += self.entries(start + len(found), end)
+        return found
+
     def _check(self, entry: StoredEntry, checksum: int) -> None:
         if zlib.crc32(entry.frame) != checksum or hash_of_leaf_in(entry.frame) != entry.leaf_hash:
             raise Fatal(f"{self._path}: entry {entry.index} is damaged")
@@ -132,12 +139,6 @@ class Rows:
             self._roots.clear()
         self._roots[level, index] = root
 
-    def _all_entries(self, start: int, end: int) -> list[StoredEntry]:
-        found: list[StoredEntry] = []
-        while start + len(found) < end:
-            found += self.entries(start + len(found), end)
-        return found
-
     def bundle(self, index: int, width: int) -> bytes:
         """Return an entry bundle: a whole one from its file where there is one, else from the rows."""
         file = self._folder / entries_path(index)
@@ -153,7 +154,7 @@ class Rows:
     def _bundle_of_rows(self, index: int, width: int) -> bytes:
         start = index * TILE_WIDTH
         try:
-            entries = self._all_entries(start, start + width)
+            entries = self.all_entries(start, start + width)
         except CursorBelowFloor as error:
             raise Fatal(f"{self._folder / entries_path(index)}: an entry bundle is missing") from error
         return encode_bundle([frame_leaf(entry.frame) for entry in entries])

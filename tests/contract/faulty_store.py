@@ -68,6 +68,10 @@ class FaultyStore:
         """See `History.bundle`."""
         return await self._call("bundle", lambda: self._store.bundle(index))
 
+    async def durable_entries(self, start: int, end: int) -> Sequence[StoredEntry]:
+        """See `History.durable_entries`."""
+        return await self._call("durable_entries", lambda: self._store.durable_entries(start, end))
+
     async def archive(self, floor: int) -> int:
         """See `History.archive`."""
         return await self._call("archive", lambda: self._store.archive(floor))

@@ -183,6 +183,15 @@ class MemoryStore:
             raise _not_found()
         return naive_bundle([frame_leaf(each.frame) for each in disk.entries[: disk.head.sealed.size]], index)
 
+    async def durable_entries(self, start: int, end: int) -> Sequence[StoredEntry]:
+        """See `History.durable_entries`."""
+        disk = self._usable()
+        if start < disk.head.floor:
+            raise CursorBelowFloor(disk.head.floor)
+        if end > disk.head.durable.size:
+            raise CursorAboveSize(disk.head.durable.size)
+        return tuple(disk.entries[start:end])
+
     async def archive(self, floor: int) -> int:
         """See `History.archive`."""
         disk = self._usable()
