@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from exchange import codec
+from exchange.cli.audit import Audit
 from exchange.cli.output import REFUSED, emit, json_option
 from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
+from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, VerificationFailed
-from exchange.ledger.checkpoint import log_verifier, open_checkpoint
-from exchange.ledger.merkle import HASH_BYTES, leaf_hash
-from exchange.ledger.note import Verifier
+from exchange.ledger.checkpoint import log_verifier
+from exchange.ledger.merkle import HASH_BYTES
+from exchange.stores.sealed_mark import read_slots
 from exchange.stores.sqlite_reader import LogFiles, LogState, RawEntry
 from exchange_client import ClientConfig, FeedVerifier
 from exchange_client.directory import DirectoryChecker
@@ -33,12 +36,18 @@ _STEP = 500
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A client's file to take the pin from.",
 )
+@click.option(
+    "--marks",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the machine's marks, where it is not `marks` inside DATA.",
+)
 @json_option
-def verify(data: Path, genesis: str | None, genesis_of: Path | None, *, as_json: bool) -> None:
+def verify(data: Path, genesis: str | None, genesis_of: Path | None, marks: Path | None, *, as_json: bool) -> None:
     """Check every log in a hub's DATA folder: offline, from entry 0 to the last checkpoint.
 
     Checks each leaf's place and format, each member's signature by keys that were in force, each record against its
-    signal id, and the recomputed root against the signed checkpoint. Needs no hub; one may be running.
+    signal id, and the recomputed root against the signed checkpoint; then that everything else in the files follows
+    from the leaves, and that nothing is missing that this machine has released. Needs no hub; one may be running.
 
     \b
     Examples:
@@ -50,33 +59,54 @@ def verify(data: Path, genesis: str | None, genesis_of: Path | None, *, as_json:
     folders = sorted((data / "logs").iterdir(), key=lambda folder: (folder.name != Origin.DIRECTORY_LOG, folder.name))
     directory = Directory()
     for folder in folders:
-        files = LogFiles(folder)
-        state = files.state()
+        origin = folder.name
         try:
-            if folder.name == Origin.DIRECTORY_LOG:
-                checker = DirectoryChecker(state.origin, pin)
-                _check_directory(checker, files, state)
-                directory = checker.directory
-            else:
-                _check_community(directory, files, state, quiet=as_json)
+            with closing(_Log(folder, (marks or data / "marks") / folder.name)) as log:
+                origin = log.state.origin
+                if folder.name == Origin.DIRECTORY_LOG:
+                    directory = _check_directory(log, pin)
+                else:
+                    _check_community(directory, log, quiet=as_json)
         except ExchangeError as error:
             failed = True
             emit(
-                {"origin": state.origin, "ok": False, "problem": error.message},
+                {"origin": origin, "ok": False, "problem": error.message},
                 as_json=as_json,
-                line=f"{click.style('FAILED', fg='red')}  {state.origin}: {error.message}",
+                line=f"{click.style('FAILED', fg='red')}  {origin}: {error.message}",
             )
         else:
-            emit(
-                {"origin": state.origin, "ok": True, "size": state.durable_size, "root": state.durable_root.hex()},
-                as_json=as_json,
-                line=f"{click.style('holds', fg='green')}   {state.origin}: {state.durable_size} entries, "
-                f"root {state.durable_root.hex()[:16]}…",
-            )
-        finally:
-            files.close()
+            _say_holds(log, as_json=as_json)
     if failed:
         sys.exit(REFUSED)
+
+
+class _Log:
+    """A log's files, its mark, and what they say: the mark first, for a hub may be running."""
+
+    def __init__(self, folder: Path, mark: Path) -> None:
+        self.mark, self.torn = read_slots(mark)
+        self.files = LogFiles(folder)
+        try:
+            self.state = self.files.state()
+        except BaseException:
+            self.files.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files."""
+        self.files.close()
+
+
+def _say_holds(log: _Log, *, as_json: bool) -> None:
+    state = log.state
+    torn = "one of the mark's two slots is damaged: cut short, or a byte has changed; the next record mends it"
+    emit(
+        {"origin": state.origin, "ok": True, "size": state.durable_size, "root": state.durable_root.hex()}
+        | ({"note": torn} if log.torn else {}),
+        as_json=as_json,
+        line=f"{click.style('holds', fg='green')}   {state.origin}: {state.durable_size} entries, "
+        f"root {state.durable_root.hex()[:16]}…" + (f"\n        note: {torn}" if log.torn else ""),
+    )
 
 
 def _pin(genesis: str | None, genesis_of: Path | None) -> bytes:
@@ -99,37 +129,41 @@ def _delivered(entry: RawEntry) -> Delivered:
     return codec.decode_frame(entry.frame)
 
 
-def _check_directory(checker: DirectoryChecker, files: LogFiles, state: LogState) -> None:
+def _check_directory(log: _Log, pin: bytes) -> Directory:
+    files, state = log.files, log.state
+    checker = DirectoryChecker(state.origin, pin)
     for entry in files.entries(state.durable_size):
         checker.take(_delivered(entry))
     genesis = checker.directory.genesis
     if genesis is None:
         raise VerificationFailed(Reason.BAD_PROOF, "there is no genesis")
-    _check_head(log_verifier(state.origin, genesis.log_public_key), state, checker.range.size, checker.range.root())
+    # The key that the mark is held against comes from the entries: they are read a second time.
+    audit = Audit(files, state, log_verifier(state.origin, genesis.log_public_key), log.mark)
+    for entry in files.entries(state.durable_size):
+        audit.take(entry)
+    audit.finish()
+    return checker.directory
 
 
-def _check_community(directory: Directory, files: LogFiles, state: LogState, *, quiet: bool) -> None:
+def _check_community(directory: Directory, log: _Log, *, quiet: bool) -> None:
+    files, state = log.files, log.state
     community = directory.communities.get(state.origin)
     if community is None:
         raise VerificationFailed(Reason.BAD_PROOF, "the directory does not know this log")
     key = log_verifier(state.origin, community.log_public_key)
     verifier = FeedVerifier.from_start(state.origin, key)
+    audit = Audit(files, state, key, log.mark)
     seen: set[bytes] = set()
-    received_at_ms = directory_size = 0
     for entry in _with_progress(files.entries(state.durable_size), state, quiet=quiet):
+        audit.take(entry)
         verified = verifier.entry(directory, _delivered(entry))
         if verified is None:
             continue
-        leaf = verified.leaf
-        id_ = leaf_hash(leaf.payload)
+        id_ = statement_id(verified.leaf.payload)
         if id_ in seen:
-            raise VerificationFailed(Reason.BAD_PROOF, f"entry {leaf.index} repeats an earlier statement")
+            raise VerificationFailed(Reason.BAD_PROOF, f"entry {verified.leaf.index} repeats an earlier statement")
         seen.add(id_)
-        if leaf.received_at_ms < received_at_ms or leaf.directory_size < directory_size:
-            raise VerificationFailed(Reason.BAD_PROOF, f"entry {leaf.index} goes back in time")
-        received_at_ms, directory_size = leaf.received_at_ms, leaf.directory_size
-    position = verifier.position.range
-    _check_head(key, state, position.size, position.root())
+    audit.finish()
 
 
 def _with_progress(entries: Iterator[RawEntry], state: LogState, *, quiet: bool) -> Iterator[RawEntry]:
@@ -143,15 +177,3 @@ def _with_progress(entries: Iterator[RawEntry], state: LogState, *, quiet: bool)
         for entry in entries:
             yield entry
             bar.update(1)
-
-
-def _check_head(key: Verifier, state: LogState, size: int, root: bytes) -> None:
-    if size != state.durable_size or root != state.durable_root:
-        raise VerificationFailed(Reason.BAD_PROOF, "the recomputed root is not the one on record")
-    if not state.checkpoint:
-        if state.sealed_size:
-            raise VerificationFailed(Reason.BAD_CHECKPOINT, "the sealed size has no checkpoint")
-        return
-    checkpoint = open_checkpoint(state.checkpoint, key)
-    if checkpoint.size > size or (checkpoint.size == size and checkpoint.root != root):
-        raise VerificationFailed(Reason.BAD_CHECKPOINT, "the signed checkpoint is not of this tree")

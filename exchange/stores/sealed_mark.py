@@ -39,27 +39,42 @@ def _unpack(slot: bytes) -> tuple[int, bytes] | None:
     return sequence, slot[16 : 16 + size]
 
 
-def _newest(path: Path) -> tuple[int, bytes] | None:
+def _slots(path: Path) -> tuple[list[tuple[int, bytes]], bool] | None:
+    """Return the whole records, and whether another is damaged; None when there is no file.
+
+    Raises `Fatal` when none is whole.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise Fatal(f"{path}: {error.strerror}") from error
-    slots = [_unpack(data[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
-    whole = [slot for slot in slots if slot is not None]
+    slots = [data[at : at + SLOT_BYTES] for at in (0, SLOT_BYTES)]
+    whole = [record for record in map(_unpack, slots) if record is not None]
     if not whole:
         raise Fatal(
             f"{path}: no whole record of the last sealed checkpoint",
             hint="compare the log with another copy; then move this file away and start once with --adopt",
         )
-    return max(whole)
+    # A slot that was never written is zeros.
+    return whole, any(_unpack(slot) is None and slot != bytes(SLOT_BYTES) for slot in slots)
+
+
+def _newest(path: Path) -> tuple[int, bytes] | None:
+    slots = _slots(path)
+    return None if slots is None else max(slots[0])
 
 
 def read_mark(path: Path) -> bytes | None:
     """Return the newest record in a mark's file without opening it for writing; None when there is no file."""
-    newest = _newest(path)
-    return None if newest is None else newest[1]
+    return read_slots(path)[0]
+
+
+def read_slots(path: Path) -> tuple[bytes | None, bool]:
+    """Return what `read_mark` does, and whether one of the two slots is damaged: torn, or a byte has changed."""
+    slots = _slots(path)
+    return (None, False) if slots is None else (max(slots[0])[1], slots[1])
 
 
 class SealedMarkFile:

@@ -8,7 +8,6 @@ refuses every further change until it is opened again and reads what is durable.
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,18 +50,23 @@ class Commits:
         try:
             if create:
                 schema.create_tables(self._connection, origin)
+            else:
+                schema.make_durable(self._connection, path)
             schema.check_file(self._connection, path, origin)
         except BaseException:
             self._connection.close()
             raise
 
     def head(self) -> Head:
-        """Return the head as it is on disk. Raises `Fatal` when the rows do not end where it says."""
+        """Return the head as it is on disk. Raises `Fatal` when the rows do not begin and end where it says."""
         with schema.typed(self._path):
             row = self._one(_HEAD)
+            (start,) = self._one("SELECT coalesce(min(idx), ?) FROM entries", (row[5],))
             (end,) = self._one("SELECT coalesce(max(idx) + 1, ?) FROM entries", (row[5],))
-        if end != row[0]:
-            raise Fatal(f"{self._path}: the head says {row[0]} entries, the table ends at {end}")
+        if (start, end) != (row[5], row[0]):
+            raise Fatal(f"{self._path}: the head says entries {row[5]} to {row[0]}, the table has {start} to {end}")
+        if not 0 <= row[2] <= row[0]:
+            raise Fatal(f"{self._path}: the head says that {row[2]} of {row[0]} entries are sealed")
         return Head(TreeHead(row[0], row[1]), TreeHead(row[2], row[3]), row[4], row[5], row[6], row[7])
 
     def _one(self, query: str, values: tuple[apsw.SQLiteValue, ...] = ()) -> Any:  # noqa: ANN401 - a row's types vary
@@ -95,7 +99,14 @@ class Commits:
 
     def _insert(self, group: Group) -> None:
         rows = (
-            (e.index, e.statement_id, e.leaf_hash, e.received_at_ms, e.frame, zlib.crc32(e.frame))
+            (
+                e.index,
+                e.statement_id,
+                e.leaf_hash,
+                e.received_at_ms,
+                e.frame,
+                schema.checksum(e.statement_id, e.received_at_ms, e.frame),
+            )
             for e in group.entries
         )
         tiles = ((tile.level, tile.index, tile.hashes, tile.root()) for tile in group.tiles)
@@ -121,13 +132,17 @@ class Commits:
 
         def change() -> None:
             for index, frame in frames.items():
-                row = self._connection.execute("SELECT leaf_hash FROM entries WHERE idx = ?", (index,)).fetchone()
+                row = self._connection.execute(
+                    "SELECT leaf_hash, statement_id, received_at_ms FROM entries WHERE idx = ?", (index,)
+                ).fetchone()
                 if row is None:
                     continue
-                if hash_of_leaf_in(frame) != row[0]:
+                leaf_hash_, id_, received_at_ms = row
+                if hash_of_leaf_in(frame) != leaf_hash_:
                     raise Fatal(f"the frame to replace that of entry {index} holds another leaf")
                 self._connection.execute(
-                    "UPDATE entries SET frame = ?, checksum = ? WHERE idx = ?", (frame, zlib.crc32(frame), index)
+                    "UPDATE entries SET frame = ?, checksum = ? WHERE idx = ?",
+                    (frame, schema.checksum(id_, received_at_ms, frame), index),
                 )
 
         self._transaction(change)

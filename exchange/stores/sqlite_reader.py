@@ -6,6 +6,7 @@ frames. Nothing is trusted: what is read is handed on as it is, for the reader t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,18 @@ from exchange.stores import sqlite_schema as schema
 from exchange.stores.sqlite import FILE_NAME
 
 _PAGE = 256
+_ROWS = (
+    "SELECT idx, frame, statement_id, leaf_hash, received_at_ms, checksum FROM entries"
+    " WHERE idx >= ? AND idx < ? ORDER BY idx"
+)
+
+
+@contextlib.contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise Fatal(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +41,11 @@ class LogState:
     durable_size: int
     sealed_size: int
     durable_root: bytes
+    sealed_root: bytes
     checkpoint: bytes
     floor: int
     last_received_at_ms: int
+    last_directory_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,11 @@ class RawEntry:
     index: int
     leaf: bytes = b""
     frame: bytes = b""
+    #: What else is in the frame's row.
+    statement_id: bytes = b""
+    leaf_hash: bytes = b""
+    received_at_ms: int = 0
+    checksum: int = 0
 
 
 class LogFiles:
@@ -56,18 +76,17 @@ class LogFiles:
 
     def state(self) -> LogState:
         """Return the log's head. Raises `Fatal`."""
-        version = self._connection.pragma("user_version")
-        if version != schema.SCHEMA_VERSION:
-            raise Fatal(f"{self._path}: schema version {version} is not known to this release")
-        try:
+        with _unreadable(self._path):
+            version = self._connection.pragma("user_version")
+            if version != schema.SCHEMA_VERSION:
+                raise Fatal(f"{self._path}: schema version {version} is not known to this release")
             row = self._connection.execute(
-                "SELECT origin, durable_size, sealed_size, durable_root, checkpoint, floor, last_received_at_ms"
-                " FROM log"
+                "SELECT origin, durable_size, sealed_size, durable_root, sealed_root, checkpoint, floor,"
+                " last_received_at_ms, last_directory_size FROM log WHERE id = 1"
             ).fetchone()
-        except apsw.Error as error:
-            raise Fatal(f"{self._path}: {error}") from error
-        if row is None:
-            raise Fatal(f"{self._path}: has no head")
+        types = (str, int, int, bytes, bytes, bytes, int, int, int)
+        if row is None or not all(map(isinstance, row, types)):
+            raise Fatal(f"{self._path}: has no readable head")
         return LogState(*row)
 
     def entries(self, size: int) -> Iterator[RawEntry]:
@@ -83,20 +102,29 @@ class LogFiles:
 
     def _rows(self, start: int, size: int) -> Iterator[RawEntry]:
         while start < size:
-            try:
-                rows = self._connection.execute(
-                    "SELECT idx, frame FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx",
-                    (start, min(size, start + _PAGE)),
-                ).fetchall()
-            except apsw.Error as error:
-                raise Fatal(f"{self._path}: {error}") from error
+            with _unreadable(self._path):
+                rows = self._connection.execute(_ROWS, (start, min(size, start + _PAGE))).fetchall()
             if not rows:
                 raise Fatal(f"{self._path}: entry {start} is missing")
-            for index, frame in rows:
-                if index != start or not isinstance(frame, bytes):
-                    raise Fatal(f"{self._path}: entry {start} is missing")
-                yield RawEntry(start, frame=frame)
+            for row in rows:
+                match row:
+                    case (int(at), bytes(frame), bytes(id_), bytes(hash_), int(received), int(sum_)) if at == start:
+                        yield RawEntry(start, b"", frame, id_, hash_, received, sum_)
+                    case _:
+                        raise Fatal(f"{self._path}: entry {start} is missing or damaged")
                 start += 1
+
+    def tile(self, level: int, index: int) -> tuple[bytes, bytes] | None:
+        """Return a whole hash tile as it is stored, with its root; None when it is not there. Raises `Fatal`."""
+        query = "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?"
+        with _unreadable(self._path):
+            return self._connection.execute(query, (level, index)).fetchone()
+
+    def damage(self) -> str:
+        """Return what SQLite itself finds wrong with the file, such as an index that is not its table's; or nothing."""
+        with _unreadable(self._path):
+            (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone() or ("",)
+        return "" if found == "ok" else str(found).strip()
 
     def close(self) -> None:
         """Close the file."""

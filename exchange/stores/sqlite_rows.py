@@ -8,9 +8,9 @@ write-ahead log can always be cut; cutting it happens on this thread, where no r
 from __future__ import annotations
 
 import errno
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -56,13 +56,12 @@ class Rows:
         with schema.typed(self._path):
             cursor = self._connection.execute(_SELECT, (start, end))
             try:
-                for index, id_, hash_, received_at_ms, frame, checksum in cursor:
-                    if index != start + len(found):
+                for row in cursor:
+                    if row[0] != start + len(found):
                         break
-                    entry = StoredEntry(index, id_, hash_, received_at_ms, frame)
-                    self._check(entry, checksum)
+                    entry = self._checked(row)
                     found.append(entry)
-                    size += len(frame)
+                    size += len(entry.frame)
                     if size > _READ_BYTES:
                         break
             finally:
@@ -78,9 +77,12 @@ class Rows:
             found += self.entries(start + len(found), end)
         return found
 
-    def _check(self, entry: StoredEntry, checksum: int) -> None:
-        if zlib.crc32(entry.frame) != checksum or hash_of_leaf_in(entry.frame) != entry.leaf_hash:
-            raise Fatal(f"{self._path}: entry {entry.index} is damaged")
+    def _checked(self, row: tuple[Any, ...]) -> StoredEntry:
+        match row:
+            case (int(index), bytes(id_), bytes(hash_), int(received_at_ms), bytes(frame), int(checksum)):
+                if schema.checksum(id_, received_at_ms, frame) == checksum and hash_of_leaf_in(frame) == hash_:
+                    return StoredEntry(index, id_, hash_, received_at_ms, frame)
+        raise Fatal(f"{self._path}: entry {row[0]} is damaged")
 
     def _missing(self, index: int) -> ExchangeError:
         """Say why a row is not there. The floor on disk is asked: memory learns of a raised one only later."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import apsw
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.merkle import EMPTY_ROOT
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
 OLDEST_SQLITE = (3, 51, 3)
 _CACHE_PAGES_KIB = 16_384
@@ -50,6 +51,11 @@ CREATE TABLE tiles(
     PRIMARY KEY (level, idx)
 ) STRICT, WITHOUT ROWID;
 """
+
+
+def checksum(statement_id: bytes, received_at_ms: int, frame: bytes) -> int:
+    """Return the checksum of an entry's row: of all in it that neither its key nor its leaf hash vouches for."""
+    return zlib.crc32(frame, zlib.crc32(statement_id + received_at_ms.to_bytes(8, "big", signed=True)))
 
 
 def explain(error: apsw.Error, path: Path) -> ExchangeError:
@@ -128,11 +134,32 @@ def create_tables(connection: apsw.Connection, origin: str) -> None:
         connection.pragma("user_version", SCHEMA_VERSION)
 
 
+def make_durable(connection: apsw.Connection, path: Path) -> None:
+    """Make sure that what this file says is on the disk, before anyone builds on it.
+
+    A process that died in the middle of a commit, or whose fsync failed, can leave a commit that is in the system's
+    memory only: whoever opens the file sees it, and the loss of power would take it away. Moving the write-ahead log
+    into the file writes it anew and syncs both. Without room for that, the log itself is synced.
+    """
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    except apsw.FullError:
+        log = os.open(f"{path}-wal", os.O_RDWR)
+        try:
+            os.fdatasync(log)
+        finally:
+            os.close(log)
+    except apsw.Error as error:
+        raise Fatal(f"{path}: cannot be made durable: {error}") from error
+
+
 def check_file(connection: apsw.Connection, path: Path, origin: str) -> None:
     """Return if the file is a log of this origin in a schema this release knows. Raises `Fatal` otherwise."""
     try:
         version = connection.pragma("user_version")
-        row = connection.execute("SELECT origin FROM log").fetchone() if version == SCHEMA_VERSION else None
+        row = (
+            connection.execute("SELECT origin FROM log WHERE id = 1").fetchone() if version == SCHEMA_VERSION else None
+        )
     except apsw.Error as error:
         raise Fatal(f"{path}: not a readable store: {error}") from error
     if version != SCHEMA_VERSION:

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from exchange.errors import CursorBelowFloor, Reason, Rejected
+from exchange.errors import CursorAboveSize, CursorBelowFloor, Reason, Rejected
+from exchange.ports import TreeHead
 from tests.contract.builders import (
     Chain,
     Store,
@@ -18,6 +19,7 @@ from tests.contract.builders import (
     naive_root,
     naive_tile,
     read_all,
+    seal,
 )
 from tests.contract.places import Place
 
@@ -69,6 +71,19 @@ async def test_a_tile_is_as_wide_as_the_sealed_tree_even_where_more_is_durable(s
     with pytest.raises(Rejected):
         await store.tile(0, 0, 201)
     assert await store.bundle(0) == naive_bundle(chain.leaves, 0)
+
+
+async def test_what_is_durable_and_not_sealed_can_be_read_to_seal_it(store: Store) -> None:
+    chain = await commit(store, Chain(), 300)
+    chain, group = chain.grow(20)
+    await store.append(TreeHead(300, naive_root(chain.leaf_hashes[:300])), group)
+    assert list(await store.durable_entries(290, 320)) == list(chain.entries[290:])
+    with pytest.raises(CursorAboveSize):
+        await store.durable_entries(290, 321)
+    await seal(store, chain.head)
+    await store.archive(256)
+    with pytest.raises(CursorBelowFloor):
+        await store.durable_entries(255, 300)
 
 
 async def test_two_levels_of_tiles(place: Place) -> None:
