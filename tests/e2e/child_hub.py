@@ -34,14 +34,15 @@ class ChildHub:
         self.ops_port = ops_port
         self.log = log
         self.port = 0
+        self.tiles_port = 0
         self._parties: list[Party] = []
 
     @classmethod
     async def launch(cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0) -> ChildHub:
         """Start the process; do not wait until it serves. ``port`` is its address, where that must stay the same."""
-        ops_port, log = free_port(), exchange.folder / "hub.log"
+        ops_port, tiles_port, log = free_port(), free_port(), exchange.folder / "hub.log"
         path = exchange.folder / "hub.toml"
-        path.write_text(_toml(exchange, ops_port, port))
+        path.write_text(_toml(exchange, ops_port, tiles_port, port))
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -54,7 +55,9 @@ class ChildHub:
                 stderr=stderr,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
-        return cls(exchange, process, ops_port, log)
+        child = cls(exchange, process, ops_port, log)
+        child.tiles_port = tiles_port
+        return child
 
     @classmethod
     async def start(cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0) -> ChildHub:
@@ -115,7 +118,7 @@ class ChildHub:
         self.process._transport.close()  # type: ignore[attr-defined]
 
 
-def _toml(exchange: Exchange, ops_port: int, port: int) -> str:
+def _toml(exchange: Exchange, ops_port: int, tiles_port: int, port: int) -> str:
     settings = exchange.config()
     return f"""
 exchange = "{settings.exchange}"
@@ -131,6 +134,9 @@ client_authority = "{settings.tls.client_authority.relative_to(exchange.folder)}
 
 [ops]
 listen = "127.0.0.1:{ops_port}"
+
+[tiles]
+listen = "127.0.0.1:{tiles_port}"
 
 [feed]
 heartbeat_ms = {settings.feed.heartbeat_ms}

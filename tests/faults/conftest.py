@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.exchange_fixture import Exchange
-from tests.faults.scene import Scene, populated
+from tests.faults.scene import Scene, grown, populated
 
 ROW = "fault"
 RESULTS = Path(__file__).parents[2] / "build" / "faults.json"
@@ -22,10 +22,21 @@ async def template(tmp_path_factory: pytest.TempPathFactory) -> Exchange:
     return await populated(tmp_path_factory.mktemp("template"))
 
 
+@pytest.fixture(scope="session")
+async def old_template(template: Exchange, tmp_path_factory: pytest.TempPathFactory) -> Exchange:
+    return await grown(template, tmp_path_factory.mktemp("grown") / "exchange")
+
+
 @pytest.fixture
-async def scene(
-    template: Exchange, tmp_path: Path, record_property: Any, request: pytest.FixtureRequest
-) -> AsyncIterator[Scene]:
+async def old_scene(old_template: Exchange, tmp_path: Path, record_property: Any) -> AsyncIterator[Scene]:
+    """As `scene`, of an exchange that has a past."""
+    made = Scene.copy(old_template, tmp_path / "exchange", lambda row: record_property(ROW, row))
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def scene(template: Exchange, tmp_path: Path, record_property: Any) -> AsyncIterator[Scene]:
     """An exchange of the case's own. Its row in the table comes when its load ends."""
     made = Scene.copy(template, tmp_path / "exchange", lambda row: record_property(ROW, row))
     yield made

@@ -73,7 +73,9 @@ class Tally:
 class Load:
     """Publisher and subscribers at work. Use `running`."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int) -> None:
+        #: Where the subscribers begin.
+        self._start = start
         self.acknowledged: list[Acknowledged] = []
         self.heard: dict[str, list[Heard]] = {}
         self._news = asyncio.Event()
@@ -83,9 +85,9 @@ class Load:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, exchange: Exchange, port: int, folder: Path) -> AsyncIterator[Load]:
+    async def running(cls, exchange: Exchange, port: int, folder: Path, *, start: int = 0) -> AsyncIterator[Load]:
         """Keep publishing and listening for the length of a ``with`` block; the hub must be up at its start."""
-        load = cls()
+        load = cls(start)
         async with AsyncExitStack() as clients:
             for member in ("beta", "gamma"):
                 reader = await clients.enter_async_context(
@@ -117,7 +119,7 @@ class Load:
             await asyncio.sleep(PAUSE_S)
 
     async def _listen(self, client: ExchangeClient, heard: list[Heard]) -> None:
-        async with contextlib.aclosing(client.subscribe(UK)) as stream:
+        async with contextlib.aclosing(client.subscribe(UK, cursor=self._start)) as stream:
             async for delivery in stream:
                 heard.append(Heard(delivery.index, delivery.leaf))
                 self._news.set()
@@ -156,7 +158,7 @@ class Load:
         others = gaps = 0
         for heard in self.heard.values():
             seen = [each.index for each in heard]
-            gaps += len(set(range(len(leaves))) - set(seen))
+            gaps += len(set(range(self._start, len(leaves))) - set(seen))
             twice += sum(after <= before for before, after in pairwise(seen))
             others += sum(leaves[each.index : each.index + 1] != [each.leaf] for each in heard)
         times = [each.at_s for each in self.acknowledged]

@@ -18,14 +18,19 @@ from exchange.codec import frame_leaf
 from exchange.domain.kinds import Role
 from exchange.ledger.checkpoint import Checkpoint, open_checkpoint
 from exchange.stores.sealed_mark import read_mark
+from exchange.stores.sqlite import SqliteStore
 from exchange.stores.sqlite_reader import LogFiles, LogState
 from tests.e2e.child_hub import ChildHub
+from tests.e2e.drafts import signal as a_draft
 from tests.e2e.exchange_fixture import UK, Exchange, LocalHub, Registrar
 from tests.faults.load import Load, Tally
 
 MODULE = "tests.faults.faulty_hub"
 #: The group at which a fault strikes: late enough that everything is under way.
 NTH = 25
+#: Entries of a grown exchange, and how many of them are below the floor.
+GROWN = 600
+FLOOR = 256
 
 
 def steady_port() -> int:
@@ -45,6 +50,21 @@ async def populated(folder: Path) -> Exchange:
     await Registrar(exchange, operator).populate()
     await operator.channel.close()
     await hub.stop()
+    return exchange
+
+
+async def grown(template: Exchange, folder: Path) -> Exchange:
+    """Return a copy with entries in every kind of place: a bundle below the floor, whole tiles, and the last one."""
+    shutil.copytree(template.folder, folder)
+    exchange = replace(template, folder=folder)
+    hub = await LocalHub().start(exchange.config())
+    beta = exchange.party(hub.port, "beta")
+    await beta.stream([a_draft("beta", UK).sign(beta.key) for _ in range(GROWN)])
+    await beta.channel.close()
+    await hub.stop()
+    store = await SqliteStore.open(exchange.folders.log("uk"), origin=UK)
+    assert await store.archive(FLOOR) == FLOOR
+    await store.aclose()
     return exchange
 
 
@@ -95,9 +115,9 @@ class Scene:
         return hub
 
     @asynccontextmanager
-    async def under_load(self) -> AsyncIterator[Load]:
+    async def under_load(self, *, start: int = 0) -> AsyncIterator[Load]:
         """Keep a publisher and two subscribers at work; at the end, check what has become of what they were told."""
-        async with Load.running(self.exchange, self.port, self.exchange.folder / "clients") as load:
+        async with Load.running(self.exchange, self.port, self.exchange.folder / "clients", start=start) as load:
             yield load
             await load.finish()
         await self.stop()
