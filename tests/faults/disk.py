@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import apsw
 
 from exchange.stores import sealed_mark
+from tests.faults.file_bytes import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
+from tests.faults.power import Journal
 
-_FRAME_HEADER_BYTES = 24
-_WAL_HEADER_BYTES = 32
 _BASE = "unix"
 
 
@@ -35,9 +35,30 @@ class Listener(Protocol):
 class Disk:
     """Wraps the files of one log. Install before any of them is opened."""
 
-    def __init__(self, log: str, *listeners: Listener) -> None:
+    def __init__(self, log: str, *listeners: Listener, journal: Journal | None = None) -> None:
         self._log = log
         self._listeners = listeners
+        self._journal = journal
+
+    def write(self, name: str, path: str, length: int, offset: int, do: Callable[[], Any]) -> Any:
+        """Do one write between its listeners, and in the journal."""
+
+        def noted() -> Any:
+            if self._journal is not None:
+                self._journal.writing(path, offset, length)
+            return do()
+
+        return self.call(name, noted)
+
+    def sync(self, name: str, path: str, do: Callable[[], Any]) -> None:
+        """Do one sync between its listeners, and in the journal."""
+
+        def noted() -> None:
+            do()
+            if self._journal is not None:
+                self._journal.synced(path)
+
+        self.call(name, noted)
 
     def call(self, name: str, do: Callable[[], Any]) -> Any:
         """Do one call between its listeners."""
@@ -69,13 +90,14 @@ class _Vfs(apsw.VFS):
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         kind = self._disk.file(str(path)) if path else ""
-        return _File(self._disk, kind, name, flags) if kind else apsw.VFSFile(_BASE, name, flags)
+        return _File(self._disk, kind, str(path), name, flags) if kind else apsw.VFSFile(_BASE, name, flags)
 
 
 class _File(apsw.VFSFile):
-    def __init__(self, disk: Disk, kind: str, name: Any, flags: list[int]) -> None:
+    def __init__(self, disk: Disk, kind: str, path: str, name: Any, flags: list[int]) -> None:
         self._disk = disk
         self._kind = kind
+        self._path = path
         #: What the last write to the log was, until it is synced.
         self._written = ""
         super().__init__(_BASE, name, flags)
@@ -84,15 +106,16 @@ class _File(apsw.VFSFile):
         return bytes(self._disk.call(f"{self._kind}.read", lambda: super(_File, self).xRead(amount, offset)))
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        self._disk.call(self._write_name(data, offset), lambda: super(_File, self).xWrite(data, offset))
+        name = self._write_name(data, offset)
+        self._disk.write(name, self._path, len(data), offset, lambda: super(_File, self).xWrite(data, offset))
 
     def _write_name(self, data: bytes, offset: int) -> str:
         """Tell the writes to the log apart: its header, and frames; the last frame of a commit carries a size."""
         if self._kind != "wal":
             return f"{self._kind}.write"
-        if offset == 0 and len(data) == _WAL_HEADER_BYTES:
+        if offset == 0 and len(data) == WAL_HEADER_BYTES:
             self._written = "header"
-        elif len(data) == _FRAME_HEADER_BYTES:
+        elif len(data) == FRAME_HEADER_BYTES:
             self._written = "commit-frame" if any(data[4:8]) else "frame"
         else:
             self._written = self._written.replace("frame", "page")
@@ -103,7 +126,7 @@ class _File(apsw.VFSFile):
         if self._kind == "wal":
             of = {"header": "header", "commit-page": "commit"}.get(self._written, "checkpoint")
             name, self._written = f"{name}-{of}", ""
-        self._disk.call(name, lambda: super(_File, self).xSync(flags))
+        self._disk.sync(name, self._path, lambda: super(_File, self).xSync(flags))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         self._disk.call(f"{self._kind}.truncate", lambda: super(_File, self).xTruncate(size))
@@ -119,11 +142,18 @@ class _MarkCalls:
         return getattr(os, name)
 
     def pwrite(self, file: int, data: bytes, offset: int) -> int:
-        return int(self._call(file, "write", lambda: os.pwrite(file, data, offset)))
+        path = self._path(file)
+        if not path:
+            return os.pwrite(file, data, offset)
+        return int(self._disk.write("mark.write", path, len(data), offset, lambda: os.pwrite(file, data, offset)))
 
     def fdatasync(self, file: int) -> None:
-        self._call(file, "sync", lambda: os.fdatasync(file))
+        path = self._path(file)
+        if not path:
+            os.fdatasync(file)
+        else:
+            self._disk.sync("mark.sync", path, lambda: os.fdatasync(file))
 
-    def _call(self, file: int, name: str, do: Callable[[], Any]) -> Any:
-        kind = self._disk.file(str(Path(f"/proc/self/fd/{file}").readlink()))
-        return self._disk.call(f"{kind}.{name}", do) if kind else do()
+    def _path(self, file: int) -> str:
+        path = str(Path(f"/proc/self/fd/{file}").readlink())
+        return path if self._disk.file(path) == "mark" else ""

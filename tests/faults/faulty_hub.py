@@ -15,6 +15,7 @@ from exchange import app
 from tests.e2e import child_hub
 from tests.faults.crash_points import POINTS, Reaper
 from tests.faults.disk import Disk, Listener
+from tests.faults.power import Journal
 from tests.faults.sabotage import Saboteur, Tracer, failure
 
 #: What of the disk's calls is a crash point.
@@ -75,6 +76,7 @@ def main() -> int:
     parser.add_argument("--move-every", type=int, help="frames after which SQLite moves its log into the file")
     parser.add_argument("--full-while", type=Path, help="there is no room as long as this file is there")
     parser.add_argument("--clock", type=Path, help="file with milliseconds that SIGUSR1 puts the clock off by")
+    parser.add_argument("--journal", type=Path, help="where to note what is written and not yet synced")
     options, rest = parser.parse_known_args()
     if options.clock:
         _let_clock_jump(options.clock)
@@ -96,8 +98,9 @@ def main() -> int:
         listeners.append(_Full(options.full_while))
     if options.move_every:
         apsw.connection_hooks.append(lambda connection: connection.wal_autocheckpoint(options.move_every))
-    if listeners:
-        Disk(options.log, *listeners).install()
+    journal = Journal(options.journal) if options.journal else None
+    if listeners or journal:
+        Disk(options.log, *listeners, journal=journal).install()
     return child_hub.main(rest)
 
 

@@ -15,6 +15,9 @@ import apsw
 _LOCAL = 400
 _INTEGER_TYPES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _AROUND = 12
+WAL_HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
+FRAME_BYTES = FRAME_HEADER_BYTES + 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,27 @@ def columns(path: Path) -> dict[str, list[str]]:
         table: [str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")] for table in map(str, tables)
     }
     connection.close()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a write-ahead log."""
+
+    offset: int
+    #: Whether it ends a commit.
+    commit: bool
+
+
+def wal_frames(path: Path) -> list[Frame]:
+    """Return the frames of the log's present round; those of an earlier one, after it, have other salts."""
+    data = path.read_bytes()
+    size = FRAME_HEADER_BYTES + int.from_bytes(data[8:12], "big")
+    found = []
+    for offset in range(WAL_HEADER_BYTES, len(data) - size + 1, size):
+        if data[offset + 8 : offset + 16] != data[16:24]:
+            break
+        found.append(Frame(offset, any(data[offset + 4 : offset + 8])))
     return found
 
 
