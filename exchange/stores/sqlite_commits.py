@@ -24,6 +24,7 @@ _HEAD = (
     "SELECT durable_size, durable_root, sealed_size, sealed_root, checkpoint, floor, last_received_at_ms,"
     " last_directory_size FROM log"
 )
+_HEAD_TYPES = (int, bytes, int, bytes, bytes, int, int, int)
 _MOVE_HEAD = (
     "UPDATE log SET durable_size = ?, durable_root = ?, sealed_size = ?, sealed_root = ?, checkpoint = ?,"
     " last_received_at_ms = ?, last_directory_size = ?"
@@ -63,6 +64,8 @@ class Commits:
             row = self._one(_HEAD)
             (start,) = self._one("SELECT coalesce(min(idx), ?) FROM entries", (row[5],))
             (end,) = self._one("SELECT coalesce(max(idx) + 1, ?) FROM entries", (row[5],))
+        if not all(map(isinstance, row, _HEAD_TYPES)):
+            raise Fatal(f"{self._path}: the head is damaged")
         if (start, end) != (row[5], row[0]):
             raise Fatal(f"{self._path}: the head says entries {row[5]} to {row[0]}, the table has {start} to {end}")
         if not 0 <= row[2] <= row[0]:
@@ -163,10 +166,10 @@ class Commits:
             self._connection.execute("BEGIN IMMEDIATE")
             change()
             self._connection.execute("COMMIT")
-        except (apsw.Error, ExchangeError) as error:
+        except (*schema.READ_FAILURES, ExchangeError) as error:
             raise self._undo(error) from error
 
-    def _undo(self, error: apsw.Error | ExchangeError) -> ExchangeError:
+    def _undo(self, error: Exception) -> ExchangeError:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -6,12 +6,9 @@ frames. Nothing is trusted: what is read is handed on as it is, for the reader t
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import apsw
 
 from exchange.errors import Fatal
 from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, entries_path
@@ -23,14 +20,6 @@ _ROWS = (
     "SELECT idx, frame, statement_id, leaf_hash, received_at_ms, checksum FROM entries"
     " WHERE idx >= ? AND idx < ? ORDER BY idx"
 )
-
-
-@contextlib.contextmanager
-def _unreadable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise Fatal(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class LogFiles:
 
     def state(self) -> LogState:
         """Return the log's head. Raises `Fatal`."""
-        with _unreadable(self._path):
+        with schema.typed(self._path):
             version = self._connection.pragma("user_version")
             if version != schema.SCHEMA_VERSION:
                 raise Fatal(f"{self._path}: schema version {version} is not known to this release")
@@ -102,7 +91,7 @@ class LogFiles:
 
     def _rows(self, start: int, size: int) -> Iterator[RawEntry]:
         while start < size:
-            with _unreadable(self._path):
+            with schema.typed(self._path):
                 rows = self._connection.execute(_ROWS, (start, min(size, start + _PAGE))).fetchall()
             if not rows:
                 raise Fatal(f"{self._path}: entry {start} is missing")
@@ -117,12 +106,12 @@ class LogFiles:
     def tile(self, level: int, index: int) -> tuple[bytes, bytes] | None:
         """Return a whole hash tile as it is stored, with its root; None when it is not there. Raises `Fatal`."""
         query = "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?"
-        with _unreadable(self._path):
+        with schema.typed(self._path):
             return self._connection.execute(query, (level, index)).fetchone()
 
     def damage(self) -> str:
         """Return what SQLite itself finds wrong with the file, such as an index that is not its table's; or nothing."""
-        with _unreadable(self._path):
+        with schema.typed(self._path):
             (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone() or ("",)
         return "" if found == "ok" else str(found).strip()
 

@@ -19,6 +19,8 @@ SCHEMA_VERSION = 2
 OLDEST_SQLITE = (3, 51, 3)
 _CACHE_PAGES_KIB = 16_384
 
+#: What reading a file can raise: a flipped bit in a row's header makes a text of a blob.
+READ_FAILURES = (apsw.Error, UnicodeDecodeError)
 #: SQLite undoes these itself: nothing changed, and trying again can help.
 CLEAN_FAILURES = (apsw.FullError, apsw.BusyError)
 
@@ -58,7 +60,7 @@ def checksum(statement_id: bytes, received_at_ms: int, frame: bytes) -> int:
     return zlib.crc32(frame, zlib.crc32(statement_id + received_at_ms.to_bytes(8, "big", signed=True)))
 
 
-def explain(error: apsw.Error, path: Path) -> ExchangeError:
+def explain(error: Exception, path: Path) -> ExchangeError:
     """Return the typed error for one of SQLite's."""
     if isinstance(error, apsw.FullError):
         return Unavailable("the store's disk is full", retry_after_ms=5_000)
@@ -72,7 +74,7 @@ def typed(path: Path) -> Iterator[None]:
     """Raise SQLite's errors as typed ones."""
     try:
         yield
-    except apsw.Error as error:
+    except READ_FAILURES as error:
         raise explain(error, path) from error
 
 
@@ -160,7 +162,7 @@ def check_file(connection: apsw.Connection, path: Path, origin: str) -> None:
         row = (
             connection.execute("SELECT origin FROM log WHERE id = 1").fetchone() if version == SCHEMA_VERSION else None
         )
-    except apsw.Error as error:
+    except READ_FAILURES as error:
         raise Fatal(f"{path}: not a readable store: {error}") from error
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION

@@ -60,6 +60,12 @@ def _delete(folder: Path, table: str, where: str) -> None:
     connection.close()
 
 
+def _run(folder: Path, statement: str) -> None:
+    connection = apsw.Connection(str(folder / FILE_NAME))
+    connection.execute(statement)
+    connection.close()
+
+
 Damage = Callable[[Path], None]
 DAMAGES: dict[str, tuple[Damage, list[tuple[str, tuple[int, ...]]]]] = {
     "a record": (
@@ -77,6 +83,14 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, tuple[int, ...]]]]] = {
     "a leaf hash": (
         lambda folder: _flip(folder, "entries", "leaf_hash", 5, "idx = 700"),
         [("read", (700, 1)), ("bundle", (2,)), ("tile", (0, 2, 189))],
+    ),
+    "an entry's time": (
+        lambda folder: _run(folder, "UPDATE entries SET received_at_ms = received_at_ms + 1 WHERE idx = 700"),
+        [("read", (700, 1)), ("durable_entries", (700, 701))],
+    ),
+    "a statement's id": (
+        lambda folder: _flip(folder, "entries", "statement_id", 5, "idx = 700"),
+        [("read", (700, 1)), ("durable_entries", (700, 701))],
     ),
     "a missing entry": (
         lambda folder: _delete(folder, "entries", "idx = 600"),
@@ -125,6 +139,18 @@ async def test_damage_is_noticed_and_never_served(folder: Path, store: SqliteSto
             assert list(await store.read(260, 3)) == list(chain.entries[260:263])
     finally:
         await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "change", ["floor = 0", "floor = 512", "durable_size = 700", "sealed_size = 702", "sealed_size = -1", "id = 1 - id"]
+)
+async def test_a_head_that_its_rows_contradict_is_refused(folder: Path, store: SqliteStore, change: str) -> None:
+    await commit(store, Chain(), 701)
+    await store.archive(256)
+    await store.aclose()
+    _run(folder, f"PRAGMA ignore_check_constraints = 1; UPDATE log SET {change}")
+    with pytest.raises(Fatal):
+        await SqliteStore.open(folder, origin=ORIGIN)
 
 
 async def test_a_file_of_garbage_pages_is_a_typed_error(folder: Path, store: SqliteStore) -> None:
