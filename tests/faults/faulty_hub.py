@@ -39,14 +39,14 @@ class _AtCalls:
 
 
 class _Full:
-    """A disk without room for as long as a file is there."""
+    """A disk without room for the write-ahead log for as long as a file is there."""
 
     def __init__(self, sign: Path) -> None:
         self._sign = sign
 
     def before(self, call: str) -> None:
         """See `Listener.before`."""
-        if ".write" in call and not call.startswith("mark.") and self._sign.exists():
+        if call.startswith("wal.write") and self._sign.exists():
             raise failure(call, errno.ENOSPC)
 
     def after(self, call: str) -> None:

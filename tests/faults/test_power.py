@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -55,17 +56,19 @@ async def test_power_is_lost_and_the_disk_kept_some(scene: Scene, tmp_path: Path
 @pytest.mark.short
 async def test_power_is_lost_after_a_restart(scene: Scene, tmp_path: Path) -> None:
     """A commit that its process did not live to sync is there for the next one to seal: by then it must be synced."""
-    journal = tmp_path / "journal"
+    journal, full = tmp_path / "journal", tmp_path / "full"
     await scene.serve("--crash=before-wal-sync", f"--nth={NTH}", f"--journal={journal}")
     async with scene.under_load() as load:
         await scene.killed()
         died = Obituary.read(scene.obituary)
         assert scene.state().durable_size == died.after
         told = len(load.acknowledged)
-        # Repeats get their receipts; then the first group with something new finds the hub dead.
-        await scene.serve("--crash=after-inserts", f"--journal={journal}")
+        # Without room nothing new is committed, and nothing synced by that; but repeats get their receipts.
+        full.touch()
+        hub = await scene.serve(f"--full-while={full}", f"--journal={journal}")
+        await load.until(lambda: len(load.acknowledged) > told)
+        hub.send(signal.SIGKILL)
         await scene.killed()
-        assert len(load.acknowledged) > told
         cut(journal)
         assert scene.state().durable_size >= died.after
         await scene.serve()
@@ -120,14 +123,14 @@ async def test_a_log_that_lost_what_was_acknowledged(scene: Scene, where: str) -
         good, (start, end) = wal.read_bytes(), _last_commit(frames)
         assert scene.mark().size == died.after
         middle = frames[len(frames) // 2].offset
-        for at in (8, middle + 1, middle + 1_000, start, start + 17, start + 30, end - FRAME_BYTES, end - 1):
+        for at in (8, middle + 1_000, start, start + 30, end - 1):
             if where == "torn":
                 wal.write_bytes(good[:at])
             else:
                 Flip.at(wal, at)
-            assert (await (await scene.launch()).refused()).startswith("rolled_back "), at
             code, said = await scene.verify()
             assert code != 0, said
+            assert (await (await scene.launch()).refused()).startswith("rolled_back "), at
             (scene.log / "ledger.sqlite-shm").unlink(missing_ok=True)
             wal.write_bytes(good)
         scene.notes.append("refused: rolled back")

@@ -18,6 +18,7 @@ from tests.e2e.answers import get, refusal
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import signal as a_draft
 from tests.e2e.exchange_fixture import UK
+from tests.faults.load import LOOPS
 from tests.faults.scene import MODULE, Scene, steady_port
 
 pytestmark = pytest.mark.faults
@@ -125,6 +126,9 @@ async def test_a_full_disk(fill_disk: Callable[[], Path], scene: Scene, tmp_path
             said = await refusal(hub.party("beta").publish(a_draft("beta", UK)))
             assert said.code is grpc.StatusCode.UNAVAILABLE
             assert "full" in said.message
+        told = len(load.acknowledged)
+        await asyncio.sleep(1)  # the fault itself
+        assert len(load.acknowledged) <= told + LOOPS, "acknowledged without room for it"
         assert (await get(hub.ops_port, "/readyz"))[0] == 200
         scene.notes.append("says come again, and goes on by itself")
         filler.unlink()
