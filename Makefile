@@ -23,7 +23,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e faults demo bench bench-growth lint format gen check-gen lock clean
+.PHONY: help setup test e2e faults load demo bench bench-growth lint format gen check-gen lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,12 +58,15 @@ endif
 	@echo "setup: done"
 
 test: setup  ## The quick tests: everything that needs no server process and no browser
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not e2e" --ignore=tests/e2e --ignore=tests/faults $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not e2e" --ignore=tests/e2e --ignore=tests/faults --ignore=tests/load $(ARGS)
 
 e2e: setup  ## The slow tests: real processes, real TLS, real stores
 	@if compgen -G 'tests/e2e/**/test_*.py' >/dev/null || compgen -G 'tests/e2e/test_*.py' >/dev/null; then \
-	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/faults $(ARGS); \
+	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/faults tests/load $(ARGS); \
 	else echo "e2e: tests/e2e holds no test yet"; fi
+
+load: setup  ## A flood, 200 back at once, 10,000 cancelled streams, who never reads; prints figures, holds their gates
+	LOAD=long $(BIN)/python -m pytest -q -s tests/load $(ARGS)
 
 faults: setup  ## Kill, cut, flip, fill and stop a hub under load; prints what each cost (one: ARGS='-k after-append')
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(ARGS)

@@ -17,6 +17,7 @@ from pathlib import Path
 from exchange import app, config
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
+from exchange.fanout.tail import RING_BYTES
 from exchange.ops import logging
 from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, free_port
 
@@ -38,11 +39,13 @@ class ChildHub:
         self._parties: list[Party] = []
 
     @classmethod
-    async def launch(cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0) -> ChildHub:
+    async def launch(
+        cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0, ring_bytes: int = RING_BYTES
+    ) -> ChildHub:
         """Start the process; do not wait until it serves. ``port`` is its address, where that must stay the same."""
         ops_port, tiles_port, log = free_port(), free_port(), exchange.folder / "hub.log"
         path = exchange.folder / "hub.toml"
-        path.write_text(_toml(exchange, ops_port, tiles_port, port))
+        path.write_text(_toml(exchange, ops_port, tiles_port, port, ring_bytes))
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -60,9 +63,11 @@ class ChildHub:
         return child
 
     @classmethod
-    async def start(cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0) -> ChildHub:
+    async def start(
+        cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0, ring_bytes: int = RING_BYTES
+    ) -> ChildHub:
         """Start the process and wait until it serves."""
-        child = await cls.launch(exchange, *flags, module=module, port=port)
+        child = await cls.launch(exchange, *flags, module=module, port=port, ring_bytes=ring_bytes)
         await child.serves()
         return child
 
@@ -118,7 +123,7 @@ class ChildHub:
         self.process._transport.close()  # type: ignore[attr-defined]
 
 
-def _toml(exchange: Exchange, ops_port: int, tiles_port: int, port: int) -> str:
+def _toml(exchange: Exchange, ops_port: int, tiles_port: int, port: int, ring_bytes: int) -> str:
     settings = exchange.config()
     return f"""
 exchange = "{settings.exchange}"
@@ -140,6 +145,7 @@ listen = "127.0.0.1:{tiles_port}"
 
 [feed]
 heartbeat_ms = {settings.feed.heartbeat_ms}
+ring_bytes = {ring_bytes}
 
 [drain]
 grace_s = 2
