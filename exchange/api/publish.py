@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import grpc
 
@@ -24,6 +25,8 @@ from exchange.v1 import publish_pb2_grpc, statement_pb2
 
 #: Messages of one stream that may be in work at once; beyond it, the stream is not read.
 WINDOW = 32
+#: The same for all streams of a member together: what is held for one is bounded, however many it opens.
+MEMBER_WINDOW = 128
 #: Statements in one message.
 MAX_STATEMENTS = 4_096
 #: Work done in one turn of a member, in records checked; a signature costs about twenty.
@@ -45,6 +48,8 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         self._metrics = metrics
         self._draining = asyncio.Event()
         self._turns = Turns(time.monotonic)
+        #: One for each member with a stream; they go with the streams that hold them.
+        self._windows: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         #: A log's histogram: finding it costs more than using it.
         self._seconds: dict[str, Any] = {}
 
@@ -77,11 +82,16 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         """Commit many statements, a window of messages at a time; answer each message when all of it is decided."""
         workload = caller()
         window = asyncio.Semaphore(WINDOW)
+        shared = self._windows.setdefault(workload.member, asyncio.Semaphore(MEMBER_WINDOW))
+        in_work = 0
         queue: asyncio.Queue[tuple[float, list[_Answer]] | None] = asyncio.Queue()
 
         async def read() -> None:
+            nonlocal in_work
             async for request in request_iterator:
                 await window.acquire()
+                await shared.acquire()
+                in_work += 1
                 came = time.monotonic()
                 queue.put_nowait((came, await self._offer_all(workload, request.statements)))
 
@@ -92,11 +102,15 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
                 async for response in self._responses(*offered):
                     yield response
                 window.release()
+                shared.release()
+                in_work -= 1
             if reader.done():
                 await reader
         finally:
             reader.cancel()
             ending.cancel()
+            for _ in range(in_work):
+                shared.release()
 
     async def _ended(
         self, reader: asyncio.Task[None], queue: asyncio.Queue[tuple[float, list[_Answer]] | None]

@@ -15,9 +15,12 @@ import pytest
 from h2.errors import ErrorCodes
 
 from exchange.api import server
+from exchange.api.publish import MEMBER_WINDOW, WINDOW
 from exchange.config import Connections, Ops, Quotas, Tiles
 from exchange.domain.statement import Quota
 from exchange.errors import Fatal, Reason, Unavailable
+from exchange.publish.intake import Candidate
+from exchange.publish.waiting import Receipt
 from exchange.v1 import feed_pb2, publish_pb2
 from exchange_client import ExchangeClient
 from exchange_client.status import from_rpc
@@ -293,6 +296,32 @@ async def test_a_publisher_that_does_not_read_its_answers_is_ended_too(tmp_path:
         assert not call.done()
         await served(world)
         await alpha.channel.close()
+
+
+async def test_streams_of_one_member_share_its_window(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha, sequencer = world.party("alpha"), world.app._logs[UK].sequencer
+    offered, offer = 0, sequencer.offer
+
+    def counting(candidate: Candidate) -> asyncio.Future[Receipt]:
+        nonlocal offered
+        offered += 1
+        return offer(candidate)
+
+    monkeypatch.setattr(sequencer, "offer", counting)
+    one = publish_pb2.PublishStreamRequest(statements=[signal("alpha", UK).sign(alpha.key)])
+    async with held_up(world):
+        calls = [alpha.publishing.PublishStream(iter([one] * WINDOW)) for _ in range(8)]
+        await eventually(lambda: offered == MEMBER_WINDOW)
+        for _ in range(5):
+            assert await world.party("beta").checkpoint(UK)
+        assert offered == MEMBER_WINDOW < len(calls) * WINDOW
+        # Whoever goes gives back what it held, and the others go on.
+        calls.pop(0).cancel()
+        await eventually(lambda: offered > MEMBER_WINDOW)
+    for call in calls:
+        answers = [answer async for answer in call]
+        assert len(answers) == WINDOW
+        assert all(answer.results[0].HasField("receipt") for answer in answers)
 
 
 async def test_health_and_reflection_are_not_on_the_members_port(world: World) -> None:

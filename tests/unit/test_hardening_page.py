@@ -22,7 +22,8 @@ def in_force() -> dict[str, float]:
     found |= {f"connections.{name}": getattr(connections, name) for name in ("calls", "call_s", "stalled_s")}
     found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
     found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE")}
-    return found | {"TURN_WORK": publish.TURN_WORK, "REST": turns.REST}
+    found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW", "TURN_WORK")}
+    return found | {"REST": turns.REST}
 
 
 def test_every_limit_has_its_row_with_the_value_in_force() -> None:
