@@ -1,8 +1,8 @@
 """``make bench-growth``: what a signal costs as the ledger, the subscribers and the communities grow.
 
-Prints a table, writes ``build/growth.json``, and draws the plots of docs/plots. ``--quick`` takes about two minutes.
-The whole run takes long, so it can be cut: ``--fill`` only makes the ledgers, ``--only`` measures some axes or points
-and adds them to the figures that are there.
+Prints a table and writes ``build/growth.json``; the full run also writes docs/growth.md with its plots. ``--quick``
+takes about two minutes. The whole run takes long, so it can be cut: ``--fill`` only makes the ledgers, ``--only``
+measures some points and adds them to the figures that are there, ``--docs`` writes the page of what is there.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.bench.figures import Demand, Figures, machine, number
 from tests.bench.growth.axes import FULL, QUICK, Growth, Plan
 from tests.bench.growth.ledgers import Ledger, filled
+from tests.bench.growth.page import page
 from tests.bench.growth.pictures import draw, points
 from tests.bench.measuring import Crew
 
@@ -91,8 +93,9 @@ def load(path: Path) -> Figures:
     """Return the figures of the runs before."""
     figures = Figures()
     if path.exists():
-        found = json.loads(path.read_text())["figures"]
-        figures.samples = {name: list(each["samples"]) for name, each in found.items()}
+        found = json.loads(path.read_text())
+        figures.samples = {name: list(each["samples"]) for name, each in found["figures"].items()}
+        figures.said = list(found["said"])
     return figures
 
 
@@ -125,12 +128,17 @@ def _order(name: str) -> tuple[str, ...]:
     return tuple(part.rjust(12) if part.isdigit() else part for part in name.split("."))
 
 
-def write(figures: Figures, path: Path) -> None:
-    """Write everything as JSON."""
+def write(figures: Figures, path: Path) -> dict[str, Any]:
+    """Write everything as JSON, and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    judged = [
+        {"figure": demand.figure, "wanted": demand.wanted, "median": value, "holds": holds}
+        for demand, value, holds in figures.judged(CONSTANT)
+    ]
     everything = figures.to_json()
-    kept = {"machine": machine(), "said": figures.said, "figures": everything["figures"]}
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    found = {"machine": machine(), "said": figures.said, "constant": judged, "figures": everything["figures"]}
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
 @contextmanager
@@ -148,14 +156,19 @@ def main() -> int:
     """Run the benchmark; the exit status says whether what should be constant is."""
     parser = argparse.ArgumentParser(prog="make bench-growth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about two minutes: small ledgers, one repetition")
-    parser.add_argument("--only", help=f"some of: {', '.join(names(FULL))}; adds to the figures that are there")
+    parser.add_argument(
+        "--only", help=f"some of: {', '.join(names(FULL))}; adds to the figures that are there; '' measures none"
+    )
+    parser.add_argument("--note", help="what a reader of the figures must know, such as what else ran meanwhile")
     parser.add_argument("--fill", action="store_true", help="make the ledgers in --folder and measure nothing")
     parser.add_argument("--folder", type=Path, help="where ledgers are made, kept, and found again")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "growth.json", help="where the figures go")
-    parser.add_argument("--plots", type=Path, help="draw plots into this folder (the full run: docs/plots)")
+    parser.add_argument(
+        "--docs", type=Path, help="put the page and its plots into this folder (the full run: docs; else nowhere)"
+    )
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
-    only = set(options.only.split(",")) if options.only else set(names(plan))
+    only = set(names(plan)) if options.only is None else set(filter(None, options.only.split(",")))
     unknown = only - set(names(plan))
     if unknown or (options.fill and options.folder is None):
         parser.error(f"not known: {', '.join(unknown)}" if unknown else "--fill needs a --folder")
@@ -163,14 +176,19 @@ def main() -> int:
         if options.fill:
             asyncio.run(fill(plan, folder, only))
             return 0
-        figures = load(options.output) if options.only else Figures()
-        asyncio.run(run(plan, figures, folder, only))
+        figures = Figures() if options.only is None else load(options.output)
+        if only:
+            asyncio.run(run(plan, figures, folder, only))
     judge(figures)
-    write(figures, options.output)
+    if options.note:
+        figures.say(options.note)
+    found = write(figures, options.output)
     holding = report(figures)
-    plots = options.plots or (None if options.quick else ROOT / "docs" / "plots")
-    if plots is not None:
-        print("plots:", *draw(figures, plots))
+    docs = options.docs or (None if options.quick or options.only is not None else ROOT / "docs")
+    if docs is not None:
+        plots = [path.name for path in draw(figures, docs / "plots")]
+        write(figures, docs / "growth.json")
+        (docs / "growth.md").write_text(page(found, plots))
     print(f"figures: {options.output}")
     return 0 if holding else 1
 

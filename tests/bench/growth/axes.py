@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exchange.v1 import ledger_pb2
@@ -77,7 +78,10 @@ class Growth:
     async def ledger(self, ledger: Ledger) -> None:
         """Measure a hub whose community holds such a ledger."""
         name = ledger.name.replace("-", ".")
-        exchange = await filled(self._folder, ledger, self._say)
+        kept = await filled(self._folder, ledger, self._say)
+        # What is measured is added to a copy: the ledger that was filled stays as long as its name says.
+        exchange = replace(kept, folder=self._folder / f"measured-{ledger.name}")
+        shutil.copytree(kept.folder, exchange.folder)
         self._figures.add(f"{name}.bytes_per_signal", disk_bytes(exchange) / ledger.records)
         hub = Hub()
         hub.exchange = exchange
@@ -89,6 +93,7 @@ class Growth:
             self._figures.add(f"{name}.rss_after", rss_bytes(hub.pid))
         finally:
             await hub.stop()
+            shutil.rmtree(exchange.folder)
 
     async def subscribers(self, streams: int) -> None:
         """Measure a hub with so many subscribers."""
