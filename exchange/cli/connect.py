@@ -17,7 +17,11 @@ T = TypeVar("T")
 
 def with_client(client_path: Path, job: Callable[[ExchangeClient, ClientConfig], Awaitable[T]]) -> T:
     """Connect as the client file says, run the job, disconnect, return its result."""
-    settings = ClientConfig.load(client_path)
+    return as_client(ClientConfig.load(client_path), job)
+
+
+def as_client(settings: ClientConfig, job: Callable[[ExchangeClient, ClientConfig], Awaitable[T]]) -> T:
+    """Connect with these settings, run the job, disconnect, return its result."""
 
     async def run() -> T:
         async with ExchangeClient(settings, now_ms=wall_ms) as client:

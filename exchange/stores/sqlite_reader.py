@@ -115,6 +115,11 @@ class LogFiles:
             (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone() or ("",)
         return "" if found == "ok" else str(found).strip()
 
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of the file, and of its write-ahead log."""
+        wal = self._path.with_name(f"{self._path.name}-wal")
+        return self._path.stat().st_size, wal.stat().st_size if wal.exists() else 0
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

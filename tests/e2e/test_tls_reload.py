@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from exchange.api import tls
+from exchange.cli.doctor.hub import ask
 from exchange.errors import Reason
 from exchange.ops.certificates import Files, authority_files, create_authority, issue, issued_files
 from exchange.v1 import directory_pb2 as dir_pb
@@ -270,6 +271,8 @@ async def test_files_that_stay_unusable_close_the_hub_until_they_are_good(
         assert why.startswith("closed: ")
         assert own_world.app._trust.failure in why
         assert await gauge(own_world, "tls_closed") == 1
+        told = await asyncio.to_thread(ask, f"127.0.0.1:{own_world.ops_port}")
+        assert (told.state, "tls: closed" in told.detail) == ("problem", True)
     assert (await readiness(own_world))[0] == 200
     assert await gauge(own_world, "tls_closed") == 0
     assert await who(old) == "gamma"

@@ -1,0 +1,232 @@
+"""The way from a client to its hub, layer by layer: name, TCP, TLS, the hub's certificate, and whether it takes ours.
+
+A gRPC client sees the same few words ("Socket closed") whatever of this is wrong. So nothing here uses gRPC: plain
+sockets and Python's own TLS, first believing everything, then nothing. A hub that refuses a certificate hangs up
+without an alert; that it does so is seen by its silence where its HTTP/2 settings should come.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from exchange.cli.doctor.finding import BAD, GOOD, Finding
+from exchange.config import split_address
+from exchange.errors import ExchangeError
+from exchange_client import ClientConfig
+
+TIMEOUT_S = 5.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_CLOCK = "is this machine's clock right?"
+_EXPIRED, _EARLY = 10, 9
+
+
+class _NoWay(Exception):
+    """A layer that does not hold; carries the finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One address of the hub, and by which name it must be known."""
+
+    settings: ClientConfig
+    address: str
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        return self.settings.server_name or self.host
+
+
+def look_at_address(settings: ClientConfig, address: str) -> Iterator[Finding]:
+    """Walk the layers; the first one that does not hold is the last that is told."""
+    try:
+        host, port = split_address(address)
+    except ExchangeError as error:
+        yield Finding(f"address {address}", BAD, error.message, "`addresses` are of the form hub.example:7443")
+        return
+    way = _Way(settings, address, host, port)
+    try:
+        yield _reach(way)
+        yield _speak(way)
+        yield _believe(way)
+        yield _be_taken(way)
+    except _NoWay as no_way:
+        yield no_way.finding
+
+
+def _connect(way: _Way) -> socket.socket:
+    return socket.create_connection((way.host, way.port), TIMEOUT_S)
+
+
+def _reach(way: _Way) -> Finding:
+    what = f"address {way.address}"
+    try:
+        with _connect(way) as connection:
+            return Finding(what, GOOD, f"reached {connection.getpeername()[0]}")
+    except socket.gaierror as error:
+        raise _NoWay(
+            Finding(
+                what, BAD, f"the name {way.host!r} cannot be resolved: {error.strerror}", "check `addresses`, and DNS"
+            )
+        ) from error
+    except ConnectionRefusedError as error:
+        raise _NoWay(
+            Finding(what, BAD, "nothing listens there", "is the hub running, and is this its `listen` port?")
+        ) from error
+    except TimeoutError as error:
+        raise _NoWay(
+            Finding(
+                what, BAD, f"no answer in {TIMEOUT_S:.0f} s", "a firewall, a wrong address, or a machine that is down"
+            )
+        ) from error
+    except OSError as error:
+        raise _NoWay(
+            Finding(what, BAD, f"cannot be reached: {error.strerror}", "check the network and the address")
+        ) from error
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["h2"])
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _speak(way: _Way) -> Finding:
+    """Make a handshake that believes everything: is this TLS 1.3, and gRPC behind it? Returns what it found."""
+    what = f"TLS of {way.address}"
+    try:
+        with _connect(way) as raw, _context().wrap_socket(raw, server_hostname=way.name) as connection:
+            version, protocol = connection.version(), connection.selected_alpn_protocol()
+    except (ssl.SSLError, OSError) as error:
+        why = getattr(error, "reason", None) or str(error) or "hung up"
+        raise _NoWay(
+            Finding(
+                what,
+                BAD,
+                f"what listens there does not speak TLS as a hub does ({why})",
+                "another program, a plain port of the hub (health, metrics, tiles), or a proxy that ends TLS",
+            )
+        ) from error
+    if version != "TLSv1.3":
+        raise _NoWay(
+            Finding(
+                what,
+                BAD,
+                f"{version} was agreed on; a hub takes TLS 1.3 only",
+                "what is in between (a proxy, a load balancer) must pass TLS through, or this is not a hub",
+            )
+        )
+    if protocol != "h2":
+        raise _NoWay(
+            Finding(
+                what, BAD, "no HTTP/2 behind it: this is not a hub", "check `addresses`; proxies must pass TLS through"
+            )
+        )
+    return Finding(what, GOOD, f"{version}, HTTP/2")
+
+
+def _believe(way: _Way) -> Finding:
+    """Make one that believes nothing: is this our hub's certificate, for this name, in date? Returns what it found."""
+    what = f"hub's certificate at {way.address}"
+    shown = _shown(way)
+    context = _context()
+    context.load_verify_locations(way.settings.authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    for check_name in (False, True):
+        context.check_hostname = check_name
+        try:
+            with _connect(way) as raw, context.wrap_socket(raw, server_hostname=way.name):
+                pass
+        except ssl.SSLCertVerificationError as error:
+            raise _NoWay(_unbelievable(what, way, shown, error, of_the_name=check_name)) from error
+        except (ssl.SSLError, OSError) as error:
+            raise _NoWay(Finding(what, BAD, f"the handshake broke: {error}")) from error
+    left = (shown.not_valid_after_utc - datetime.now(UTC)).days
+    return Finding(what, GOOD, f"for {_names(shown)}, by {shown.issuer.rfc4514_string()}, {left} days left")
+
+
+def _shown(way: _Way) -> x509.Certificate:
+    with _connect(way) as raw, _context().wrap_socket(raw, server_hostname=way.name) as connection:
+        return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+
+
+def _unbelievable(
+    what: str, way: _Way, shown: x509.Certificate, error: ssl.SSLCertVerificationError, *, of_the_name: bool
+) -> Finding:
+    begin, end = shown.not_valid_before_utc, shown.not_valid_after_utc
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC here"
+    if of_the_name:
+        return Finding(
+            what,
+            BAD,
+            f"it is not for {way.name!r}, but for {_names(shown)}",
+            "use one of these names in `addresses`, or say it in `server_name`",
+        )
+    if error.verify_code == _EXPIRED:
+        return Finding(
+            what,
+            BAD,
+            f"has expired: a part of it ended by {end:%Y-%m-%d %H:%M} UTC; it is {now}",
+            f"{_CLOCK} Else tell the operator",
+        )
+    if error.verify_code == _EARLY:
+        return Finding(
+            what,
+            BAD,
+            f"is not valid before {begin:%Y-%m-%d %H:%M} UTC; it is {now}",
+            f"{_CLOCK} Else tell the operator",
+        )
+    return Finding(
+        what,
+        BAD,
+        f"it comes from another authority: {shown.issuer.rfc4514_string()} ({error.verify_message})",
+        f"is this the right hub? Then get its authority's certificate from the operator, for {way.settings.authority}",
+    )
+
+
+def _names(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return "no name at all"
+    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return ", ".join(found) or "no host"
+
+
+def _be_taken(way: _Way) -> Finding:
+    """Make one with our certificate: does the hub go on? Returns what it found."""
+    what = f"our certificate at {way.address}"
+    context = _context()
+    context.load_cert_chain(way.settings.certificate, way.settings.key)
+    try:
+        with _connect(way) as raw, context.wrap_socket(raw, server_hostname=way.name) as connection:
+            connection.sendall(_PREFACE)
+            taken = bool(connection.recv(1))
+    except (ssl.SSLError, OSError):
+        taken = False
+    if taken:
+        return Finding(what, GOOD, "the hub takes it")
+    own = x509.load_pem_x509_certificate(way.settings.certificate.read_bytes())
+    raise _NoWay(
+        Finding(
+            what,
+            BAD,
+            f"the hub hangs up on it. It comes from {own.issuer.rfc4514_string()}",
+            "if nothing above is wrong with it: the hub does not trust that authority, misses an intermediate that "
+            "belongs into `certificate`, sees another time, or is closed because it cannot read its own TLS files. Ask "
+            "the operator",
+        )
+    )

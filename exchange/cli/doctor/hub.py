@@ -1,0 +1,128 @@
+"""What a hub's own machine can tell: TLS files, keys, the machine, every log, and the hub itself if it runs."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from exchange.app import wall_ms
+from exchange.cli.doctor.files import look_at_files
+from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
+from exchange.cli.doctor.machine import look_at_machine
+from exchange.config import Config
+from exchange.domain.identifiers import Origin
+from exchange.errors import Fatal
+from exchange.ledger.checkpoint import log_verifier, open_checkpoint
+from exchange.ops.tls_files import TLSFiles
+from exchange.stores.folders import Folders, read_key
+from exchange.stores.sealed_mark import read_mark
+from exchange.stores.sqlite_reader import LogFiles, LogState
+
+_SKEW_MS = 2_000
+_ASK_S = 3.0
+_RESTORE = "stop the hub, keep the file, and restore a copy"
+_LARGE_WAL = 256 * 2**20
+#: A file up to this size is read whole to check it; larger ones take minutes.
+CHECKED_BYTES = 2**30
+
+
+def look_at_hub(settings: Config) -> Iterator[Finding]:
+    """Look at everything; nothing is changed, and the hub may be running."""
+    yield Finding("SQLite", GOOD, f"{apsw.sqlite_lib_version()} (bundled)")
+    tls = settings.tls
+    yield from look_at_files(
+        "hub", TLSFiles(tls.certificate, tls.key, tls.client_authority), ExtendedKeyUsageOID.SERVER_AUTH
+    )
+    folders = settings.folders
+    logs = folders.data / "logs"
+    found = sorted(folder.name for folder in logs.iterdir()) if logs.is_dir() else []
+    yield from look_at_machine(settings, len(found))
+    for name in found:
+        yield from _log(folders, Origin(settings.exchange, name))
+    if settings.ops.listen:
+        yield ask(settings.ops.listen)
+
+
+def _log(folders: Folders, origin: Origin) -> Iterator[Finding]:
+    what = str(origin)
+    yield guarded(what, lambda: _place(folders, origin), hint=_RESTORE)
+    yield guarded(f"{what}: store", lambda: _store(f"{what}: store", folders.log(origin.log)), hint=_RESTORE)
+
+
+def _place(folders: Folders, origin: Origin) -> Finding:
+    """Where a log stands, by its file and by this machine's mark."""
+    what = str(origin)
+    key = read_key(folders.key(origin.log))
+    with closing(LogFiles(folders.log(origin.log))) as files:
+        state = files.state()
+    note = read_mark(folders.mark(origin.log))
+    if note is None:
+        return Finding(what, WARN, "this machine has no record of its last checkpoint", "serve it with --adopt once")
+    seen = open_checkpoint(note, log_verifier(what, key.public_key))
+    if seen.size > state.durable_size:
+        return Finding(
+            what,
+            BAD,
+            f"the store ends at {state.durable_size}, but {seen.size} was released: an old copy",
+            "bring the missing entries back before serving",
+        )
+    ahead = state.last_received_at_ms - wall_ms()
+    if ahead > _SKEW_MS:
+        return Finding(what, BAD, f"its newest entry lies {ahead} ms in the clock's future", "set the clock right")
+    return Finding(what, GOOD, f"{_sizes(state)}, mark at {seen.size}")
+
+
+def _sizes(state: LogState) -> str:
+    unsealed = state.durable_size - state.sealed_size
+    tail = f", the last {unsealed} not sealed in the file (the next group or start does it)" if unsealed else ""
+    return f"{state.durable_size} entries, floor {state.floor}{tail}"
+
+
+def _store(what: str, folder: Path) -> Finding:
+    with closing(LogFiles(folder)) as files:
+        size, wal = files.sizes()
+        detail = f"{size / 2**20:.1f} MiB, write-ahead log {wal / 2**20:.1f} MiB"
+        if size > CHECKED_BYTES:
+            return Finding(
+                what, GOOD, f"{detail}; too large to be read whole here", "`exchange verify` reads everything"
+            )
+        try:
+            trouble = files.damage()
+        except Fatal as error:
+            trouble = error.message
+    if trouble:
+        return Finding(what, BAD, f"{detail}; damaged: {trouble}", _RESTORE)
+    if wal > _LARGE_WAL:
+        return Finding(
+            what, WARN, f"{detail}; sound", "something keeps the write-ahead log from being cut: a reader that hangs?"
+        )
+    return Finding(what, GOOD, f"{detail}; sound")
+
+
+def ask(address: str) -> Finding:
+    """Ask the hub itself whether it is ready, where it runs."""
+    what = "running hub"
+    try:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=_ASK_S):
+            return Finding(what, GOOD, "ready")
+    except urllib.error.HTTPError as error:
+        with error:
+            return Finding(what, BAD, f"not ready: {_reasons(error.read())}")
+    except OSError:
+        return Finding(what, WARN, f"nobody answers at {address}", "it is not running, or its ops port is elsewhere")
+
+
+def _reasons(body: bytes) -> str:
+    try:
+        answer = json.loads(body)
+        waiting = answer.get("waiting", {})
+        return "; ".join(f"{name}: {why}" for name, why in waiting.items()) or str(answer.get("status", ""))
+    except (ValueError, AttributeError):
+        return "it does not say why"

@@ -1,0 +1,122 @@
+"""The machine under a hub: its disk and how long an fsync takes, memory, open files, cores, and its clock."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
+from exchange.config import Config
+
+_LOW_DISK = 0.1
+_FSYNCS = 50
+_FSYNC_BYTES = 4_096
+_SLOW_FSYNC_MS = 20.0
+#: What a hub has open besides its members' connections.
+_OWN_FILES = 256
+_OWN_BYTES = 256 * 2**20
+_TIME_ERROR = 5
+_MEMINFO = Path("/proc/meminfo")
+
+
+def look_at_machine(settings: Config, logs: int) -> Iterator[Finding]:
+    """Look at what a hub with so many logs needs."""
+    marks = settings.marks or settings.data / "marks"
+    for what, folder in (("data", settings.data), ("marks", marks)):
+        yield guarded(f"disk of {what}", lambda what=what, folder=folder: _disk(what, folder))  # type: ignore[misc]
+        yield guarded(f"fsync of {what}", lambda what=what, folder=folder: _fsync(what, folder))  # type: ignore[misc]
+    yield _open_files(settings)
+    yield _memory(settings, logs)
+    yield _cores()
+    yield _clock()
+    yield _core_dumps()
+
+
+def _disk(what: str, folder: Path) -> Finding:
+    usage = shutil.disk_usage(folder)
+    free = usage.free / usage.total
+    detail = f"{usage.free / 2**30:.1f} GiB free ({free:.0%})"
+    hint = "a full disk stops publishing; nothing is lost, and feeds go on" if free < _LOW_DISK else ""
+    return Finding(f"disk of {what}", WARN if free < _LOW_DISK else GOOD, detail, hint)
+
+
+def _fsync(what: str, folder: Path) -> Finding:
+    """Time appends with fdatasync, as the store and the mark make them."""
+    took: list[float] = []
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+        for _ in range(_FSYNCS):
+            file.write(os.urandom(_FSYNC_BYTES))
+            file.flush()
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append((time.perf_counter() - started) * 1000)
+    took.sort()
+    middle, worst = took[len(took) // 2], took[-1]
+    detail = f"{_FSYNCS} of {_FSYNC_BYTES} bytes: median {middle:.2f} ms, worst {worst:.1f} ms"
+    if middle > _SLOW_FSYNC_MS:
+        return Finding(
+            f"fsync of {what}", WARN, detail, "every receipt waits for the disk: this shows as publish latency"
+        )
+    return Finding(f"fsync of {what}", GOOD, detail)
+
+
+def _open_files(settings: Config) -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = soft - _OWN_FILES
+    detail = f"{soft} may be open at once, so about {max(room, 0)} connections (a member has one for each workload)"
+    needed = settings.quotas.streams + _OWN_FILES
+    if soft < needed:
+        return Finding("open files", BAD, detail, f"raise the limit (ulimit -n, LimitNOFILE=): {hard} is allowed here")
+    if soft < 4 * 1024:
+        return Finding("open files", WARN, detail, f"raise it with many members: up to {hard} is allowed here")
+    return Finding("open files", GOOD, detail)
+
+
+def _memory(settings: Config, logs: int) -> Finding:
+    needed = _OWN_BYTES + settings.feed.ring_bytes * max(logs, 1)
+    try:
+        fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError, IndexError):
+        return Finding("memory", GOOD, f"this system does not tell; rings may take {needed / 2**20:.0f} MiB")
+    detail = f"{free / 2**20:.0f} MiB available; the process and {logs} rings may take {needed / 2**20:.0f} MiB"
+    if free < needed:
+        return Finding("memory", WARN, detail, "give it more, or lower `feed.ring_bytes`")
+    return Finding("memory", GOOD, detail)
+
+
+def _cores() -> Finding:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    hint = "the hub's loop uses one, its disks' threads and the kernel want another" if count == 1 else ""
+    return Finding("cores", WARN if count == 1 else GOOD, f"{count}", hint)
+
+
+def _clock() -> Finding:
+    """Ask the kernel whether somebody keeps its clock: it forgets after a while without corrections."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1_024))
+    except (OSError, AttributeError):
+        state = -1
+    if state == _TIME_ERROR:
+        return Finding(
+            "clock",
+            WARN,
+            "the kernel says that nobody keeps it",
+            "run an NTP client: a clock that jumps stops publishing",
+        )
+    if state < 0:
+        return Finding("clock", GOOD, "this system does not tell whether it is kept; see that it is (NTP)")
+    return Finding("clock", GOOD, "kept in time, says the kernel")
+
+
+def _core_dumps() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
+    if soft:
+        return Finding("core dumps", WARN, "are written: they would hold signals in clear", "ulimit -c 0, LimitCORE=0")
+    return Finding("core dumps", GOOD, "none")
