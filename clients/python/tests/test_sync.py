@@ -36,6 +36,7 @@ def threads() -> list[str]:
 
 def test_it_publishes_and_reads(config: ClientConfig, hub: FakeHub) -> None:
     with SyncExchangeClient(config) as blocking:
+        assert blocking.identity.renewals == 0
         outcomes = blocking.publish(UK, [signal("a"), signal("b")], timeout_s=5)
         assert [o.error for o in outcomes] == [None, None]
         blocking.publish(UK, [signal("c")])

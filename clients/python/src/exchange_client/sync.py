@@ -12,6 +12,7 @@ from exchange.domain.directory import Directory
 from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery
+from exchange_client.identity import IdentityState
 from exchange_client.publisher import Outcome, Publisher
 from exchange_client.signals import Signal
 from exchange_client.wire import Filter, WhoAmI
@@ -79,6 +80,11 @@ class SyncExchangeClient:
         if stream in self._streams:
             self._streams.remove(stream)
             self._wait(_close(stream))
+
+    @property
+    def identity(self) -> IdentityState:
+        """How our certificate stands: alarm on ``overdue`` and ``problem``."""
+        return self._client.identity
 
     def who_am_i(self) -> WhoAmI:
         """Ask how the hub knows us."""
