@@ -26,6 +26,7 @@ import grpc
 import structlog
 
 from exchange.api import status
+from exchange.api.messages import parsing
 from exchange.api.tls import Peer, Trust
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
@@ -168,18 +169,19 @@ class Guard(grpc.aio.ServerInterceptor):
             return handler
         method = str(handler_call_details.method).rpartition("/")[2]
         kind = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": None,
             "response_serializer": handler.response_serializer,
         }
+        behaviour = parsing(handler)
         if handler.response_streaming:
-            wrapped = self._streaming(method, handler.stream_stream or handler.unary_stream)
+            wrapped = self._streaming(method, behaviour)
             make = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
                 else (grpc.unary_stream_rpc_method_handler)
             )
             return make(wrapped, **kind)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **kind)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, behaviour), **kind)
 
     def _unary(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401 - grpc's untyped behaviours
         async def call(request: Any, context: Context) -> Any:  # noqa: ANN401

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import click
 
@@ -25,7 +25,7 @@ _LINGER_S = 0.02
 
 
 @click.command()
-@click.argument("source", type=click.File("r"), default="-")
+@click.argument("source", type=click.File("rb"), default="-")
 @community_option
 @client_option
 @click.option(
@@ -34,7 +34,7 @@ _LINGER_S = 0.02
     help="Where refused lines go, with the reasons. Default: next to the state.",
 )
 @json_option
-def publish(source: TextIO, name: str, client_path: Path, rejects: Path | None, *, as_json: bool) -> None:
+def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None, *, as_json: bool) -> None:
     """Publish signals, one JSON object a line, from SOURCE (a file, or - for standard input).
 
     Every line is checked before anything is signed; refused lines go to the rejects file and the rest goes on. What is
@@ -71,17 +71,26 @@ def publish(source: TextIO, name: str, client_path: Path, rejects: Path | None, 
         sys.exit(REFUSED)
 
 
-async def _chunks(source: TextIO) -> AsyncIterator[list[str]]:
-    """Yield lines in bulks: what has come within a moment, so that a live pipe never waits for a full one."""
-    lines: queue.Queue[str | None] = queue.Queue(2 * _BULK)
+async def _chunks(source: BinaryIO) -> AsyncIterator[list[bytes]]:
+    """Yield lines in bulks: what has come within a moment, so that a live pipe never waits for a full one.
+
+    Bytes, because one line that is no text must not end them all. Raises `Rejected` (CONFIG) when reading fails, behind
+    what was read before.
+    """
+    lines: queue.Queue[bytes | None] = queue.Queue(2 * _BULK)
+    failed: list[OSError] = []
 
     def read() -> None:
-        for line in source:
-            lines.put(line)
-        lines.put(None)
+        try:
+            for line in source:
+                lines.put(line)
+        except OSError as error:
+            failed.append(error)
+        finally:
+            lines.put(None)
 
     threading.Thread(target=read, name="read-lines", daemon=True).start()
-    bulk: list[str] = []
+    bulk: list[bytes] = []
     while (line := await asyncio.to_thread(lines.get)) is not None:
         bulk.append(line)
         await asyncio.sleep(_LINGER_S)
@@ -93,11 +102,13 @@ async def _chunks(source: TextIO) -> AsyncIterator[list[str]]:
         yield [text for text in bulk if text.strip()]
         bulk = []
         if ended:
-            return
+            break
+    for error in failed:
+        raise Rejected(Reason.CONFIG, f"the source cannot be read on: {error.strerror}") from error
 
 
 async def _publish_chunk(
-    publisher: Publisher, lines: list[str], refused: RejectFile, *, as_json: bool
+    publisher: Publisher, lines: list[bytes], refused: RejectFile, *, as_json: bool
 ) -> tuple[int, int]:
     signals: list[Signal] = []
     failed = 0
@@ -108,7 +119,7 @@ async def _publish_chunk(
             signals.append(_parse(line, now))
         except ExchangeError as error:
             failed += 1
-            refused.write_line(line, error)
+            refused.write_line(line.decode(errors="backslashreplace"), error)
     outcomes: list[Outcome] = await publisher.publish(signals) if signals else []
     done = 0
     for outcome in outcomes:
@@ -130,9 +141,9 @@ async def _publish_chunk(
     return done, failed
 
 
-def _parse(line: str, now_ms: int) -> Signal:
+def _parse(line: bytes, now_ms: int) -> Signal:
     try:
-        data = json.loads(line)
+        data = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise Rejected(Reason.MALFORMED, f"not JSON: {error}") from error
     if not isinstance(data, dict):

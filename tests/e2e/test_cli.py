@@ -165,6 +165,17 @@ def test_a_bad_line_is_refused_with_its_reason_and_the_rest_goes_on(place: Place
     assert rejects.stat().st_mode & 0o077 == 0
 
 
+def test_a_line_that_is_no_text_does_not_end_the_others(place: Place, tmp_path: Path) -> None:
+    source, rejects = tmp_path / "signals.jsonl", tmp_path / "rejects.jsonl"
+    source.write_bytes(b"\xff\xfe\n" + f"{pdq_line('ce')}\n".encode())
+    done = run(
+        "publish", source, "--community", "uk", "--client", place.client("alpha"), "--rejects", rejects, code=1
+    )  # fmt: skip
+    assert "1 in the ledger, 1 refused" in done.stdout
+    (refused,) = lines(rejects.read_text())
+    assert (refused["reason"], refused["line"]) == ("malformed", "\\xff\\xfe")
+
+
 def test_doctor_finds_nothing_wrong_and_check_config_prints_what_is_in_force(place: Place) -> None:
     done = run("doctor", "--config", place.config, "--client", place.client("alpha"), "--json")
     assert {finding["state"] for finding in lines(done.stdout)} <= {"ok", "warning"}

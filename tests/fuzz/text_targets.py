@@ -101,7 +101,7 @@ def read_address(data: bytes) -> object:
 
 def read_line(data: bytes) -> object:
     """A line that is a signal can be drafted, or is refused as a signal; nothing in between."""
-    signal = _parse(text_of(data), NOW_MS)
+    signal = _parse(data, NOW_MS)
     drafts, refused = DRAFTER.draft([signal], lambda: RULES)
     assert len(drafts) + len(refused) == 1
     for _, error in refused:

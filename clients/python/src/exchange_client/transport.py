@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -41,6 +41,8 @@ from exchange_client.wire import (
     WireReceipt,
     WireResult,
 )
+
+M = TypeVar("M")
 
 CALL_S = 30.0
 #: A live feed says something every five seconds.
@@ -77,7 +79,7 @@ class PublishStream:
         """Yield results, message by message, until the stream ends. Raises `ExchangeError`."""
         with translated():
             async for message in self._call:
-                yield tuple(_result(result) for result in message.results)
+                yield tuple(_result(result) for result in _told(message).results)
 
     def cancel(self) -> None:
         """End the stream."""
@@ -103,7 +105,7 @@ class Transport:
         """Ask how the hub knows us."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = await stub.WhoAmI(directory_pb2.WhoAmIRequest(), timeout=CALL_S)
+            answer = _told(await stub.WhoAmI(directory_pb2.WhoAmIRequest(), timeout=CALL_S))
         return WhoAmI(
             answer.member,
             _role(answer.role),
@@ -117,7 +119,9 @@ class Transport:
         """Return the members of a community, or of the exchange, as the hub tells them."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S)
+            answer = _told(
+                await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S)
+            )
         return tuple(
             MemberSummary(
                 member.id,
@@ -134,7 +138,7 @@ class Transport:
         """Return the communities of the exchange, as the hub tells them."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = await stub.ListCommunities(directory_pb2.ListCommunitiesRequest(), timeout=CALL_S)
+            answer = _told(await stub.ListCommunities(directory_pb2.ListCommunitiesRequest(), timeout=CALL_S))
         return tuple(
             CommunitySummary(
                 community.origin,
@@ -154,14 +158,14 @@ class Transport:
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.ListEntriesRequest(origin=origin, start=start)
-            answer = await stub.ListEntries(request, timeout=CALL_S)
+            answer = _told(await stub.ListEntries(request, timeout=CALL_S))
         return tuple(map(codec.delivered, answer.entries)), answer.sealed_size
 
     async def checkpoint(self, origin: str) -> bytes:
         """Return the signed checkpoint of a log, not verified."""
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
-            answer = await stub.GetCheckpoint(ledger_pb2.GetCheckpointRequest(origin=origin), timeout=CALL_S)
+            answer = _told(await stub.GetCheckpoint(ledger_pb2.GetCheckpointRequest(origin=origin), timeout=CALL_S))
         return bytes(answer.checkpoint)
 
     async def inclusion_proof(self, origin: str, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
@@ -169,7 +173,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.GetInclusionProofRequest(origin=origin, index=index, size=size)
-            answer = await stub.GetInclusionProof(request, timeout=CALL_S)
+            answer = _told(await stub.GetInclusionProof(request, timeout=CALL_S))
         return answer.leaf_hash, tuple(answer.proof)
 
     async def publish(self, statement: Statement) -> WireReceipt:
@@ -177,7 +181,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = publish_pb2_grpc.PublishServiceStub(connection.channel)
             request = publish_pb2.PublishRequest(statement=codec.statement_to_wire(statement))
-            answer = await stub.Publish(request, timeout=CALL_S)
+            answer = _told(await stub.Publish(request, timeout=CALL_S))
         return _receipt(answer.receipt)
 
     @contextlib.asynccontextmanager
@@ -214,7 +218,7 @@ class Transport:
             connection.leaving.add(leave)
             try:
                 while (message := await _read(call)) is not grpc.aio.EOF:
-                    part = _feed_message(message)
+                    part = _feed_message(_told(message))
                     yield part
                     if part.draining:
                         raise Unavailable("the hub is going away", retry_after_ms=0, reason=Reason.DRAINING)
@@ -227,7 +231,7 @@ class Transport:
         """Ask for an echo of ``state`` on our live streams; return how many there are."""
         async with self._connections.using() as connection:
             stub = feed_pb2_grpc.FeedServiceStub(connection.channel)
-            answer = await stub.Probe(feed_pb2.ProbeRequest(origin=origin, state=state), timeout=CALL_S)
+            answer = _told(await stub.Probe(feed_pb2.ProbeRequest(origin=origin, state=state), timeout=CALL_S))
         return int(answer.streams)
 
 
@@ -238,6 +242,13 @@ async def _read(call: Any) -> Any:  # noqa: ANN401 - grpc's untyped call object
             return await call.read()
     except TimeoutError as error:
         raise Unavailable("the feed has gone silent", retry_after_ms=0) from error
+
+
+def _told(message: M | None) -> M:
+    """Return a message of the hub's: grpc hands on None for bytes that are none. Raises `Rejected` (MALFORMED)."""
+    if message is None:
+        raise codec.malformed("what the hub said is not a message of this method")
+    return message
 
 
 def _word(enum: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - grpc's untyped enum wrapper
