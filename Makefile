@@ -16,6 +16,9 @@ STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 PROTOS := $(sort $(wildcard proto/exchange/v1/*.proto))
 PROJECTS := pyproject.toml clients/python/pyproject.toml
+# For make fuzz: how long for each target, and which; all without.
+SECONDS ?= 30
+TARGET ?=
 # Extra arguments for pytest: make test ARGS='-k merkle'
 ARGS ?=
 
@@ -23,7 +26,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e faults load demo bench bench-growth lint format gen check-gen lock clean
+.PHONY: help setup test e2e faults load demo bench bench-growth lint format gen check-gen lock clean fuzz
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +74,9 @@ load: setup  ## A flood, 200 back at once, 10,000 cancelled streams, who never r
 faults: setup  ## Kill, cut, flip, fill and stop a hub under load; prints what each cost (one: ARGS='-k after-append')
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(ARGS)
 
+fuzz: setup  ## Every reader of bytes from outside under a coverage-guided fuzzer: make fuzz SECONDS=60 TARGET=note
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGET)
+
 demo: setup  ## A whole exchange on this machine: a hub, three platforms, real photographs, a SIGKILL
 	$(BIN)/python clients/python/examples/demo/run.py $(ARGS)
 
@@ -114,5 +120,5 @@ lock:  ## Resolve again and rewrite requirements.lock (every extra, group and pl
 	@echo "lock: $$(grep -c == requirements.lock) packages; run 'make setup' and the tests"
 
 clean:  ## Remove .venv, caches and build output
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist clients/python/dist
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist clients/python/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

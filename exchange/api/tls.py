@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from exchange.api.handover import unfinished_handshake
 from exchange.errors import Fatal, Reason, Unauthenticated, Unavailable
-from exchange.ops.tls_files import FollowedFiles, Material, TLSFiles, trusted_until
+from exchange.ops.tls_files import DAMAGED, FollowedFiles, Material, TLSFiles, trusted_until
 
 LOOK_EVERY_S = 0.5
 #: How long a set of files may be unusable: whoever replaces three files needs a moment between them.
@@ -171,7 +171,7 @@ class Trust:
             self._until.clear()
         try:
             chain = x509.load_pem_x509_certificates(peer.certificate + peer.others)
-        except ValueError:
+        except DAMAGED:
             return 0.0
         end = trusted_until(chain, self._material.authorities, datetime.fromtimestamp(now, UTC))
         if end is None:

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from exchange.ops.tls_files import DAMAGED
+
 AUTHORITY_DAYS = 365
 LEAF_DAYS = 30
 #: Certificates begin a little in the past, for machines whose clocks disagree.
@@ -132,10 +134,14 @@ def issue(
 
 def read_certificate(path: Path) -> CertificateSummary:
     """Return the summary of the first certificate in a PEM file."""
+    data = path.read_bytes()
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: holds no PEM certificate") from error
+        return _summary(x509.load_pem_x509_certificate(data))
+    except DAMAGED as error:
+        raise ValueError(f"{path}: holds no PEM certificate, or a damaged one") from error
+
+
+def _summary(certificate: x509.Certificate) -> CertificateSummary:
     names = _alternative_names(certificate)
     hosts = names.get_values_for_type(x509.DNSName) if names else []
     addresses = names.get_values_for_type(x509.IPAddress) if names else []
@@ -226,11 +232,15 @@ def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
     files = authority_files(folder)
     if not files.certificate.exists() or not files.key.exists():
         raise ValueError(f"{folder}: holds no authority; make one first")
-    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    key = load_pem_private_key(files.key.read_bytes(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+    pems = files.certificate.read_bytes(), files.key.read_bytes()
+    try:
+        certificate, key = x509.load_pem_x509_certificate(pems[0]), load_pem_private_key(pems[1], password=None)
+        same, uri = key.public_key() == certificate.public_key(), _uri(certificate)
+    except DAMAGED as error:
+        raise ValueError(f"{folder}: its certificate or its key is damaged, or not of a kind that we make") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not same:
         raise ValueError(f"{files.key}: is not the key of {files.certificate}")
-    if not _uri(certificate):
+    if not uri:
         raise ValueError(f"{files.certificate}: names no SPIFFE trust domain")
     return certificate, key
 

@@ -16,6 +16,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+#: What the library raises for a certificate or key that is not as it should be; a TypeError for one with a passphrase.
+DAMAGED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 #: No chain that anybody uses is longer.
 MAX_CHAIN = 8
 
@@ -66,9 +75,9 @@ class TLSFiles:
         chain = _certificates(self.certificate, pem.certificate)
         try:
             key = load_pem_private_key(pem.key, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except DAMAGED as error:
             raise ValueError(f"{self.key}: holds no private key in PEM without a passphrase") from error
-        if _public_bytes(key.public_key()) != _public_bytes(chain[0].public_key()):
+        if _public_bytes(key.public_key()) != _key_of(self.certificate, chain[0]):
             raise ValueError(f"{self.key}: is not the key of {self.certificate}")
         authorities = _certificates(self.authority, pem.authority)
         for number, authority in enumerate(authorities, 1):
@@ -111,7 +120,7 @@ def is_authority(certificate: x509.Certificate) -> bool:
     """Whether it may issue others."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *DAMAGED):
         return False
 
 
@@ -141,7 +150,7 @@ def trusted_until(
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (InvalidSignature, *DAMAGED):
         return False
     return True
 
@@ -160,8 +169,15 @@ def _bytes(path: Path) -> bytes:
 def _certificates(path: Path, data: bytes) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError as error:
+    except DAMAGED as error:
         raise ValueError(f"{path}: holds no PEM certificate, or a damaged one") from error
+
+
+def _key_of(path: Path, certificate: x509.Certificate) -> bytes:
+    try:
+        return _public_bytes(certificate.public_key())
+    except DAMAGED as error:
+        raise ValueError(f"{path}: holds a key of no kind that we know") from error
 
 
 def _public_bytes(key: object) -> bytes:

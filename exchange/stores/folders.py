@@ -51,7 +51,7 @@ def read_key(path: Path) -> SigningKey:
     """Return the signing key in a file. Raises `Fatal` (CONFIG) when it is missing, open to others, or not a key."""
     try:
         mode = path.stat().st_mode
-        text = path.read_text().strip()
+        data = path.read_bytes()
     except OSError as error:
         raise Fatal(
             f"{path}: {error.strerror}", reason=Reason.CONFIG, hint="a log is signed with its own key"
@@ -59,7 +59,7 @@ def read_key(path: Path) -> SigningKey:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise Fatal(f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}")
     try:
-        return SigningKey(bytes.fromhex(text))
+        return SigningKey(bytes.fromhex(data.decode().strip()))
     except ValueError as error:
         raise Fatal(f"{path}: is not a key of 64 hexadecimal characters", reason=Reason.CONFIG) from error
 

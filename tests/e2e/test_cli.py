@@ -261,6 +261,11 @@ def test_verify_holds_and_finds_a_changed_byte(place: Place, tmp_path: Path) -> 
         ledger.execute("UPDATE entries SET frame = ? WHERE idx = 0", (frame,))
         ledger.commit()
     assert run("verify", copy, "--genesis-of", pin).stdout.count("holds") == 2
+    (copy / "logs" / "ruined").mkdir()
+    (copy / "logs" / "ruined" / "ledger.sqlite").write_bytes(b"no database" * 1_000)
+    found = run("verify", copy, "--genesis-of", pin, code=1)
+    assert "FAILED  ruined" in found.stdout
+    assert found.stdout.count("holds") == 2
 
 
 def test_a_hub_that_cannot_be_reached_is_explained(place: Place) -> None:

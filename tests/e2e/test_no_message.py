@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import grpc
 import pytest
@@ -34,7 +35,7 @@ UNARY = (
 
 @pytest.mark.parametrize("method", UNARY)
 async def test_a_call_with_no_message_is_refused(world: World, method: str, caplog: pytest.LogCaptureFixture) -> None:
-    channel = world.party(*ALPHA).channel
+    channel: Any = world.party(*ALPHA).channel
     async with world.unchanged():
         refused = await refusal(channel.unary_unary(f"/exchange.v1.{method}")(NO_MESSAGE, timeout=TIMEOUT_S))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.MALFORMED.value)
@@ -42,7 +43,8 @@ async def test_a_call_with_no_message_is_refused(world: World, method: str, capl
 
 
 async def test_a_subscription_with_no_message_is_refused(world: World) -> None:
-    call = world.party(*ALPHA).channel.unary_stream("/exchange.v1.FeedService/Subscribe")
+    channel: Any = world.party(*ALPHA).channel
+    call = channel.unary_stream("/exchange.v1.FeedService/Subscribe")
     refused = await refusal(call(NO_MESSAGE, timeout=TIMEOUT_S).read())
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.MALFORMED.value)
 
@@ -51,7 +53,8 @@ async def test_what_came_before_it_on_a_stream_is_answered(world: World) -> None
     party = world.party(*ALPHA)
     statement = signal("alpha", UK).sign(party.key)
     good = publish_pb2.PublishStreamRequest(statements=[statement]).SerializeToString()
-    call = party.channel.stream_stream("/exchange.v1.PublishService/PublishStream")(timeout=TIMEOUT_S)
+    channel: Any = party.channel
+    call = channel.stream_stream("/exchange.v1.PublishService/PublishStream")(timeout=TIMEOUT_S)
     await call.write(good)
     answer = publish_pb2.PublishStreamResponse.FromString(await call.read())
     assert answer.results[0].HasField("receipt")
@@ -64,7 +67,7 @@ async def test_what_came_before_it_on_a_stream_is_answered(world: World) -> None
 
 async def test_nothing_of_a_stranger_is_parsed(world: World) -> None:
     files = issue(world.exchange.pki, "nobody", "pipeline")
-    channel = world.exchange.channel(world.app.port, files)
+    channel: Any = world.exchange.channel(world.app.port, files)
     try:
         refused = await refusal(channel.unary_unary("/exchange.v1.PublishService/Publish")(NO_MESSAGE))
     finally:

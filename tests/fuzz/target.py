@@ -28,8 +28,6 @@ class Target:
     examples: int = 60
     #: Longest input of a coverage-guided run.
     max_bytes: int = 4_096
-    #: Packages whose branches guide the run, beside our own.
-    guides: tuple[str, ...] = ()
     #: Whether the reader's work may be counted on long inputs: not where another process or a library does it.
     counted: bool = True
 

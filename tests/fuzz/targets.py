@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from tests.fuzz import client_targets, ledger_targets, text_targets, wire_targets
+from tests.fuzz import (
+    client_targets,
+    file_targets,
+    hub_targets,
+    ledger_targets,
+    store_targets,
+    text_targets,
+    wire_targets,
+)
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (
-        *ledger_targets.TARGETS,
-        *wire_targets.TARGETS,
-        *client_targets.TARGETS,
-        *text_targets.TARGETS,
+    for module in (
+        ledger_targets,
+        wire_targets,
+        hub_targets,
+        client_targets,
+        text_targets,
+        file_targets,
+        store_targets,
     )
+    for target in module.TARGETS
 }

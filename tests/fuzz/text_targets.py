@@ -181,10 +181,10 @@ def read_public_key(data: bytes) -> object:
 
 
 TARGETS = (
-    Target("client-config", read_client_config, (CLIENT,), guides=("tomllib",)),
-    Target("hub-config", read_hub_config, (HUB,), guides=("tomllib",)),
+    Target("client-config", read_client_config, (CLIENT,)),
+    Target("hub-config", read_hub_config, (HUB,)),
     Target("address", read_address, (b"127.0.0.1:7443", b"[::1]:0", b"hub.example:65535"), max_bytes=128),
-    Target("json-line", read_line, LINES, examples=200, guides=("json",)),
+    Target("json-line", read_line, LINES, examples=200),
     Target("word", read_words, (b"harassment_targeted", b"violence_threats"), max_bytes=64),
     Target(
         "hash-text",
@@ -196,7 +196,6 @@ TARGETS = (
         "video-text",
         read_video_text,
         (b'["' + b"0f" * 32 + b',100,0.000", "' + b"f0" * 32 + b',7,1.23e+03"]',),
-        guides=("json",),
     ),
     Target(
         "url",

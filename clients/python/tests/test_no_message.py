@@ -48,7 +48,7 @@ async def transport(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         grpc.aio, "secure_channel", lambda *_, options: grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
     )
     client, _ = client_of(FakeHub(), tmp_path)
-    made = Transport(client._config)
+    made = Transport(client._config, client._identity)
     yield made
     await made.aclose()
     await server.stop(None)
@@ -60,7 +60,7 @@ async def _subscribe(transport: Transport) -> None:
 
 
 async def _stream(transport: Transport) -> None:
-    async with transport.publish_stream() as stream:
+    async with transport.publish_stream(lambda: None) as stream:
         async for _ in stream.results():
             pass
 

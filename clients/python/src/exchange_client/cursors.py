@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import apsw
 
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
-from exchange_client.state import StateFile
+from exchange_client.state import StateFile, checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,12 @@ class Cursors:
     async def load(self, origin: str) -> Position | None:
         """Return the stored position, or None. Raises `Rejected` (MALFORMED) when the row is damaged."""
 
-        def job(connection: apsw.Connection) -> tuple[int, bytes, bytes, int, int] | None:
+        def job(connection: apsw.Connection) -> tuple[Any, ...] | None:
             row = connection.execute(
                 "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM cursors WHERE origin = ?",
                 (origin,),
             ).fetchone()
-            return None if row is None else (int(row[0]), bytes(row[1]), bytes(row[2]), int(row[3]), int(row[4]))
+            return None if row is None else checked(row, int, bytes, bytes, int, int)
 
         row = await self._state.run(job)
         if row is None:

@@ -12,7 +12,7 @@ import apsw
 
 from exchange import codec
 from exchange.domain.statement import Statement, statement_id
-from exchange_client.state import StateFile
+from exchange_client.state import StateFile, checked
 
 KEEP_MS = 24 * 3_600_000
 
@@ -74,7 +74,7 @@ class Outbox:
         query = f"SELECT statement FROM outbox WHERE origin = ? AND {condition} ORDER BY kept_at_ms, rowid"  # noqa: S608
 
         def job(connection: apsw.Connection) -> list[bytes]:
-            return [bytes(row[0]) for row in connection.execute(query, (self._origin,))]
+            return [checked(row, bytes)[0] for row in connection.execute(query, (self._origin,))]
 
         return [codec.decode_statement(data) for data in await self._state.run(job)]
 
@@ -101,6 +101,6 @@ class Outbox:
             rows = connection.execute(
                 "SELECT signal_id FROM cases WHERE origin = ? AND case_ref = ?", (self._origin, case_ref)
             )
-            return [bytes(row[0]) for row in rows]
+            return [checked(row, bytes)[0] for row in rows]
 
         return await self._state.run(job)

@@ -7,6 +7,7 @@ date; the file is made when it is not there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from exchange.errors import Fatal, Reason, Rejected
+from exchange.errors import Fatal, Reason, Rejected, Unavailable
 
 T = TypeVar("T")
 
@@ -53,16 +54,27 @@ CREATE TABLE folds(
 """
 
 
+def checked(row: tuple[Any, ...], *types: type) -> tuple[Any, ...]:
+    """Return a row with values of these types: SQLite looks at types when it writes, not when it reads.
+
+    Raises `Rejected` (MALFORMED).
+    """
+    if tuple(map(type, row)) != types:
+        raise Rejected(Reason.MALFORMED, "the client's own file holds a damaged row")
+    return row
+
+
 class StateFile:
     """The client's database. Jobs that wait together are committed together: one fsync for all of them."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises `Fatal` (CONFIG) when it cannot be used."""
+        self._path = path
         self._jobs: list[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]]] = []
         self.closed = False
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = asyncio.Lock()
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made by us first: it holds signals in clear, and SQLite would let everyone read it.
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             self._connection = apsw.Connection(str(path))
@@ -76,11 +88,14 @@ class StateFile:
                     self._connection.pragma("user_version", SCHEMA_VERSION)
             elif version != SCHEMA_VERSION:
                 raise Fatal(f"{path}: schema version {version} is not known to this release", reason=Reason.CONFIG)
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
             raise Fatal(f"{path}: {error}", reason=Reason.CONFIG) from error
 
     async def run(self, job: Callable[[apsw.Connection], T]) -> T:
-        """Run a job on the connection, in a transaction, durable on return."""
+        """Run a job on the connection, in a transaction, durable on return.
+
+        Raises `Unavailable` when the disk is full or the file in use, and `Fatal` when it is damaged.
+        """
         if self.closed:
             raise Rejected(Reason.CONFIG, "the client is closed")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -113,13 +128,21 @@ class StateFile:
                     with self._connection:
                         results.append((job(self._connection), None))
                 except Exception as error:  # noqa: BLE001 - whoever brought the job gets it
-                    results.append((None, error))
+                    results.append((None, self._typed(error)))
             self._connection.execute("COMMIT")
         except apsw.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            return [(None, error)] * len(jobs)
+            with contextlib.suppress(apsw.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            return [(None, self._typed(error))] * len(jobs)
         return results
+
+    def _typed(self, error: Exception) -> Exception:
+        if isinstance(error, apsw.FullError | apsw.BusyError):
+            return Unavailable(f"{self._path}: {error}")
+        if isinstance(error, apsw.Error | UnicodeDecodeError):
+            return Fatal(f"{self._path}: {error}")
+        return error
 
     async def aclose(self) -> None:
         """Close the file. Idempotent."""

@@ -1,0 +1,118 @@
+"""`make fuzz`: targets under a coverage-guided fuzzer, one after the other, and a table of what came of it.
+
+Inputs start from the seeds, the kept findings, and what earlier runs have grown (in `.fuzz`, which is not committed).
+A new finding is saved among the kept ones, with the command that replays it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
+
+ROOT = Path(__file__).parents[2]
+CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+GROWN = ROOT / ".fuzz"
+MISSING = (
+    "atheris has no wheel for this Python and platform: no coverage-guided fuzzing here.\n"
+    "It has one for CPython 3.11 to 3.14 on Linux x86_64. `make test` tries the same targets unguided, everywhere."
+)
+#: How long a child may take to start and to end.
+SPARE_S = 120
+_RUNS = re.compile(rb"^(?:stat::number_of_executed_units:\s*|#)(\d+)", re.MULTILINE)
+_COVERED = re.compile(rb"cov: (\d+)")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one target."""
+
+    name: str
+    executions: int
+    covered: int
+    findings: tuple[Path, ...]
+    #: The end of what the child has said, where it did not end well.
+    trouble: str = ""
+
+
+def fuzz(target: Target, seconds: int) -> Outcome:
+    """Run one target in a process of its own."""
+    corpus = CORPUS / target.name
+    before = set(corpus.glob("*"))
+    fast = Path("/dev/shm")
+    with TemporaryDirectory(prefix="fuzz-", dir=fast if fast.is_dir() else None) as name:
+        folder = Path(name)
+        given, grown = folder / "given", GROWN / target.name
+        for each in (given, grown, corpus):
+            each.mkdir(parents=True, exist_ok=True)
+        (folder / "grown").symlink_to(grown)
+        for data in (*target.seeds, *(path.read_bytes() for path in before)):
+            (given / sha256(data).hexdigest()).write_bytes(data)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.fuzz.guided", target.name, str(seconds), str(folder), str(corpus)],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": name},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds + SPARE_S,
+            check=False,
+        )
+    findings = tuple(sorted(set(corpus.glob("*")) - before))
+    if not any(corpus.iterdir()):
+        corpus.rmdir()
+    runs, covered = _RUNS.findall(done.stdout), _COVERED.findall(done.stdout)
+    well = done.returncode == 0 or findings
+    return Outcome(
+        target.name,
+        max(map(int, runs), default=0),
+        max(map(int, covered), default=0),
+        findings,
+        "" if well else done.stdout.decode(errors="replace")[-2_000:],
+    )
+
+
+def report(outcomes: list[Outcome]) -> bool:
+    """Print the table and the findings; return whether there are none."""
+    print(f"\n{'target':<22} {'executions':>12} {'branches':>9} {'findings':>9}")
+    for outcome in outcomes:
+        print(f"{outcome.name:<22} {outcome.executions:>12,} {outcome.covered:>9,} {len(outcome.findings):>9}")
+    for outcome in outcomes:
+        for path in outcome.findings:
+            print(f"\nfound: {path.relative_to(ROOT)}\n  replay: make test ARGS='-k {path.name}'")
+        if outcome.trouble:
+            print(f"\n{outcome.name} did not end well:\n{outcome.trouble}")
+    return not any(outcome.findings or outcome.trouble for outcome in outcomes)
+
+
+def main() -> int:
+    """Fuzz the named targets, or all."""
+    parser = argparse.ArgumentParser(prog="make fuzz")
+    parser.add_argument("--seconds", type=int, default=30, help="for each target")
+    parser.add_argument("names", nargs="*", metavar="TARGET", help=f"of: {', '.join(TARGETS)}")
+    asked = parser.parse_args()
+    unknown = set(asked.names) - set(TARGETS)
+    if unknown:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    if importlib.util.find_spec("atheris") is None:
+        print(MISSING, file=sys.stderr)
+        return 1 if os.environ.get("CI") else 0
+    chosen = [TARGETS[name] for name in asked.names or TARGETS]
+    outcomes: list[Outcome] = []
+    for number, target in enumerate(chosen, 1):
+        print(f"fuzz: {number} of {len(chosen)}, {target.name}, {asked.seconds} s", flush=True)
+        outcomes.append(fuzz(target, asked.seconds))
+    return 0 if report(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
