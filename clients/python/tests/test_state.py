@@ -127,7 +127,7 @@ async def test_a_job_that_fails_takes_nobody_with_it(tmp_path: Path) -> None:
     jobs = [outbox.add([each], [], now_ms=START_MS) for each in statements]
     results = await asyncio.gather(*jobs[:10], state.run(wrong), state.run(bug), *jobs[10:], return_exceptions=True)
     failed = [result for result in results if result is not None]
-    assert [type(error) for error in failed] == [apsw.SQLError, LookupError]
+    assert [type(error) for error in failed] == [Fatal, LookupError]
     assert sorted(s.payload for s in await outbox.pending()) == sorted(s.payload for s in statements)
     await state.aclose()
 
