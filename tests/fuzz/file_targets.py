@@ -16,12 +16,11 @@ from PIL import Image
 
 from exchange.domain.directory_rows import DirectoryRestore, directory_rows
 from exchange.errors import Fatal, Reason, Rejected
+from exchange.ledger.snapshot import Snapshot
 from exchange.ops.certificates import authority_files, create_authority, issue, issued_files, read_certificate
 from exchange.ops.tls_files import PEM, TLSFiles, trusted_until
-from exchange.ports import TreeHead
 from exchange.stores.folders import read_key
 from exchange.stores.sealed_mark import SLOT_BYTES, _pack, read_mark
-from exchange.views.snapshots import Snapshot
 from exchange_client import pdq
 from exchange_client.jsonl import indicator_of_image
 from tests.contract.builders import KEY, ORIGIN
@@ -146,7 +145,7 @@ def _inside(pem: bytes) -> bytes:
 BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
 AUTHORITY, CLIENT, SERVER, THREE = _authority()
 ROWS = "\n".join(map(json.dumps, directory_rows(make_directory()))).encode()
-SNAPSHOT = Snapshot("directory", 1, "0.1.0", ORIGIN, TreeHead(18, bytes(32)), ROWS)
+SNAPSHOT = Snapshot("directory", 1, "0.1.0", ORIGIN, 18, bytes(32), ROWS)
 
 TARGETS = (
     Target(

@@ -8,20 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
 from exchange.domain.statement import Signature, Statement
 from exchange.errors import ExchangeError
+from exchange.ledger.merkle import CompactRange
 from exchange.ledger.tiles import TILE_WIDTH
 from exchange.stores.sqlite import FILE_NAME, SqliteStore
 from exchange.stores.sqlite_reader import LogFiles
 from exchange_client.cursors import Cursors, Position
 from exchange_client.outbox import Outbox
+from exchange_client.remembered import Remembered, RememberedDirectory
 from exchange_client.state import StateFile
-from tests.contract.builders import ORIGIN, Chain, commit
+from tests.contract.builders import KEY, ORIGIN, Chain, commit
 from tests.fuzz.target import Target
+from tests.unit.builders import make_directory
 
 _TEMPORARY = TemporaryDirectory(prefix="fuzz-")
 FOLDER = Path(_TEMPORARY.name)
@@ -42,6 +45,7 @@ CLIENT_CELLS = tuple(
         "cursors": "origin size hashes checkpoint received_at_ms directory_size",
         "outbox": "statement_id origin statement kept_at_ms receipt_index receipt_at_ms",
         "cases": "origin case_ref signal_id",
+        "folds": "origin snapshot",
     }.items()
     for column in columns.split()
 )
@@ -128,6 +132,17 @@ def _read_files(folder: Path) -> None:
             files.close()
 
 
+class Keys:
+    """A client's signing keys, without the files."""
+
+    present = KEY
+    held = (KEY,)
+
+
+def _remembered(state: StateFile) -> RememberedDirectory:
+    return RememberedDirectory(state, cast("Any", Keys()), ORIGIN, bytes(32))
+
+
 async def _made_state() -> bytes:
     """Return the file of a client with a position and a statement."""
     path = FOLDER / "client.sqlite"
@@ -136,6 +151,9 @@ async def _made_state() -> bytes:
     await Cursors(state).store(ORIGIN, Position(chain.tree.compact_range(), b"note"))
     said = Statement(b"payload", (Signature(bytes(32), bytes(64)),))
     await Outbox(state, ORIGIN).add([said], [("case", bytes(32))], now_ms=1)
+    directory = make_directory()
+    leaves = CompactRange().extend([bytes(32)] * directory.size)
+    await _remembered(state).store(Remembered(directory, leaves, 7))
     await state.aclose()
     return path.read_bytes()
 
@@ -165,6 +183,7 @@ async def _use_state(path: Path) -> object:
         outbox = Outbox(state, ORIGIN)
         jobs: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: Cursors(state).load(ORIGIN),
+            lambda: _remembered(state).load(),
             outbox.pending,
             lambda: outbox.signal_ids("case"),
             lambda: outbox.prune(now_ms=0),

@@ -47,7 +47,7 @@ class RememberedDirectory:
 
         def job(connection: apsw.Connection) -> bytes | None:
             row = connection.execute("SELECT snapshot FROM folds WHERE origin = ?", (self._origin,)).fetchone()
-            return None if row is None else bytes(row[0])
+            return None if row is None or not isinstance(row[0], bytes) else row[0]
 
         data = await self._state.run(job)
         if data is not None:
