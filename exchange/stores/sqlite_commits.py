@@ -68,8 +68,8 @@ class Commits:
             raise Fatal(f"{self._path}: the head is damaged")
         if (start, end) != (row[5], row[0]):
             raise Fatal(f"{self._path}: the head says entries {row[5]} to {row[0]}, the table has {start} to {end}")
-        if not 0 <= row[2] <= row[0]:
-            raise Fatal(f"{self._path}: the head says that {row[2]} of {row[0]} entries are sealed")
+        if not 0 <= row[5] <= row[2] <= row[0]:
+            raise Fatal(f"{self._path}: the head says that {row[2]} of {row[0]} entries are sealed, from {row[5]} on")
         return Head(TreeHead(row[0], row[1]), TreeHead(row[2], row[3]), row[4], row[5], row[6], row[7])
 
     def _one(self, query: str, values: tuple[apsw.SQLiteValue, ...] = ()) -> Any:  # noqa: ANN401 - a row's types vary

@@ -83,9 +83,11 @@ class LogFiles:
         floor = self.state().floor
         for index in range(floor // TILE_WIDTH):
             file = self._folder / entries_path(index)
-            if not file.exists():
-                raise Fatal(f"{file}: an entry bundle is missing")
-            for position, leaf in enumerate(decode_bundle(file.read_bytes())):
+            try:
+                bundle = file.read_bytes()
+            except OSError as error:
+                raise Fatal(f"{file}: an entry bundle is missing, or cannot be read") from error
+            for position, leaf in enumerate(decode_bundle(bundle)):
                 yield RawEntry(index * TILE_WIDTH + position, leaf=leaf)
         yield from self._rows(floor, size)
 
@@ -107,7 +109,13 @@ class LogFiles:
         """Return a whole hash tile as it is stored, with its root; None when it is not there. Raises `Fatal`."""
         query = "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?"
         with schema.typed(self._path):
-            return self._connection.execute(query, (level, index)).fetchone()
+            row = self._connection.execute(query, (level, index)).fetchone()
+        match row:
+            case None:
+                return None
+            case (bytes(hashes), bytes(root)):
+                return hashes, root
+        raise Fatal(f"{self._path}: hash tile {level}/{index} is damaged")
 
     def damage(self) -> str:
         """Return what SQLite itself finds wrong with the file, such as an index that is not its table's; or nothing."""

@@ -122,11 +122,12 @@ class Rows:
             ).fetchone()
         if row is None:
             return None
-        hashes, root = row
-        if len(hashes) != TILE_WIDTH * HASH_BYTES or subtree_root(split_hashes(hashes)) != root:
-            raise Fatal(f"{self._path}: hash tile {level}/{index} is damaged")
-        self._know_root(level, index, root)
-        return bytes(hashes)
+        match row:
+            case (bytes(hashes), bytes(root)) if len(hashes) == TILE_WIDTH * HASH_BYTES:
+                if subtree_root(split_hashes(hashes)) == root:
+                    self._know_root(level, index, root)
+                    return hashes
+        raise Fatal(f"{self._path}: hash tile {level}/{index} is damaged")
 
     def _tile_root(self, level: int, index: int) -> bytes:
         root = self._roots.get((level, index))

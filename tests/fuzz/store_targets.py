@@ -128,6 +128,8 @@ def _read_files(folder: Path) -> None:
             assert isinstance(state.durable_root, bytes)
             for entry in files.entries(state.durable_size):
                 assert isinstance(entry.frame + entry.leaf, bytes)
+            files.tile(0, 0)
+            files.damage()
         finally:
             files.close()
 
