@@ -11,18 +11,16 @@ duration later. An idle hub delivers at once; a busy one sends fewer, larger mes
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from exchange.domain.policy import Sight
 from exchange.errors import CursorAboveSize
 from exchange.fanout.item import Item, item_of
 from exchange.ports import LogStore
 
-PACE = 2.0
-LONGEST_PAUSE_S = 0.020
+PACE = 3.0
+LONGEST_PAUSE_S = 0.030
 RING_BYTES = 64 * 1024 * 1024
 _READ = 1024
 MAX_PAGE_BYTES = 1_000_000
@@ -60,7 +58,7 @@ class Tail:
         """Read this store; ``clock_s`` is a monotonic clock in seconds, for pacing."""
         self.store = store
         self._clock = clock_s
-        self._ring: deque[Item] = deque()
+        self._ring: list[Item] = []
         self._ring_bytes = 0
         self._ring_limit = ring_bytes
         self._waiters: set[asyncio.Future[None]] = set()
@@ -101,8 +99,11 @@ class Tail:
             at += len(page)
         self._ring.extend(new)
         self._ring_bytes += sum(item.size for item in new)
-        while self._ring_bytes > self._ring_limit and self._ring:
-            self._ring_bytes -= self._ring.popleft().size
+        surplus = 0
+        while self._ring_bytes > self._ring_limit and surplus < len(self._ring):
+            self._ring_bytes -= self._ring[surplus].size
+            surplus += 1
+        del self._ring[:surplus]
         self.sealed = Sealed(head.sealed.size, head.checkpoint)
 
     def wake(self) -> None:
@@ -161,7 +162,7 @@ class Tail:
         count = min(limit, self.sealed.size - cursor)
         start = self.ring_start
         if count and cursor >= start:
-            return list(islice(self._ring, cursor - start, cursor - start + count))
+            return self._ring[cursor - start : cursor - start + count]
         return [item_of(entry) for entry in await self.store.read(cursor, count)]
 
     async def erased(self, indices: Sequence[int]) -> None:
