@@ -58,8 +58,8 @@ class Feed:
         self._heartbeat_s = heartbeat_s
         self._probe: bytes | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._shared_class: Hashable = (workload.role, wanted)
-        self._own_class: Hashable = (workload, wanted)
+        #: Feeds of one class are shown the same of what is for everyone.
+        self._class: Hashable = (workload.role, wanted)
         self.workload = workload
         self.cursor = cursor
         self.sent_entries = 0
@@ -96,19 +96,16 @@ class Feed:
         page = await self._tail.page(self.cursor, sight)
         sealed = self._tail.sealed
         note = sealed.checkpoint if page.end == sealed.size else b""
-        key = (self._class(page, sight), note)
-        message = page.messages.get(key)
-        if message is None:
-            message = page.messages[key] = self._join(page, sight, note)
+        if sight is Sight.RECORDS and page.restricted:
+            message = self._join(page, sight, note)  # of no use to anybody else
+        else:
+            key = (sight if sight is Sight.LEAVES else self._class, note)
+            message = page.messages.get(key) or self._join(page, sight, note)
+            if key not in page.messages:
+                self._tail.keep(page, key, message)
         self.cursor = page.end
         self.sent_entries += len(page.items)
         return message
-
-    def _class(self, page: Page, sight: Sight) -> Hashable:
-        """Return what decides what this feed sees of a page: feeds of one class get the same bytes."""
-        if sight is Sight.LEAVES:
-            return sight
-        return self._own_class if page.restricted else self._shared_class
 
     def _join(self, page: Page, sight: Sight, note: bytes) -> bytes:
         if sight is Sight.LEAVES:

@@ -26,6 +26,8 @@ _READ = 1024
 MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE_ITEMS = 4096
 _CACHED_PAGES = 16
+#: What the messages of all pages may take; then they are made anew.
+CACHED_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Tail:
         self._ring_limit = ring_bytes
         self._waiters: set[asyncio.Future[None]] = set()
         self._pages: dict[tuple[int, Sight], Page] = {}
+        self._kept_bytes = 0
         self._not_before = 0.0
         self.sealed = Sealed(0, b"")
         self.draining = False
@@ -109,7 +112,7 @@ class Tail:
     def wake(self) -> None:
         """Let every waiting feed look again: one round. Its length decides when the next may start."""
         waiters, self._waiters = self._waiters, set()
-        self._pages.clear()
+        self._forget_pages()
         started = self._clock()
         for waiter in waiters:
             _resolve(waiter)
@@ -151,9 +154,20 @@ class Tail:
         page = Page(items, any(item.restricted for item in items))
         if in_memory:
             if len(self._pages) >= _CACHED_PAGES:
-                self._pages.clear()
+                self._forget_pages()
             self._pages[cursor, sight] = page
         return page
+
+    def keep(self, page: Page, key: Hashable, message: bytes) -> None:
+        """Keep a message of a page for the other feeds of its kind, as long as there is room."""
+        if self._kept_bytes + len(message) > CACHED_BYTES:
+            self._forget_pages()
+        page.messages[key] = message
+        self._kept_bytes += len(message)
+
+    def _forget_pages(self) -> None:
+        self._pages.clear()
+        self._kept_bytes = 0
 
     async def items(self, cursor: int, limit: int) -> Sequence[Item]:
         """Return consecutive items from the cursor, from memory or from the store. Raises `CursorBelowFloor`."""
@@ -174,7 +188,7 @@ class Tail:
                 start = self.ring_start
                 if start <= index:
                     self._ring[index - start] = item_of(entry)
-        self._pages.clear()
+        self._forget_pages()
 
     def drain(self) -> None:
         """Tell every feed to say where to go on, and end."""

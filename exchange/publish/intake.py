@@ -48,8 +48,9 @@ class Candidate:
 
     @property
     def size(self) -> int:
-        """Bytes of payload and records."""
-        return len(self.statement.payload) + sum(map(len, self.statement.records))
+        """Bytes of payload and records, the audience's too."""
+        said = self.statement
+        return len(said.payload) + len(said.audience_record) + sum(map(len, said.records))
 
 
 #: A statement's header, the keys that signed it, and the size of the directory that said so.

@@ -111,7 +111,10 @@ class Sequencer:
         if index is None or index >= (await self._store.head()).sealed.size:
             return None
         receipt = await self._receipt(index)
-        own_records = tuple(signal_ids(header.origin, header.publisher, statement.records)) == header.signal_ids
+        # Counted before they are hashed: an empty record costs its sender nothing.
+        own_records = len(statement.records) == len(header.signal_ids) and (
+            tuple(signal_ids(header.origin, header.publisher, statement.records)) == header.signal_ids
+        )
         same_signatures = codec.decode_leaf(receipt.leaf).signatures == statement.signatures
         if not (own_records and same_signatures and _own_audience(statement, header)):
             raise _mismatch()
@@ -169,14 +172,14 @@ class Sequencer:
         leaves: list[bytes] = []
         directory_size = head.last_directory_size
         for waiting in batch:
-            try:
-                directory_size = max(directory_size, self._judge(waiting.candidate))
-            except ExchangeError as error:
-                self._refuse(waiting, error)
+            accepted = self._accepted(waiting)
+            if accepted is None:
                 continue
+            first, judged_at = accepted
+            directory_size = max(directory_size, judged_at)
             index = head.durable.size + len(kept)
-            leaf, entry = _entry(waiting.candidate, index, received_at_ms, directory_size)
-            kept.append(waiting)
+            leaf, entry = _entry(first.candidate, index, received_at_ms, directory_size)
+            kept.append(first)
             leaves.append(leaf)
             entries.append(entry)
         if not kept:
@@ -186,11 +189,21 @@ class Sequencer:
         group = Group(tuple(entries), extension.full_tiles, new_head, directory_size)
         return kept, _Built(group, extension, tuple(leaves))
 
-    def _refuse(self, waiting: Waiting, error: ExchangeError) -> None:
-        """Answer one refused statement; its twins, signed otherwise perhaps, get a turn of their own."""
-        twins, waiting.twins = waiting.twins, []
-        waiting.fail(error)
-        self._waiting.put_back(twins)
+    def _accepted(self, waiting: Waiting) -> tuple[Waiting, int] | None:
+        """Judge a statement again; return it with the directory's size, or None once it was answered with a refusal.
+
+        In place of one that is refused its twins are asked, which may be signed otherwise; the others wait behind it.
+        """
+        line = [waiting, *waiting.twins]
+        for position, each in enumerate(line, start=1):
+            try:
+                judged_at = self._judge(each.candidate)
+            except ExchangeError as error:
+                each.fail(error)
+                continue
+            each.twins = line[position:]
+            return each, judged_at
+        return None
 
     async def _seal(self, head: TreeHead) -> bytes:
         """Sign a durable head, remember it on this machine, make it visible; return the signed checkpoint."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -61,12 +61,6 @@ class FairQueue(Generic[T]):
             line = self._lines[member] = _Line()
         line.items.append(item)
         line.size += self._size(item)
-
-    def push_first(self, member: str, items: Sequence[T]) -> None:
-        """Put items back at the head of their member's line, in this order."""
-        line = self._lines.setdefault(member, _Line())
-        line.items.extendleft(reversed(items))
-        line.size += sum(map(self._size, items))
 
     def pop(self) -> T:
         """Take the next member's first item; the member goes to the end of the round. Only where something waits."""
@@ -125,7 +119,7 @@ class Turns:
         """End a turn and give the next. After a heavy one's, which tells when it began, the heavy may have to rest."""
         now = self._clock()
         member, at = self._last_light
-        if started is not None and member and now - at < ABOUT_S:
+        if started is not None and (self._light or (member and now - at < ABOUT_S)):
             self._rests_until = now + min(REST * (now - started), LONGEST_REST_S)
             asyncio.get_running_loop().call_at(self._rests_until, self._give)
         self._taken = False

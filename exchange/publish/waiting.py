@@ -7,7 +7,6 @@ queues behind itself. What one member may have waiting is bounded, so nobody use
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exchange.errors import ExchangeError, Unavailable
@@ -80,12 +79,6 @@ class WaitingRoom:
         self._lines.push(member, Waiting(candidate, answer))
         self._wake.set()
         return answer
-
-    def put_back(self, waiting: Sequence[Waiting]) -> None:
-        """Put statements of one member back at the head of its line."""
-        if waiting:
-            self._lines.push_first(waiting[0].candidate.workload.member, waiting)
-            self._wake.set()
 
     async def someone(self) -> None:
         """Return when something waits."""

@@ -111,6 +111,21 @@ async def test_what_is_for_some_members_only_is_made_for_each_of_them() -> None:
         await each.next()
     assert [entry.present for entry in beta.entries] == [True, False]
     assert [entry.present for entry in gamma.entries] == [True, True]
+    assert not (await tail.page(0, Sight.RECORDS)).messages
+
+
+async def test_what_is_kept_for_others_is_bounded_whatever_they_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 20_000
+    monkeypatch.setattr("exchange.fanout.tail.CACHED_BYTES", limit)
+    shelf = Shelf.new()
+    tail = await shelf.tail()
+    await shelf.add_plain(12)
+    await tail.advance()
+    for number in range(200):
+        reader = Subscriber(tail, cursor=number % 12, wanted=Filter(frozenset({number})))
+        await reader.next()
+        kept = sum(len(message) for page in tail._pages.values() for message in page.messages.values())
+        assert kept <= tail._kept_bytes <= limit
 
 
 TOTAL = 120

@@ -36,16 +36,6 @@ def test_members_take_turns_and_each_keeps_its_order(arrivals: list[str]) -> Non
     assert len(taken) == len(arrivals)
 
 
-def test_an_item_that_was_put_back_comes_first() -> None:
-    queue: FairQueue[int] = FairQueue(lambda item: item)
-    for item in (3, 4):
-        queue.push("a", item)
-    queue.push_first("a", [1, 2])
-    assert queue.held("a") == (4, 10)
-    assert [queue.pop() for _ in range(4)] == [1, 2, 3, 4]
-    assert queue.held("a") == (0, 0)
-
-
 async def test_one_statement_of_another_is_in_the_next_group_whatever_a_flooder_has_waiting() -> None:
     rig = Rig()
     sequencer = await rig.open()
@@ -160,3 +150,26 @@ async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
         await soon(turns.take("flooder", HEAVY))
         now += 0.001
     assert turns._rests_until == 0.0
+
+
+async def test_a_light_member_is_served_also_when_the_last_light_one_turns_heavy() -> None:
+    turns = Turns(asyncio.get_running_loop().time)
+    served = 0
+
+    async def flood() -> None:
+        nonlocal served
+        while True:
+            await turns.take("flooder", HEAVY)
+            served += 1
+
+    flooding = [asyncio.create_task(flood()) for _ in range(16)]
+    while served < 100:
+        await asyncio.sleep(0)
+    before = served
+    light = asyncio.create_task(turns.take("light", 40))
+    others = [asyncio.create_task(turns.take("other", work)) for work in (40, 2 * LIGHT_WORK)]
+    async with asyncio.timeout(5):
+        await light
+    assert served - before < 100
+    for task in (*flooding, *others):
+        task.cancel()

@@ -72,7 +72,8 @@ def test_a_good_statement_becomes_a_candidate() -> None:
     assert (found.statement, found.header, found.workload) == (said.statement, said.header, ALPHA.workload)
     assert [key.member for key in found.keys] == ["alpha"]
     assert not found.late
-    assert found.size == len(said.statement.payload) + len(said.statement.records[0])
+    parts = (said.statement.payload, said.statement.audience_record, *said.statement.records)
+    assert found.size == sum(map(len, parts))
 
 
 GOOD = signal_statement()

@@ -180,6 +180,45 @@ async def test_a_twin_with_other_signatures_that_comes_first_does_not_spoil_the_
         verify(await soon(answers[1]), said)
 
 
+async def test_refused_twins_are_each_judged_once() -> None:
+    rig = Rig()
+    said, honest = signal_statement(), signal_statement().signed_by(ALPHA, OPERATOR)
+    judged = 0
+
+    def judge(candidate: Candidate) -> int:
+        nonlocal judged
+        judged += 1
+        if len(candidate.statement.signatures) == 1:
+            raise Denied("suspended a moment ago")
+        return rig.directory.size
+
+    rig.judge = judge
+    sequencer = await rig.open()
+    answers = [sequencer.offer(rig.candidate(said)) for _ in range(500)]
+    last = sequencer.offer(rig.candidate(honest))
+    behind = sequencer.offer(rig.candidate(said))
+    async with run(sequencer):
+        verify(await soon(last), honest)
+        for answer in answers:
+            assert isinstance(await error_of(answer), Denied)
+        assert (await error_of(behind)).reason is Reason.REPLAY_MISMATCH
+    assert judged == 501
+
+
+async def test_a_repeat_with_records_without_number_is_refused_before_they_are_hashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    said = signal_statement()
+    async with rig.running() as sequencer:
+        await publish(sequencer, rig, said)
+        monkeypatch.setattr("exchange.publish.sequencer.signal_ids", lambda *_: pytest.fail("hashed"))
+        many = replace(said.statement, records=(b"",) * 500_000)
+        with pytest.raises(VerificationFailed) as caught:
+            await sequencer.repeated(many, said.header)
+    assert caught.value.reason is Reason.REPLAY_MISMATCH
+
+
 async def test_who_is_refused_when_the_group_is_built_leaves_no_gap() -> None:
     rig = Rig()
     said = statements(5)
