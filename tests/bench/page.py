@@ -29,9 +29,11 @@ def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
     machine = found["machine"]
     intro = (
         f"One run of `make bench` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
-        "server and all clients on the same machine. Every contender gets the same work, one after the other within a "
-        "repetition; a ratio compares two runs of the same repetition. Absolute figures are this machine's; ratios "
-        "travel better. Each figure is the median, with the range of all repetitions."
+        "server and all clients on the same machine. Contenders get the same kind of work, one after the other within a "
+        "repetition, and those that are quick at it get more of it, so that every run takes a while; a ratio compares "
+        "two rates of the same repetition. Absolute figures are this machine's; ratios travel better. Figures of "
+        "fan-out and publishing are medians, with the range of all repetitions; those of latency, memory and catching "
+        "up come from one run each, after the repetitions."
     )
     parts = [
         "# Measured",

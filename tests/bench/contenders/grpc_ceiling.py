@@ -1,7 +1,7 @@
 """What grpcio itself can do: a bare server with mutual TLS that writes ready messages from memory, and a unary ping.
 
 It orders nothing, checks nothing and stores nothing. Its messages hold the same entries as the hub's, joined up to
-a quarter of a megabyte, so that this is a ceiling also where the hub sends single statements.
+the hub's own limit, so that this is a ceiling also where the hub sends single statements.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from exchange import codec
 from exchange.domain.statement import Leaf, Signature
+from exchange.fanout.tail import MAX_PAGE_BYTES
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ops.certificates import authority_files, create_authority, issue
 from tests.bench.arrivals import Arrivals, findings
@@ -30,7 +31,7 @@ from tests.bench.workload import Load, draft
 _STREAM = "/bench.Ceiling/Stream"
 _START = "/bench.Ceiling/Start"
 _PING = "/bench.Ceiling/Ping"
-_JOINED_BYTES = 256 * 1024
+_JOINED_BYTES = MAX_PAGE_BYTES
 _NAME = "ceiling.example"
 _LIMIT = 8 * 1024 * 1024
 
@@ -117,7 +118,7 @@ def frames(count: int, records: int) -> list[bytes]:
 
 def _messages(entries: int, per_statement: int) -> list[tuple[bytes, int]]:
     """Return ready messages for so many entries, and how often each is sent; a few entries serve again and again."""
-    few = frames(max(4, 1000 // per_statement), per_statement)
+    few = frames(max(4, 2000 // per_statement), per_statement)
     per = max(1, min(len(few), _JOINED_BYTES // len(few[0])))
     whole, rest = divmod(entries, per)
     messages = [(b"".join(few[:per]), whole)]

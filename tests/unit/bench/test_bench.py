@@ -10,12 +10,11 @@ import pytest
 from tests.bench.arrivals import Arrivals
 from tests.bench.figures import GATES, Figures, table
 from tests.bench.histogram import Histogram
+from tests.bench.page import page
 from tests.bench.plan import FULL, QUICK
 from tests.bench.suite import slope
 from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated
 from tests.unit.builders import ALPHA
-
-DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_a_record_has_the_size_that_everyone_is_given() -> None:
@@ -90,3 +89,28 @@ def test_demands_are_judged_by_the_median() -> None:
     text = table(figures)
     assert "MISSED" in text
     assert "not measured" in text
+
+
+def test_the_page_says_what_the_figures_say() -> None:
+    figures = Figures(about={"hub": "ours", "redis_always": "theirs"}, costs={"1": {"hub: verify": 65.0}})
+    for name, values in {
+        "fanout.n50.b1000.hub.deliveries_per_s": (2e6, 3e6, 4e6),
+        "fanout.n50.b1000.redis_always.deliveries_per_s": (2e6, 2e6, 2e6),
+        "fanout.n50.b1000.vs_redis_always": (1.0, 1.5, 2.0),
+        "fanout.n50.b1000.vs_grpc_ceiling": (0.5, 0.6, 0.7),
+        "publish.b1000.records_per_s": (70_000.0,),
+    }.items():
+        for value in values:
+            figures.add(name, value)
+    figures.said.append("no nats-server on PATH.")
+    text = page(figures.to_json(), [Path("fanout-b1000.svg")])
+    assert "| 50 | 1000 | 3,000,000 | 2,000,000 | - | - | - | 1.50 (1.00 to 2.00) | 0.60 (0.50 to 0.70) |" in text
+    assert "| `publish.b1000.records_per_s` | >= 80,000 | 70,000 | **missed** |" in text
+    assert "| `fanout.n50.b1000.vs_redis_always` | >= 1.30 | 1.50 | holds |" in text
+    for part in (
+        "no nats-server",
+        "| hub: verify | 65 |",
+        "![fanout-b1000](plots/fanout-b1000.svg)",
+        "| this hub | ours |",
+    ):
+        assert part in text
