@@ -3,7 +3,8 @@
 Life of a group: the writer thread opens a transaction, compares the durable head with the expected one, inserts one
 row per statement (the ready frame inside) and the tiles that became full, moves the head, and commits: one fsync.
 Sealing moves memory at once and wakes the readers; its row rides in the next group's transaction, because a crash in
-between only means that the same head is sealed again, with the same bytes.
+between only means that the same head is sealed again, with the same bytes. Archiving writes it too: on disk, the
+floor never lies above the sealed size.
 
 What must stay true: memory never says more than the disk; an entry read from disk has the checksum and the leaf hash
 that it was stored with; one process at a time (a lock file); one writing connection.
@@ -192,16 +193,16 @@ class SqliteStore:
                 stop = min(start + _ARCHIVE_BUNDLES, end)
                 for index in range(start, stop):
                     await self._reader.call(partial(rows.write_bundle, index))
-                await self._drop_below(commits, stop * TILE_WIDTH)
+                await self._drop_below(commits, head, stop * TILE_WIDTH)
             return (self._head or head).floor
 
-    async def _drop_below(self, commits: Commits, floor: int) -> None:
+    async def _drop_below(self, commits: Commits, head: Head, floor: int) -> None:
         def dropped(_: None) -> None:
             if self._head is not None:
                 self._head = replace(self._head, floor=floor)
             self._recent.drop_below(floor)
 
-        await self._writer.call(partial(commits.drop_below, floor), then=dropped)
+        await self._writer.call(partial(commits.drop_below, head, floor), then=dropped)
 
     async def aclose(self) -> None:
         """See `LogStore.aclose`."""

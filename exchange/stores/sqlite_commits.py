@@ -29,6 +29,8 @@ _MOVE_HEAD = (
     "UPDATE log SET durable_size = ?, durable_root = ?, sealed_size = ?, sealed_root = ?, checkpoint = ?,"
     " last_received_at_ms = ?, last_directory_size = ?"
 )
+#: An append that went first may have written down a later seal.
+_RAISE_SEAL = "UPDATE log SET sealed_size = ?, sealed_root = ?, checkpoint = ? WHERE sealed_size < ?"
 
 
 def hash_of_leaf_in(frame: bytes) -> bytes:
@@ -150,10 +152,16 @@ class Commits:
 
         self._transaction(change)
 
-    def drop_below(self, floor: int) -> None:
-        """Raise the floor and delete the rows below it."""
+    def drop_below(self, head: Head, floor: int) -> None:
+        """Raise the floor and delete the rows below it, and write down the seal that memory knows of.
+
+        What is on disk otherwise waits for the next append: after a crash the floor would lie above the sealed size,
+        with the entries to make the tree from gone.
+        """
+        sealed = head.sealed
 
         def change() -> None:
+            self._connection.execute(_RAISE_SEAL, (sealed.size, sealed.root, head.checkpoint, sealed.size))
             self._connection.execute("UPDATE log SET floor = max(floor, ?)", (floor,))
             self._connection.execute("DELETE FROM entries WHERE idx < ?", (floor,))
 

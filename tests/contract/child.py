@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.sqlite import SqliteStore
-from tests.contract.builders import ORIGIN, Chain, erased, seal
+from tests.contract.builders import ORIGIN, Chain, commit, erased, seal
 
 #: Sizes of the groups, in turn.
 GROUPS = (1, 7, 40, 256, 3, 600)
@@ -54,6 +54,14 @@ async def archive(path: Path) -> None:
         chain = grown
 
 
+async def archive_the_last(path: Path) -> None:
+    """Archive from the last group too, whose seal is in memory only; then wait to be killed."""
+    store = await SqliteStore.open(path, origin=ORIGIN)
+    chain = await commit(store, await commit(store, Chain(), 10), 300)
+    say("floor", await store.archive(chain.size))
+    await asyncio.Event().wait()
+
+
 async def mark(path: Path) -> None:
     """Record one note after another until killed."""
     file = SealedMarkFile(path)
@@ -63,4 +71,5 @@ async def mark(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"hold": hold, "append": append, "archive": archive, "mark": mark}[sys.argv[1]](Path(sys.argv[2])))
+    modes = {mode.__name__: mode for mode in (hold, append, archive, archive_the_last, mark)}
+    asyncio.run(modes[sys.argv[1]](Path(sys.argv[2])))

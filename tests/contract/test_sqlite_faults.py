@@ -14,7 +14,9 @@ import pytest
 
 from exchange.errors import Fatal, Unavailable
 from exchange.ledger.tiles import entries_path
+from exchange.publish.recovery import load_tree
 from exchange.stores.sqlite import FILE_NAME, SqliteStore
+from exchange.stores.sqlite_reader import LogFiles
 from tests.contract.builders import (
     ORIGIN,
     Chain,
@@ -246,6 +248,41 @@ async def test_a_kill_during_archiving_or_erasing_loses_no_byte(folder: Path, li
         both = [entry(found.index).frame, erased(entry(found.index))]
         assert found.frame in both[1:] if found.index in must else found.frame in both
     await store.aclose()
+
+
+async def test_a_kill_after_archiving_the_last_group_leaves_a_log_that_opens(folder: Path) -> None:
+    await _make(folder)
+    async with child("archive_the_last", folder) as hub:
+        await hub.listen(1)
+        await hub.kill()
+    assert hub.said == {"floor": 256}
+    files = LogFiles(folder)
+    state = files.state()
+    files.close()
+    assert (state.floor, state.sealed_size, state.durable_size) == (256, 310, 310)
+    store = await SqliteStore.open(folder, origin=ORIGIN)
+    chain, _ = Chain().grow(310)
+    head = await store.head()
+    assert (head.floor, head.sealed, head.durable) == (256, chain.head, chain.head)
+    assert head.checkpoint == checkpoint(chain.head)
+    assert (await load_tree(ORIGIN, head, store)).root() == chain.head.root
+    assert await read_all(store, 256) == list(chain.entries[256:])
+    for index in range(2):
+        assert await store.bundle(index) == naive_bundle(chain.leaves, index)
+    await commit(store, chain, 5)
+    await store.aclose()
+
+
+async def test_archiving_late_does_not_lower_the_seal_on_disk(folder: Path, store: SqliteStore) -> None:
+    old = await commit(store, Chain(), 300)
+    before = await store.head()
+    chain = await commit(store, old, 7)
+    await commit(store, chain, 1)
+    commits = store._commits
+    assert commits is not None
+    await store._writer.call(lambda: commits.drop_below(before, 256))
+    now = await store._writer.call(commits.head)
+    assert (now.floor, now.sealed, now.checkpoint) == (256, chain.head, checkpoint(chain.head))
 
 
 async def _set_page_limit(store: SqliteStore, pages: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import shutil
 import signal as signals
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from exchange import codec
 from exchange.ledger.checkpoint import Checkpoint, open_checkpoint
 from exchange.ledger.proofs import verify_consistency
 from exchange.stores.sealed_mark import read_mark
+from exchange.stores.sqlite_reader import LogFiles, LogState
 from exchange.v1 import ledger_pb2, publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.e2e.answers import check_receipt, get
@@ -27,6 +29,8 @@ from tests.e2e.follower import Follower
 pytestmark = pytest.mark.e2e
 
 HOUR_MS = 3_600_000
+#: Those of the exchange's communities.
+RETENTION_DAYS = 400
 
 
 @pytest.fixture
@@ -175,6 +179,55 @@ async def test_killed_again_and_again_the_log_goes_on(hub: ChildHub) -> None:
             await check_survived(children[-1], pipelines)
     finally:
         await children[-1].aclose()
+
+
+async def test_a_sigkill_after_archiving_the_last_group(hub: ChildHub) -> None:
+    """The clock goes on by more than the retention, so that the hub archives all; the seal is in its memory only."""
+    alpha = hub.party("alpha")
+    await alpha.stream([signal("alpha", UK).sign(alpha.key) for _ in range(255)])
+    assert (await alpha.publish(signal("alpha", UK))).index == 255
+    hub.send(signals.SIGKILL)
+    await hub.ended()
+    assert stored(hub.exchange).sealed_size == 255
+    later = await again(hub, f"--clock-offset-ms={RETENTION_DAYS * 24 * HOUR_MS + HOUR_MS}", "--accept-clock")
+    async with asyncio.timeout(TIMEOUT_S):
+        while stored(later.exchange).floor == 0:
+            await asyncio.sleep(0.01)
+    await verified(later.exchange)
+    later.send(signals.SIGKILL)
+    assert await later.ended() == -signals.SIGKILL
+    state = stored(later.exchange)
+    assert (state.floor, state.sealed_size, state.durable_size) == (256, 256, 256)
+    last = await again(later)
+    try:
+        assert (await last.party("alpha").publish(signal("alpha", UK))).index == 256
+        await verified(last.exchange)
+    finally:
+        await last.aclose()
+
+
+def stored(exchange: Exchange) -> LogState:
+    """Return what the log's file says."""
+    files = LogFiles(exchange.folders.log("uk"))
+    try:
+        return files.state()
+    finally:
+        files.close()
+
+
+async def verified(exchange: Exchange) -> None:
+    """Run `exchange verify` beside the hub."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("exchange"),
+        "verify",
+        exchange.folder / "data",
+        "--genesis",
+        exchange.pin.hex(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
 async def test_sigterm_drains(hub: ChildHub) -> None:
