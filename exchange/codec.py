@@ -199,7 +199,7 @@ def decode_leaf(data: bytes) -> Leaf:
     """Return what a leaf says. Raises `Rejected` (MALFORMED), also for a format this release does not know."""
     message = parse(pb.Leaf(), data, "leaf")
     if message.format != LEAF_FORMAT or message.payload_type != HEADER_TYPE:
-        raise malformed(f"leaf: format {message.format} ({message.payload_type!r}) is not known to this release")
+        raise malformed(f"leaf: format {message.format} ({message.payload_type[:80]!r}) is not known to this release")
     return Leaf(
         index=message.index,
         received_at_ms=message.received_at_ms,

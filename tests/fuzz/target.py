@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from exchange.errors import Rejected
 
 
+#: A hub's status has room for so much, and an operator's patience too.
+LONGEST_REFUSAL = 1_000
+
+
 @dataclass(frozen=True)
 class Target:
     """One reader of bytes from outside."""
@@ -35,7 +39,8 @@ class Target:
         """Return whether an input is accepted. Raises what is a finding."""
         try:
             value = self.read(data)
-        except self.refuses:
+        except self.refuses as error:
+            assert not self.message or len(str(error)) <= LONGEST_REFUSAL, "a refusal repeats what was sent at length"
             return False
         assert not isinstance(value, bool), "a reader answers with a value or an error, never with a bool"
         return True

@@ -139,7 +139,7 @@ def check_entry(
         leaf = codec.decode_leaf(entry.leaf)
         header = codec.decode_header(leaf.payload, strict=False)
         if leaf.index != index or header.origin != origin:
-            raise VerificationFailed(Reason.BAD_PROOF, f"it says it is {header.origin} number {leaf.index}")
+            raise VerificationFailed(Reason.BAD_PROOF, f"it says it is {header.origin[:80]!r} number {leaf.index}")
         check_signatures(directory, leaf, header, known=known)
         return VerifiedEntry(entry.leaf, leaf, header, check_records(header, entry))
     except BadEntry:
