@@ -5,6 +5,7 @@ A finding is saved once for each place that it comes from, and the run goes on. 
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 import traceback
 import warnings
@@ -15,11 +16,15 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["exchange", "exchange_client", "tomllib", "PIL"]):
-    from tests.fuzz.targets import TARGETS
+#: How long starting and ending may take, beside the fuzzing itself; whoever takes longer says where it hangs.
+SPARE_S = 90
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(int(sys.argv[2]) + SPARE_S, exit=True)
 
-from tests.fuzz.mutation import changer
-from tests.fuzz.target import Target
+with atheris.instrument_imports(include=["exchange", "exchange_client", "tomllib", "PIL"]):
+    from tests.fuzz.mutation import changer
+    from tests.fuzz.target import Target
+    from tests.fuzz.targets import TARGETS
 
 #: What one input may take before it is a finding of its own.
 LONGEST_S, MOST_MB = 20, 2_048

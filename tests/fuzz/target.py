@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from exchange.errors import Rejected
 
-
 #: A hub's status has room for so much, and an operator's patience too.
 LONGEST_REFUSAL = 1_000
 
