@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
@@ -58,27 +59,34 @@ def fuzz(target: Target, seconds: int) -> Outcome:
         (folder / "grown").symlink_to(grown)
         for data in (*target.seeds, *(path.read_bytes() for path in before)):
             (given / sha256(data).hexdigest()).write_bytes(data)
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.guided", target.name, str(seconds), str(folder), str(corpus)],
-            cwd=ROOT,
-            env={**os.environ, "TMPDIR": name},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds + SPARE_S,
-            check=False,
-        )
+        command = [sys.executable, "-m", "tests.fuzz.guided", target.name, str(seconds), name, str(corpus)]
+        with (folder / "said").open("w+b") as said:
+            ended = _run(command, {**os.environ, "TMPDIR": name}, said, seconds + SPARE_S)
+            said.seek(0)
+            text = said.read()
     findings = tuple(sorted(set(corpus.glob("*")) - before))
     if not any(corpus.iterdir()):
         corpus.rmdir()
-    runs, covered = _RUNS.findall(done.stdout), _COVERED.findall(done.stdout)
-    well = done.returncode == 0 or findings
+    runs, covered = _RUNS.findall(text), _COVERED.findall(text)
+    well = ended == 0 or findings
     return Outcome(
         target.name,
         max(map(int, runs), default=0),
         max(map(int, covered), default=0),
         findings,
-        "" if well else done.stdout.decode(errors="replace")[-2_000:],
+        "" if well else f"{ended}\n{text.decode(errors='replace')[-2_000:]}",
     )
+
+
+def _run(command: list[str], environment: dict[str, str], said: BinaryIO, most_s: float) -> int | str:
+    """Return how the child has ended; one that hangs has said where, and the next target is not kept waiting."""
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT, timeout=most_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "it did not end"
+    return done.returncode
 
 
 def report(outcomes: list[Outcome]) -> bool:
