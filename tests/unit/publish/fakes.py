@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import pytest
+
 from exchange import codec
 from exchange.domain.directory import Directory
 from exchange.domain.statement import statement_id
@@ -202,3 +204,10 @@ async def publish(sequencer: Sequencer, rig: Rig, *said: Said) -> list[Receipt]:
     for receipt, each in zip(receipts, said, strict=True):
         verify(receipt, each)
     return receipts
+
+
+async def error_of(answer: Awaitable[object]) -> ExchangeError:
+    """Return the error that an answer turns out to be."""
+    with pytest.raises(ExchangeError) as caught:
+        await soon(answer)
+    return caught.value
