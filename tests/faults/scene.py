@@ -27,7 +27,7 @@ from tests.faults.load import Load, Tally
 
 MODULE = "tests.faults.faulty_hub"
 #: The group at which a fault strikes: late enough that everything is under way.
-NTH = 25
+NTH = 12
 #: Entries of a grown exchange, and how many of them are below the floor.
 GROWN = 600
 FLOOR = 256

@@ -11,8 +11,8 @@ from tests.faults.scene import NTH, Scene
 
 pytestmark = pytest.mark.faults
 
-SHORT = {"before-commit", "after-append", "after-answer"}
-AFTERWARDS = 60
+SHORT = {"before-commit", "after-answer"}
+AFTERWARDS = 30
 
 
 @pytest.mark.parametrize("point", [pytest.param(p, marks=[pytest.mark.short] * (p in SHORT)) for p in POINTS])

@@ -27,7 +27,7 @@ from tests.faults.scene import FLOOR, GROWN, Scene
 
 pytestmark = pytest.mark.faults
 
-SOME = 30
+SOME = 20
 #: An entry of the table whose tile is whole.
 PLACE = 300
 ROWS = {"log": "id = 1", "entries": f"idx = {PLACE}", "tiles": f"level = 0 AND idx = {PLACE // 256}"}
@@ -63,7 +63,7 @@ def _mark(*slots: int) -> Callable[[Scene], list[Flip]]:
 
 FLIPS = {f"{table}.{column}": _column(table, column) for table, names in COLUMNS.items() for column in names}
 FLIPS |= {"bundle leaf": _bundle(1_000), "bundle length": _bundle(0), "both slots of the mark": _mark(0, 1)}
-SHORT = {"log.durable_root", "entries.frame"}
+SHORT = {"log.durable_root"}
 
 
 async def served(scene: Scene, leaves: list[bytes]) -> list[str]:

@@ -15,14 +15,14 @@ from tests.faults.scene import NTH, Scene
 
 pytestmark = pytest.mark.faults
 
-SOME = 60
+SOME = 30
 #: Where a file has been written and not synced; and right after.
 CUTS = ("before-wal-sync", "after-wal-sync", "after-mark-write", "after-mark-sync", "after-answer")
 #: What is then not on the disk, though the process had written it.
 LOST = {"before-wal-sync": (False, False), "after-mark-write": (True, False)}
 
 
-@pytest.mark.parametrize("point", [pytest.param(p, marks=[pytest.mark.short] * (p == "before-wal-sync")) for p in CUTS])
+@pytest.mark.parametrize("point", CUTS)
 async def test_power_is_lost(scene: Scene, tmp_path: Path, point: str) -> None:
     journal = tmp_path / "journal"
     await scene.serve(f"--crash={point}", f"--nth={NTH}", f"--journal={journal}")

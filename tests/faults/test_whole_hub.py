@@ -23,11 +23,10 @@ from tests.faults.scene import MODULE, Scene, steady_port
 
 pytestmark = pytest.mark.faults
 
-SOME = 60
+SOME = 30
 HOUR_MS = 3_600_000
 
 
-@pytest.mark.short
 async def test_a_second_hub(scene: Scene) -> None:
     await scene.serve()
     async with scene.under_load() as load:
@@ -39,7 +38,6 @@ async def test_a_second_hub(scene: Scene) -> None:
         await load.more(SOME)
 
 
-@pytest.mark.short
 async def test_an_old_copy(scene: Scene, tmp_path: Path) -> None:
     await scene.serve()
     async with scene.under_load() as load:
