@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.errors import Unavailable
 from exchange_client import Delivery, Distrusted
-from exchange_client.signature_pool import FEWEST, Known, SignaturePool
+from exchange_client.signature_pool import FEWEST, Check, Known, SignaturePool, pack, unpack
 from exchange_client.wire import FeedMessage
 
 COUNT = FEWEST + 8
@@ -98,7 +99,7 @@ async def test_what_holds_is_known_and_nothing_else(hub: FakeHub) -> None:
     pool, directory = SignaturePool(1), folded(hub)
     assert await known_of(pool, directory, FeedMessage(entries=tuple(entries))) == set(range(COUNT)) - {3, 5}
     assert not await known_of(pool, directory, FeedMessage(entries=tuple(entries[: FEWEST - 1])))
-    pool.close()
+    await pool.aclose()
 
 
 async def test_of_keys_that_the_directory_does_not_hold_yet_nothing_is_known(hub: FakeHub) -> None:
@@ -107,15 +108,116 @@ async def test_of_keys_that_the_directory_does_not_hold_yet_nothing_is_known(hub
     assert await known_of(pool, directory, message)
     directory.keys.clear()
     assert not await known_of(pool, directory, message)
-    pool.close()
+    await pool.aclose()
 
 
 async def test_a_pool_whose_processes_are_killed_leaves_the_checks_to_us(hub: FakeHub) -> None:
     pool, directory = SignaturePool(1), folded(hub)
     message = FeedMessage(entries=tuple(hub.logs[UK].entries))
     assert await known_of(pool, directory, message)
-    for number in list(pool._pool._processes):
-        os.kill(number, signal.SIGKILL)
+    (child,) = pool.children
+    assert child.process is not None
+    os.kill(child.process.pid, signal.SIGKILL)
     assert not await known_of(pool, directory, message)
     assert not await known_of(pool, directory, message)
-    pool.close()
+    await pool.aclose()
+
+
+@pytest.mark.parametrize("batch", [[], [[]], [[], [(b"k" * 32, b"", b"m" * 70_000)], [(b"", b"s", b"")] * 3]])
+def test_a_batch_comes_out_as_it_went_in(batch: list[list[Check]]) -> None:
+    assert list(unpack(pack(batch))) == batch
+
+
+async def messages(*, error: Exception | None = None) -> AsyncIterator[FeedMessage]:
+    yield FeedMessage()
+    if error is not None:
+        raise error
+
+
+async def test_whatever_reading_raises_is_raised_and_its_end_is_the_end() -> None:
+    pool = SignaturePool(1)
+    async with asyncio.timeout(60):
+        with pytest.raises(OSError, match="no more files"):
+            _ = [found async for found in pool.ahead(messages(error=OSError("no more files")), Directory)]
+        assert len([found async for found in pool.ahead(messages(), Directory)]) == 1
+    await pool.aclose()
+
+
+@pytest.mark.parametrize("program", ["/no/such/python", "/bin/true", "/bin/false"])
+async def test_a_process_that_cannot_be_had_leaves_the_checks_to_us(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", program)
+    pool, directory = SignaturePool(1), folded(hub)
+    message = FeedMessage(entries=tuple(hub.logs[UK].entries))
+    for _ in range(3):
+        assert not await known_of(pool, directory, message)
+    await pool.aclose()
+
+
+async def test_answers_to_something_else_are_not_believed(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    liar = tmp_path / "liar"
+    liar.write_text(f"#!/bin/sh\nhead -c {COUNT + 9} /dev/zero | tr '\\0' '\\1'\ncat >/dev/null\n")
+    liar.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(liar))
+    pool = SignaturePool(1)
+    assert not await known_of(pool, folded(hub), FeedMessage(entries=tuple(hub.logs[UK].entries)))
+    await pool.aclose()
+
+
+async def test_closing_ends_the_processes_also_in_the_middle(hub: FakeHub) -> None:
+    pool, directory = SignaturePool(2), folded(hub)
+    message = FeedMessage(entries=tuple(hub.logs[UK].entries))
+    assert await known_of(pool, directory, message)
+    waiting = [pool._begin(directory, message) for _ in range(4)]
+    await asyncio.sleep(0)
+    await pool.aclose()
+    await pool.aclose()
+    assert all(task is not None and task.done() for task in waiting)
+    started = [child.process for child in pool.children if child.process is not None]
+    assert started
+    for process in started:
+        assert process.returncode is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
+
+
+UNGUARDED = f"""
+import asyncio, contextlib, pathlib, sys
+from clients.python.tests.fake_hub import UK, FakeHub, client_of
+from clients.python.tests.speech import statement
+
+print("begun", flush=True)
+
+async def main():
+    hub = FakeHub()
+    for _ in range({COUNT}):
+        hub.commit(statement(hub))
+    client, transport = client_of(hub, pathlib.Path(sys.argv[1]))
+    transport.per_message = {COUNT}
+    count = 0
+    async with client, contextlib.aclosing(client.subscribe(UK, processes=1)) as stream:
+        async for _ in stream:
+            count += 1
+            if count == {COUNT}:
+                break
+    print("delivered", count)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, script, tmp_path / "client"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate()
+    assert said.decode().split("\n") == ["begun", f"delivered {COUNT}", ""]
+    assert process.returncode == 0

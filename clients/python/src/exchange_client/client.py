@@ -201,7 +201,7 @@ class ExchangeClient:
                     yield delivery
         finally:
             if pool is not None:
-                pool.close()
+                await pool.aclose()
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Count a subscription's last delivery as processed, without asking for the next one: before leaving it."""

@@ -11,15 +11,15 @@ What must stay true: what is not known to hold is checked here, so a pool can ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+import logging
+import os
+import struct
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
 
 from exchange import codec
 from exchange.domain.directory import Directory
-from exchange.errors import ExchangeError, Rejected, VerificationFailed
-from exchange.ledger import ed25519
+from exchange.errors import Rejected
 from exchange.ledger.dsse import pae
 from exchange_client.wire import FeedMessage
 
@@ -27,79 +27,176 @@ from exchange_client.wire import FeedMessage
 FEWEST = 32
 #: Messages read ahead of the one that is being taken apart.
 AHEAD = 2
+#: A process that does not answer for so long is given up, its start included.
+ANSWER_S = 30.0
+
+#: Before a batch: its number and its length. The answer is the number, and a byte for each entry: 1 for "all hold".
+HEAD = struct.Struct(">II")
+NUMBER = struct.Struct(">I")
 
 #: A public key, a signature by it, and what was signed.
 Check = tuple[bytes, bytes, bytes]
 #: Positions of the entries of a message whose every signature holds.
 Known = Collection[int]
 #: What is under way for a message; None where nothing is.
-_Checking = asyncio.Future[list[int]] | None
+_Checking = asyncio.Task[Known] | None
+
+_log = logging.getLogger("exchange_client")
 
 
-def _holding(checks: Sequence[tuple[int, list[Check]]]) -> list[int]:
-    """Return the positions whose checks all hold. Runs in the other process."""
-    found = []
-    for position, wanted in checks:
+def pack(batch: Sequence[Sequence[Check]]) -> bytes:
+    """Return a batch as bytes: for each entry how many checks, and their parts, each with its length before it."""
+    parts: list[bytes] = []
+    for checks in batch:
+        parts.append(NUMBER.pack(len(checks)))
+        for check in checks:
+            for part in check:
+                parts += (NUMBER.pack(len(part)), part)
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> Iterator[list[Check]]:
+    """Yield what `pack` was given."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        at += NUMBER.size
+        return int(NUMBER.unpack_from(data, at - NUMBER.size)[0])
+
+    def part() -> bytes:
+        nonlocal at
+        length = number()
+        at += length
+        return data[at - length : at]
+
+    while at < len(data):
+        yield [(part(), part(), part()) for _ in range(number())]
+
+
+class _Child:
+    """One process: started when first asked, asked one thing at a time, and given up for good when it fails."""
+
+    def __init__(self) -> None:
+        self.process: asyncio.subprocess.Process | None = None
+        self._failed = False
+        self._number = 0
+
+    async def holding(self, batch: Sequence[Sequence[Check]]) -> bytes:
+        """Return a byte for each entry, or nothing when the process cannot be had."""
+        if self._failed:
+            return b""
         try:
-            for key, signature, message in wanted:
-                ed25519.verify(key, signature, message)
-        except VerificationFailed:
-            continue
-        found.append(position)
-    return found
+            async with asyncio.timeout(ANSWER_S):
+                return await self._ask(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the checks are made here
+            _log.warning("a process that checks signatures is given up, the checks are made here: %r", error)
+            self.give_up()
+            return b""
+        except asyncio.CancelledError:
+            self.give_up()  # its answer would be taken for the next one's
+            raise
+
+    async def _ask(self, batch: Sequence[Sequence[Check]]) -> bytes:
+        if self.process is None:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "exchange_client.signature_worker"),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C is for its caller
+            )
+        requests, answers = self.process.stdin, self.process.stdout
+        if requests is None or answers is None:
+            raise OSError("a process without its pipes")
+        self._number += 1
+        data = pack(batch)
+        requests.write(HEAD.pack(self._number, len(data)) + data)
+        await requests.drain()
+        answer = await answers.readexactly(NUMBER.size + len(batch))
+        if NUMBER.unpack_from(answer)[0] != self._number:
+            raise ValueError("it answers something else")
+        return answer[NUMBER.size :]
+
+    def give_up(self) -> None:
+        """Close its input and kill it. Idempotent."""
+        self._failed = True
+        if self.process is None:
+            return
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if self.process.returncode is None:
+            self.process.kill()
 
 
 class SignaturePool:
-    """Processes that check signatures. Close it with `close`."""
+    """Processes that check signatures. Close it with `aclose`."""
 
     def __init__(self, processes: int) -> None:
         """Start so many processes when there is first something to check."""
-        # Spawned: a forked process would inherit gRPC's threads half-way.
-        self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+        self.children = tuple(_Child() for _ in range(processes))
+        self._free: asyncio.Queue[_Child] = asyncio.Queue()
+        for child in self.children:
+            self._free.put_nowait(child)
+        self._tasks: set[asyncio.Task[Known]] = set()
 
     def _begin(self, directory: Directory, message: FeedMessage) -> _Checking:
         """Begin to check a message's signatures, by the keys that the directory holds now. None for a small one."""
         if len(message.entries) < FEWEST:
             return None
-        checks = [
-            (position, wanted)
+        checks = {
+            position: wanted
             for position, entry in enumerate(message.entries)
             if (wanted := _checks(directory, entry.leaf))
-        ]
+        }
+        task = asyncio.create_task(self._known(checks))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _known(self, checks: dict[int, list[Check]]) -> Known:
+        child = await self._free.get()
         try:
-            return asyncio.get_running_loop().run_in_executor(self._pool, _holding, checks)
-        except BrokenProcessPool:
-            return None
+            answer = await child.holding(list(checks.values()))
+        finally:
+            self._free.put_nowait(child)
+        return frozenset(position for position, holds in zip(checks, answer, strict=False) if holds)
 
     async def ahead(
         self, messages: AsyncIterator[FeedMessage], directory: Callable[[], Directory]
     ) -> AsyncGenerator[tuple[FeedMessage, Known], None]:
-        """Yield each message with what is known of it; read on meanwhile. Raises what reading raises."""
-        queue: asyncio.Queue[tuple[FeedMessage, asyncio.Future[list[int]] | None] | ExchangeError] = asyncio.Queue(
-            AHEAD
-        )
+        """Yield each message with what is known of it; read on meanwhile. Ends as reading ends, also with its error."""
+        queue: asyncio.Queue[tuple[FeedMessage, _Checking] | Exception | None] = asyncio.Queue(AHEAD)
 
         async def read() -> None:
             try:
                 async for message in messages:
                     await queue.put((message, self._begin(directory(), message)))
-            except ExchangeError as error:
+            except Exception as error:  # noqa: BLE001 - the consumer raises it
                 await queue.put(error)
+            else:
+                await queue.put(None)
 
         reader = asyncio.create_task(read())
         try:
-            while True:
-                found = await queue.get()
-                if isinstance(found, ExchangeError):
+            while (found := await queue.get()) is not None:
+                if isinstance(found, Exception):
                     raise found
-                yield found[0], await _known(found[1])
+                message, checking = found
+                yield message, () if checking is None else await checking
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End the processes. Idempotent."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for task in self._tasks:
+            task.cancel()
+        for child in self.children:
+            child.give_up()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(child.process.wait() for child in self.children if child.process is not None))
 
 
 def _checks(directory: Directory, leaf: bytes) -> list[Check]:
@@ -123,12 +220,3 @@ async def alone(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[tuple[Fe
     """Yield each message, of which nothing is known yet: what `SignaturePool.ahead` does, without a pool."""
     async for message in messages:
         yield message, ()
-
-
-async def _known(result: _Checking) -> Known:
-    if result is None:
-        return ()
-    try:
-        return frozenset(await result)
-    except BrokenProcessPool:
-        return ()  # then everything is checked here
