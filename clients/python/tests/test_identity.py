@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
+import os
+import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from exchange.errors import Reason, Rejected
-from exchange_client import ClientConfig
+from exchange_client import ClientConfig, identity
 from exchange_client.identity import FIRST_PAUSE_S, Identity, Renew, run_command
 from tests.authorities import Issued, make
 
@@ -200,3 +203,82 @@ async def test_the_command_finds_the_files_in_its_environment(place: Place, tmp_
 async def test_a_command_that_fails_says_why(place: Place, command: tuple[str, ...], why: str) -> None:
     with pytest.raises(OSError, match=why):
         await run_command(replace(place.config, renew_command=command))
+
+
+async def test_the_command_runs_in_the_folder_of_the_clients_file(place: Place, tmp_path: Path) -> None:
+    names = {"certificate": "certificate", "key": "key", "authority": "authority", "signing_key": "seed", "state": "s"}
+    lines = [f'{name} = "{value}"' for name, value in names.items()]
+    lines += ['addresses = ["localhost:1"]', 'exchange = "test.exchange"', 'member = "alpha"', 'role = "pipeline"']
+    lines += [f'genesis = "{"00" * 32}"', 'renew_command = ["cp", "key", "copied"]']
+    (tmp_path / "client.toml").write_text("\n".join(lines))
+    await run_command(ClientConfig.load(tmp_path / "client.toml"))
+    assert (tmp_path / "copied").read_bytes() == place.config.key.read_bytes()
+
+
+def test_the_folder_is_no_key_of_the_clients_file(tmp_path: Path) -> None:
+    (tmp_path / "client.toml").write_text('folder = "/"')
+    with pytest.raises(Rejected, match="`folder` is not a known key"):
+        ClientConfig.load(tmp_path / "client.toml")
+
+
+#: Starts a child that holds the standard error, tells its id, and goes on as it is told.
+_WITH_A_CHILD = """
+import os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+place = pathlib.Path(sys.argv[1])
+place.with_suffix(".new").write_text(str(child.pid))
+place.with_suffix(".new").rename(place)
+sys.stderr.write("one line\\nthe last line\\n")
+if sys.argv[2] == "waits":
+    child.wait()
+sys.exit(3)
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether it has ended: it is not there, or its parent has not asked for it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+async def test_stopping_a_command_stops_what_it_has_started(place: Place, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    command = (sys.executable, "-c", _WITH_A_CHILD, str(told), "waits")
+    task = asyncio.create_task(run_command(replace(place.config, renew_command=command)))
+    async with asyncio.timeout(30):
+        while not told.exists():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while not gone(int(told.read_text())):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_command_has_ended_when_it_has_whatever_it_leaves_behind(place: Place, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    command = (sys.executable, "-c", _WITH_A_CHILD, str(told), "leaves")
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(OSError, match="ended with 3: the last line"):
+                await run_command(replace(place.config, renew_command=command))
+        assert not gone(int(told.read_text()))
+    finally:
+        os.kill(int(told.read_text()), signal.SIGKILL)
+
+
+async def test_a_renewal_that_takes_too_long_is_ended_and_told(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "pid"
+    command = (sys.executable, "-c", _WITH_A_CHILD, str(told), "waits")
+    monkeypatch.setattr(identity, "RENEWAL_S", 1.0)
+    own = Identity(replace(place.config, renew_command=command), place.now_ms)
+    place.now = own.state.renew_at
+    async with asyncio.timeout(30):
+        await own.keep()
+        assert "TimeoutError" in own.state.problem
+        while told.exists() and not gone(int(told.read_text())):
+            await asyncio.sleep(0.01)

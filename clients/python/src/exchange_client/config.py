@@ -47,6 +47,8 @@ class ClientConfig:
     renew_command: tuple[str, ...] = ()
     #: Age of the signing key, by its file, from which `exchange doctor` asks for a new one.
     signing_key_days: int = 180
+    #: Folder of the file that this was read from, no key of it: where `renew_command` runs.
+    folder: Path = Path()
 
     @classmethod
     def load(cls, path: Path) -> ClientConfig:
@@ -57,7 +59,7 @@ class ClientConfig:
             raise _wrong(path, f"cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises
             raise _wrong(path, f"is not TOML: {error}") from error
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - {"folder"}
         for key in raw:
             if key not in known:
                 raise _wrong(path, f"`{key}` is not a known key")
@@ -106,7 +108,7 @@ def _typed(path: Path, raw: dict[str, object]) -> dict[str, Any]:
         if key in _PATHS and "\0" in str(value):
             raise _wrong(path, f"`{key}` must be the path of a file")
     base = path.resolve().parent
-    typed.update({key: base / str(raw[key]) for key in _PATHS})
+    typed.update({key: base / str(raw[key]) for key in _PATHS}, folder=base)
     try:
         typed["genesis"] = bytes.fromhex(str(raw["genesis"]))
     except ValueError as error:

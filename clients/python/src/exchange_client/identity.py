@@ -11,9 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import IO
 
 import grpc
 from cryptography import x509
@@ -29,6 +33,8 @@ RENEWAL_S = 120.0
 #: Pause after a renewal that brought nothing: doubled each time, from the first to the longest.
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 3_600.0
+#: How much of what a command says is read, from its end.
+_TAIL_BYTES = 4_096
 
 _log = logging.getLogger("exchange_client")
 
@@ -155,28 +161,37 @@ class Identity:
 
 
 async def run_command(config: ClientConfig) -> None:
-    """Run the configuration's ``renew_command``, which finds the files' names in its environment. Raises `OSError`."""
+    """Run the ``renew_command`` in its folder, with the files' names in its environment. Raises `OSError`."""
     places = {
         "EXCHANGE_CERTIFICATE": str(config.certificate),
         "EXCHANGE_KEY": str(config.key),
         "EXCHANGE_AUTHORITY": str(config.authority),
     }
-    process = await asyncio.create_subprocess_exec(
-        *config.renew_command,
-        env=os.environ | places,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        _, said = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
-        raise OSError(f"{config.renew_command[0]} ended with {process.returncode}: {' '.join(last)[:200]}")
+    # A file and no pipe: a child that the command leaves behind may hold a pipe open for as long as it likes.
+    with tempfile.TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            *config.renew_command,
+            cwd=config.folder,
+            env=os.environ | places,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # it, and what it has started
+            await process.wait()
+            raise
+        if code:
+            raise OSError(f"{config.renew_command[0]} ended with {code}: {_last_line(said)}")
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    return " ".join(said.read().decode(errors="replace").strip().splitlines()[-1:])[:200]
 
 
 def spiffe_uri(certificate: x509.Certificate) -> str:
