@@ -246,6 +246,8 @@ class FakeTransport:
         #: Errors that end the next publish streams at their first message.
         self.stream_faults: deque[ExchangeError] = deque()
         self.commits_before_failing = False
+        self.renew_faults: deque[Exception] = deque()
+        self.renewals = 0
         #: Errors for the next statements, in-band.
         self.refusals: deque[ExchangeError] = deque()
         self.spoil_receipt: Callable[[WireReceipt], WireReceipt] = lambda receipt: receipt
@@ -320,6 +322,12 @@ class FakeTransport:
                 yield FeedMessage(entries=entries, checkpoint=log.checkpoint() if at_end else b"")
             else:
                 await grown.wait()
+
+    async def renew(self) -> None:
+        """Count, or fail as the test has planned."""
+        if self.renew_faults:
+            raise self.renew_faults.popleft()
+        self.renewals += 1
 
     async def aclose(self) -> None:
         """Nothing to close."""

@@ -13,6 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from exchange.errors import Reason, Rejected
 from exchange_client import ClientConfig, identity
@@ -27,6 +31,15 @@ HOUR = timedelta(hours=1)
 
 def certificate(uri: str = URI, begin: timedelta = -HOUR, end: timedelta = 2 * HOUR) -> Issued:
     return make("alpha", ROOT, ca=False, uri=uri, begin=NOW + begin, end=NOW + end)
+
+
+def of_a_form_that_nobody_knows() -> Issued:
+    """A certificate whose names hold an x400Address."""
+    key, name = generate_private_key(SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alpha")])
+    names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3002a300"))
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(NOW - HOUR).not_valid_after(NOW + 900 * 24 * HOUR)
+    return Issued(builder.add_extension(names, critical=False).sign(key, SHA256()), key)
 
 
 class Place:
@@ -97,8 +110,9 @@ def test_trouble_that_goes_away_is_forgotten(place: Place) -> None:
         (certificate(begin=HOUR), "is valid from"),
         (certificate("spiffe://test.exchange/member/beta/pipeline"), "is not for /member/alpha/pipeline"),
         (certificate(""), "is not for"),
+        (of_a_form_that_nobody_knows(), "names cannot be read"),
     ],
-    ids=["expired", "not begun", "another workload", "no name"],
+    ids=["expired", "not begun", "another workload", "no name", "names-of-an-unknown-form"],
 )
 def test_what_the_hub_would_refuse_is_not_taken_up(place: Place, issued: Issued, why: str) -> None:
     before = place.identity.state.not_after
@@ -181,6 +195,32 @@ async def test_a_renewal_that_brings_nothing_is_run_again(tmp_path: Path) -> Non
     place.now += timedelta(seconds=FIRST_PAUSE_S)
     await place.identity.keep()
     assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("begun", "left", "most"),
+    [(timedelta(minutes=4), timedelta(minutes=1), 5), (100 * 24 * HOUR, 25 * 24 * HOUR, 1)],
+    ids=["its clock is behind", "it began long ago"],
+)
+async def test_certificates_that_come_overdue_make_no_storm(
+    tmp_path: Path, begun: timedelta, left: timedelta, most: int
+) -> None:
+    runs: list[datetime] = []
+
+    async def renew(config: ClientConfig) -> None:
+        runs.append(own.now)
+        at = own.now - NOW
+        own.put(certificate(begin=at - begun, end=at + left))
+
+    own = Place(tmp_path, renew)
+    own.now = own.identity.state.renew_at
+    for _ in range(60):
+        own.identity.look()
+        await own.identity.keep()
+        assert own.now < own.identity.state.not_after
+        own.now += timedelta(seconds=2)
+    assert 1 <= len(runs) <= most
+    assert own.identity.state.renewals
 
 
 async def test_the_command_finds_the_files_in_its_environment(place: Place, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -62,6 +62,9 @@ class ExchangeClient:
         self._identity = Identity(config, now_ms, renew)
         self._transport = Transport(config, self._identity)
         self._keeping: asyncio.Task[None]
+        self._asked_s = -ASK_DIRECTORY_EVERY_S
+        #: Whether the connections are still to be moved to a newer certificate.
+        self._moves = False
         self._subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._state: StateFile
         self._directory: DirectoryReader
@@ -78,26 +81,36 @@ class ExchangeClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close everything."""
-        self._keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._keeping
-        for subscriber in list(self._subscribers):
-            await subscriber.store()
-        await self._transport.aclose()
-        await self._state.aclose()
+        """Close everything, whatever one part raises."""
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._state.aclose)
+            closing.push_async_callback(self._transport.aclose)
+            for subscriber in list(self._subscribers):
+                closing.push_async_callback(subscriber.store)
+            self._keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeping
 
     async def _keep(self) -> None:
         """Follow what may change under us for as long as the client is open."""
-        asked_s = -ASK_DIRECTORY_EVERY_S
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self._identity.look():
-                await self._transport.renew()
-            await self._identity.keep()
-            if self._keys.look() and time.monotonic() >= asked_s + ASK_DIRECTORY_EVERY_S:
-                asked_s = time.monotonic()
-                await self._follow_keys()
+            try:
+                await self._look()
+            except Exception as error:  # noqa: BLE001 - told, and tried again: this must not end unseen
+                self._identity.note(error)
+            else:
+                self._identity.note(None)
+
+    async def _look(self) -> None:
+        self._moves = self._identity.look() or self._moves
+        if self._moves:
+            await self._transport.renew()
+            self._moves = False
+        await self._identity.keep()
+        if self._keys.look() and time.monotonic() >= self._asked_s + ASK_DIRECTORY_EVERY_S:
+            self._asked_s = time.monotonic()
+            await self._follow_keys()
 
     async def _follow_keys(self) -> None:
         try:

@@ -23,7 +23,7 @@ import grpc
 from cryptography import x509
 
 from exchange.errors import Reason, Rejected
-from exchange.ops.tls_files import FollowedFiles, Material, TLSFiles
+from exchange.ops.tls_files import DAMAGED, FollowedFiles, Material, TLSFiles
 from exchange_client.config import ClientConfig
 
 LOOK_EVERY_S = 2.0
@@ -73,7 +73,7 @@ class Identity:
             ) from error
         self._material = self._files.material
         self._renewals = 0
-        self._file_problem = self._renewal_problem = ""
+        self._file_problem = self._renewal_problem = self._other_problem = ""
         self._pause_s = FIRST_PAUSE_S
         self._again_at_ms = 0
 
@@ -85,7 +85,7 @@ class Identity:
             self._renew_at,
             self._overdue,
             self._renewals,
-            self._file_problem or (self._renewal_problem if self._overdue else ""),
+            self._file_problem or self._other_problem or (self._renewal_problem if self._overdue else ""),
         )
 
     @property
@@ -112,9 +112,24 @@ class Identity:
         self._material = found
         self._renewals += 1
         self._file_problem = self._renewal_problem = ""
-        self._pause_s, self._again_at_ms = FIRST_PAUSE_S, 0
+        self._begin_pauses()
         _log.info("a new certificate is in use, until %s", found.not_after.isoformat())
         return True
+
+    def _begin_pauses(self) -> None:
+        """Begin with the shortest pause; for a certificate that comes overdue, with one that fits its life."""
+        self._pause_s, self._again_at_ms = FIRST_PAUSE_S, 0
+        if self._overdue:
+            left_s = (self._material.not_after - self._now()).total_seconds()
+            self._pause_s = min(max(left_s / 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+            self._again_at_ms = self._now_ms() + round(self._pause_s * 1000)
+
+    def note(self, error: Exception | None) -> None:
+        """Tell what following the files and keys has met beside all that is expected; None when it goes well."""
+        problem = "" if error is None else f"following certificates and keys failed: {error!r}"
+        if problem and problem != self._other_problem:
+            _log.error("%s", problem, exc_info=error)
+        self._other_problem = problem
 
     def _check(self, material: Material) -> None:
         """Refuse what the hub would refuse, while there is something better. Raises `ValueError`."""
@@ -195,10 +210,12 @@ def _last_line(said: IO[bytes]) -> str:
 
 
 def spiffe_uri(certificate: x509.Certificate) -> str:
-    """Return the certificate's SPIFFE URI, or the empty string."""
+    """Return the certificate's SPIFFE URI, or the empty string. Raises `ValueError` when its names cannot be read."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ""
+    except DAMAGED as error:
+        raise ValueError(f"the certificate's names cannot be read: {error}") from error
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return next((uri for uri in uris if uri.startswith("spiffe://")), "")

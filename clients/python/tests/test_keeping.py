@@ -1,0 +1,94 @@
+"""What a client follows while it is open goes on whatever it meets, and closing closes everything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clients.python.tests.fake_hub import FakeHub, client_of
+from clients.python.tests.test_identity import certificate, of_a_form_that_nobody_knows
+from exchange_client import client
+from tests.authorities import Issued
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LOOK_EVERY_S", 0.005)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not happened():
+            await asyncio.sleep(0.002)
+
+
+def put(folder: Path, issued: Issued) -> None:
+    (folder / "certificate").write_bytes(issued.pem)
+    (folder / "key").write_bytes(issued.key_pem)
+
+
+@pytest.mark.parametrize("issued", [of_a_form_that_nobody_knows(), certificate("")], ids=["form", "no name"])
+async def test_files_that_cannot_be_used_do_not_end_the_following(tmp_path: Path, issued: Issued) -> None:
+    own, transport = client_of(FakeHub(), tmp_path)
+    own._identity._now_ms = client._wall_ms
+    transport.renew_faults.append(RuntimeError("not now"))
+    async with own:
+        put(tmp_path, issued)
+        await until(lambda: bool(own.identity.problem))
+        put(tmp_path, certificate())
+        await until(lambda: bool(transport.renewals) and not own.identity.problem)
+        assert not own._keeping.done()
+    assert own._state.closed
+    assert transport.renewals == 1
+    assert not transport.renew_faults
+
+
+async def test_whatever_it_meets_is_told_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, _ = client_of(FakeHub(), tmp_path)
+    own._identity._now_ms = client._wall_ms
+    rounds: list[str] = []
+
+    def look() -> bool:
+        rounds.append("one more")
+        if len(rounds) < 5:
+            raise RecursionError("of no kind that anybody thought of")
+        return False
+
+    monkeypatch.setattr(own._identity, "look", look)
+    with caplog.at_level(logging.ERROR, "exchange_client"):
+        async with own:
+            await until(lambda: "of no kind" in own.identity.problem)
+            await until(lambda: not own.identity.problem)
+    assert len(rounds) >= 5
+    assert len([record for record in caplog.records if "of no kind" in record.getMessage()]) == 1
+
+
+async def test_closing_closes_everything_whatever_one_part_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, transport = client_of(FakeHub(), tmp_path)
+    closed: list[str] = []
+
+    class Following:
+        async def store(self) -> None:
+            closed.append("subscription")
+            raise OSError("the disk is full")
+
+    async def aclose() -> None:
+        closed.append("transport")
+        raise OSError("the connection is gone")
+
+    monkeypatch.setattr(transport, "aclose", aclose)
+    monkeypatch.setattr(own, "_subscribers", [Following(), Following()])
+    with pytest.raises(OSError, match="is gone"):
+        async with own:
+            pass
+    assert closed == ["subscription", "subscription", "transport"]
+    assert own._state.closed
+    assert own._keeping.done()
