@@ -259,3 +259,24 @@ async def test_a_directory_that_cannot_be_read_now_is_asked_later(hub: FakeHub, 
         assert await session.outbox.pending() == []
     assert not failing
     assert signers(hub) == [NEXT.key_id]
+
+
+async def test_many_that_are_refused_together_ask_the_directory_once(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, transport = client_of(hub, tmp_path)
+    judge = Judge(hub, transport)
+    judge.revoked.add(OLD.key_id)
+    reads: list[str] = []
+    refresh = own._keys._refresh
+
+    async def counted() -> Any:
+        reads.append("one")
+        return await refresh()
+
+    async with own, own.publisher(UK) as session:
+        monkeypatch.setattr(own._keys, "_refresh", counted)
+        await asyncio.gather(*(session.publish([signal(f"T-{number}")]) for number in range(100)))
+        assert len(await session.outbox.pending()) == 100
+    assert len(judge.refused) >= 100
+    assert 1 <= len(reads) <= len(transport.sent) < 50

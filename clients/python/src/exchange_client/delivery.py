@@ -60,14 +60,8 @@ class Delivery:
 def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered_at_ms: int, covered: bool) -> Delivery:
     """Return a verified entry as a delivery."""
     state = "present" if wire.present else "erased" if wire.erased else "not_for_you"
-    signals = tuple(
-        [
-            ReceivedSignal(
-                signal_id, tuple([_indicator(i) for i in record.indicators]), record.case_ref, record.quality
-            )
-            for signal_id, record in zip(entry.header.signal_ids, entry.records, strict=False)
-        ]
-    )
+    pairs = zip(entry.header.signal_ids, entry.records, strict=False)
+    signals = tuple([_signal(signal_id, record) for signal_id, record in pairs])
     return Delivery(
         origin,
         entry.leaf.index,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ class Publisher:
         rules: Callable[[], Rules],
         now_ms: Callable[[], int],
         *,
-        sign_anew: Callable[[Statement], Awaitable[Statement | None]],
+        sign_anew: Callable[[Statement, float], Awaitable[Statement | None]],
     ) -> None:
         """Use `ExchangeClient.publisher`. ``sign_anew`` signs with the key that is in force now, if it is another."""
         self._transport = transport
@@ -96,6 +97,8 @@ class Publisher:
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._refusals = 0
+        #: When the present message of results came.
+        self._taken_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.outbox = outbox
 
@@ -250,6 +253,7 @@ class Publisher:
         """Verify the receipts in a message, note them durably, and only then tell who waits for them."""
         settled: list[tuple[_InFlight, Receipt | ExchangeError]] = []
         refused: list[Statement] = []
+        self._taken_at_s = time.monotonic()
         for result in results:
             waiting = self._waiting.get(result.statement_id)
             if waiting is None:
@@ -298,7 +302,7 @@ class Publisher:
             waiting.statement = replace(statement, resubmission=True)
             return True
         else:
-            other, waiting.before = await self._sign_anew(statement), statement
+            other, waiting.before = await self._sign_anew(statement, self._taken_at_s), statement
         if other is None or not waiting.changes_left:
             return False
         waiting.changes_left -= 1

@@ -10,12 +10,14 @@ written: they may be secrets that somebody mounts.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from exchange.domain.directory import Directory
 from exchange.domain.statement import Signature, Statement
-from exchange.errors import Rejected
+from exchange.errors import ExchangeError, Rejected
 from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 from exchange_client.config import ClientConfig
@@ -32,6 +34,9 @@ class SigningKeys:
         self._refresh = refresh
         self._present = config.load_signing_key()
         self._held = [self._present]
+        #: When `sign_anew` has asked the directory last, and what that raised.
+        self._asked_at_s = -math.inf
+        self._answer: ExchangeError | None = None
         self.look()
 
     @property
@@ -81,18 +86,30 @@ class SigningKeys:
         """Ask the directory whether the next key is in force. Raises `ExchangeError`."""
         self.choose(await self._refresh())
 
-    async def sign_anew(self, statement: Statement) -> Statement | None:
+    async def sign_anew(self, statement: Statement, refused_at_s: float) -> Statement | None:
         """Return a statement of ours under the key that is in force now; None where that is the one it has.
 
-        Its id stays: that is of what is said, not of who signed it. Raises `ExchangeError`.
+        Its id stays: that is of what is said, not of who signed it. However many were refused at that moment of the
+        monotonic clock, the directory is asked once. Raises `ExchangeError`.
         """
         if _signed_by(statement, self.key_id):
-            self.look()
-            await self.renew()
+            await self._ask_since(refused_at_s)
         if _signed_by(statement, self.key_id):
             return None
         signature = Signature(self.key_id, self.sign(pae(statement.payload_type, statement.payload)))
         return replace(statement, signatures=(signature,))
+
+    async def _ask_since(self, moment_s: float) -> None:
+        if self._asked_at_s <= moment_s:
+            begun_s, self._answer = time.monotonic(), None
+            self.look()
+            try:
+                await self.renew()
+            except ExchangeError as error:
+                self._answer = error
+            self._asked_at_s = begun_s
+        if self._answer is not None:
+            raise self._answer
 
 
 def _signed_by(statement: Statement, key_id: bytes) -> bool:
