@@ -35,6 +35,13 @@ async def live_feeds(hub: ChildHub) -> int:
     )
 
 
+async def no_feeds(hub: ChildHub) -> None:
+    """Wait until the hub has seen every cancellation."""
+    async with asyncio.timeout(20):
+        while await live_feeds(hub):
+            await asyncio.sleep(0.05)
+
+
 async def publish_large(party: Party, count: int) -> int:
     """Publish so many statements of about 650 KiB; return the size of the log then."""
     receipt = None
@@ -132,12 +139,11 @@ async def test_cancelled_streams_leave_next_to_nothing(hub: ChildHub) -> None:
     party = hub.party("gamma")
     receipt = await hub.party("alpha").publish(signal("alpha", UK))
     await cancel_streams(party, 2_000 if LONG else 480, receipt.index + 1)
+    await no_feeds(hub)
     before, count = rss_bytes(hub.process.pid), 10_000 if LONG else 1_600
     await cancel_streams(party, count, receipt.index + 1)
+    await no_feeds(hub)
     grown = rss_bytes(hub.process.pid) - before
     print(f"\n{count} cancelled streams: hub memory {grown / 1024:+.0f} KiB, {grown / count:.0f} bytes a stream")
-    async with asyncio.timeout(20):
-        while await live_feeds(hub):
-            await asyncio.sleep(0.05)
     # Small numbers are the allocator's noise; the long form shows the slope.
     assert grown < (400 * count if LONG else 4 * MIB)
