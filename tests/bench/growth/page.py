@@ -15,8 +15,9 @@ _INTRO = """\
 
 One run of `make bench-growth`, part by part, on {cores} cores ({processor}), Python {python}: a hub in a process
 of its own with mutual TLS and everything on, and all its clients on the same machine. Each figure is the median of {repetitions}
-repetitions or more. Latency is from the moment a signal was due to be sent until a
-subscriber had it, at 200 single signals a second. Memory is what is the hub's own (RssAnon), while it serves that load.
+repetitions or more, but for what is taken once at each point:
+{single}.
+Latency is from the moment a signal was due to be sent until a subscriber had it, at 200 single signals a second. Memory is what is the hub's own (RssAnon), while it serves that load.
 Ledgers are filled while the hub is down, with the bytes that a hub would have written; what is measured goes through
 the hub."""
 
@@ -50,7 +51,8 @@ _SUBSCRIBERS = """\
 Each subscriber is a stream on a connection of its own, with its own TLS session: memory for connections follows their
 number, and so does the work of a delivery, because every byte is encrypted for each. What is not done per subscriber:
 reading, encoding, joining, and policy for those who see the same. So processor time at a fixed rate grows far more
-slowly than their number, and publishing beside them costs what it costs without."""
+slowly than their number. `statements/s` is publishing alone, with nobody listening:
+it does not say what publishing beside them costs."""
 
 _COMMUNITIES = """\
 ## Communities
@@ -58,8 +60,9 @@ _COMMUNITIES = """\
 Each community is a log of its own: a file with two connections, three threads, a tail. A start opens one after the
 other, so its length and the memory behind it follow their number; both are small. What a busy community may keep is
 bounded by `feed.ring_bytes` for its ring and 32 MiB for its newest entries: size a hub's machine by the communities
-that are busy at once. A community is not slowed by others that are quiet. `spread` publishes the same number of
-statements to all at once: each log commits groups of its own, so the groups are smaller and the fsyncs more."""
+that are busy at once. Publishing to one of them takes the same processor time per statement however many others are
+quiet; statements a second by the clock do fall, as the table shows. `spread` publishes the same number of statements to
+all at once: each log commits groups of its own, so the groups are smaller and the fsyncs more."""
 
 _COLUMNS = {
     "packed": ("start_s", "start_cpu_s", "rss_steady", "bytes_per_signal", "proof_ms", "read_ms", "p50_ms", "p99_ms",
@@ -75,7 +78,7 @@ _HEADS = {
     "start_cpu_s": "its processor time, s",
     "rss_steady": "memory, MB",
     "rss_idle": "memory at start, MB",
-    "rss_after": "after all loads, MB",
+    "rss_after": "memory after all loads, MB",
     "bytes_per_signal": "disk per signal, B",
     "proof_ms": "proof, ms",
     "read_ms": "read, ms",
@@ -93,9 +96,8 @@ _HEADS = {
 def page(found: dict[str, Any], plots: Sequence[str]) -> str:
     """Return the page. ``found`` is what is in growth.json; ``plots`` are file names in docs/plots."""
     figures = found["figures"]
-    repetitions = min(len(each["samples"]) for name, each in figures.items() if name.endswith(".p50_ms"))
     parts = [
-        _INTRO.format(repetitions=repetitions, **found["machine"]),
+        _INTRO.format(**_repeated(figures), **found["machine"]),
         *(textwrap.fill(said, 120, break_long_words=False, break_on_hyphens=False) for said in found["said"]),
         _JUDGED,
         _judged(found["constant"]),
@@ -111,6 +113,17 @@ def page(found: dict[str, Any], plots: Sequence[str]) -> str:
         *_pictures(plots, ("communities-start", "communities-memory", "communities-latency", "communities-throughput")),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _repeated(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return how often a figure was taken at least, and which only once. What is derived from others was not taken."""
+    taken: dict[str, int] = {}
+    for name, each in figures.items():
+        column = name.rsplit(".", 1)[1]
+        if not name.startswith("growth.") and column in _HEADS:
+            taken[column] = min(len(each["samples"]), taken.get(column, len(each["samples"])))
+    single = [head.split(",")[0] for column, head in _HEADS.items() if taken.get(column) == 1]
+    return {"repetitions": min(count for count in taken.values() if count > 1), "single": ", ".join(single)}
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
