@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 EXTRA = "extra:"
 
-# No example is judged by the clock: a busy machine is no bug.
-settings.register_profile("any machine", deadline=None)
+# No example is judged by the clock, nor is the making of it: a busy machine is no bug.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
