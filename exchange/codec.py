@@ -129,6 +129,11 @@ def decode_records(records: Sequence[bytes], *, strict: bool) -> Sequence[Record
     return view.records
 
 
+def decode_strict_records(records: Sequence[bytes]) -> Sequence[RecordView]:
+    """Return the typed views of records as the hub reads them, and an SDK that is about to send them."""
+    return decode_records(records, strict=True)
+
+
 def encode_audience(salt: bytes, members: Sequence[str]) -> bytes:
     """Return the bytes of an audience record."""
     return pb.AudienceRecord(salt=salt, members=members).SerializeToString(deterministic=True)

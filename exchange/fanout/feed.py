@@ -100,8 +100,9 @@ class Feed:
             message = self._join(page, sight, note)  # of no use to anybody else
         else:
             key = (sight if sight is Sight.LEAVES else self._class, note)
-            message = page.messages.get(key) or self._join(page, sight, note)
-            if key not in page.messages:
+            known = page.messages.get(key)
+            message = self._join(page, sight, note) if known is None else known
+            if known is None:
                 self._tail.keep(page, key, message)
         self.cursor = page.end
         self.sent_entries += len(page.items)

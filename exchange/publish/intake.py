@@ -7,14 +7,14 @@ look things up. The sequencer asks `Intake.judge` again when the statement's gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from exchange import codec
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
 from exchange.domain.policy import Workload, may_publish
-from exchange.domain.statement import HEADER_TYPE, Community, Header, Key, RecordView, State, Statement, statement_id
+from exchange.domain.statement import HEADER_TYPE, Community, Header, Key, State, Statement, statement_id
 from exchange.domain.validation import (
     LEAF_OVERHEAD_BYTES,
     MAX_LEAF_BYTES,
@@ -127,12 +127,8 @@ class Intake:
         rules = Rules(self._now_ms(), community.max_expiry_days, community.replay_window_days)
         late = check_created(header, rules, resubmission=statement.resubmission)
         audience = codec.decode_audience(statement.audience_record, strict=True)
-        validate(header, statement.records, _read, statement.audience_record, audience, rules)
+        validate(header, statement.records, codec.decode_strict_records, statement.audience_record, audience, rules)
         return late
-
-
-def _read(records: Sequence[bytes]) -> Sequence[RecordView]:
-    return codec.decode_records(records, strict=True)
 
 
 def _check_sizes(statement: Statement) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -96,7 +94,7 @@ def test_a_thousand_real_violations_fit() -> None:
     records = [pdq_record(str(n), case_ref="é" * 100, quality=999_999, indicators=()) for n in range(1000)]
     said = signal_statement(records=records, indicator_types=(1,))
     with pytest.raises(InvalidStatement) as caught:
-        validate(said.header, said.statement.records, partial(codec.decode_records, strict=True), b"", (), RULES)
+        validate(said.header, said.statement.records, codec.decode_strict_records, b"", (), RULES)
     error = caught.value
     assert error.total == 3_000
     status = status_of(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from exchange import codec
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import Audience, Indicator, Record, RecordView, VideoFrame, audience_id
+from exchange.domain.statement import Audience, Indicator, Record, VideoFrame, audience_id
 from exchange.domain.validation import DAY_MS, MAX_REPORTED, SKEW_MS, check_created, validate
 from exchange.errors import InvalidStatement, Reason
 from tests.unit.builders import NOW_MS, RULES, UK, Said, digest, pdq_record, signal_statement
@@ -21,11 +20,7 @@ from tests.unit.builders import NOW_MS, RULES, UK, Said, digest, pdq_record, sig
 def check(said: Said) -> None:
     """Validate, with the records as the hub reads them."""
     raw = said.statement.records
-    validate(said.header, raw, strictly, said.statement.audience_record, said.audience, RULES)
-
-
-def strictly(records: Sequence[bytes]) -> Sequence[RecordView]:
-    return codec.decode_records(records, strict=True)
+    validate(said.header, raw, codec.decode_strict_records, said.statement.audience_record, said.audience, RULES)
 
 
 def refusal(said: Said) -> InvalidStatement:

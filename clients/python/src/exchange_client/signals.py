@@ -21,7 +21,6 @@ from exchange.domain.statement import (
     Header,
     Indicator,
     Record,
-    RecordView,
     Severity,
     SignalHeader,
     Signature,
@@ -151,7 +150,7 @@ class Drafter:
             # What no protobuf field can hold: a number out of its range, a text that is no Unicode, another type.
             raise InvalidStatement((Violation("signal", f"cannot be encoded: {error}"[:200]),)) from error
         audience = codec.decode_audience(audience_record, strict=True)
-        validate(header, raw, _read, audience_record, audience, rules)
+        validate(header, raw, codec.decode_strict_records, audience_record, audience, rules)
         return header, raw, audience_record
 
     def header(self, body: Body, kind: Kind, ids: Sequence[bytes] = ()) -> Header:
@@ -164,10 +163,6 @@ class Drafter:
         payload = codec.encode_header(header)
         signature = Signature(self._key.key_id, self._key.sign(pae(HEADER_TYPE, payload)))
         return Statement(payload, (signature,), records, audience_record)
-
-
-def _read(records: Sequence[bytes]) -> Sequence[RecordView]:
-    return codec.decode_records(records, strict=True)
 
 
 def _body(signal: Signal, records: Sequence[Record], committed: bytes) -> SignalHeader:
