@@ -217,18 +217,19 @@ async def test_the_port_is_not_shared_with_a_second_server(world: World, tmp_pat
 
 
 @contextlib.asynccontextmanager
-async def held_up(world: World) -> AsyncIterator[None]:
-    """Keep the community's sequencer from building groups inside the block."""
-    sequencer, may = world.app._logs[UK].sequencer, asyncio.Event()
+async def held_up(world: World) -> AsyncIterator[asyncio.Event]:
+    """Keep the community's sequencer from building groups inside the block; the event tells that it holds one up."""
+    sequencer, may, holds = world.app._logs[UK].sequencer, asyncio.Event(), asyncio.Event()
     ready = sequencer._ready
 
     async def later(size: int) -> None:
+        holds.set()
         await may.wait()
         await ready(size)
 
     sequencer._ready = later
     try:
-        yield
+        yield holds
     finally:
         may.set()
         sequencer._ready = ready
@@ -252,8 +253,14 @@ async def test_what_was_said_before_the_deadline_is_in_the_log_once(world: World
     statement = signal("alpha", UK).sign(alpha.key)
     request = publish_pb2.PublishRequest(statement=statement)
     size = (await world.heads())[UK].sealed.size
-    async with held_up(world):
-        assert (await refusal(alpha.publishing.Publish(request, timeout=0.3))).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with held_up(world) as holds:
+        # What ended on its way to the sequencer was never said: a slow machine is given longer.
+        for deadline_s in (0.3, 1, 3, 10, 20):
+            refused = await refusal(alpha.publishing.Publish(request, timeout=deadline_s))
+            assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
+            if holds.is_set():
+                break
+        assert holds.is_set(), "the statement never reached the sequencer"
     other = await alpha.publish(signal("alpha", UK))
     again = await alpha.publishing.Publish(request, timeout=TIMEOUT_S)
     check_receipt(again.receipt, statement, world.exchange.verifier(UK))

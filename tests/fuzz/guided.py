@@ -9,7 +9,7 @@ import faulthandler
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -62,8 +62,8 @@ def reader(target: Target, corpus: Path) -> Callable[[bytes], None]:
     return read
 
 
-def main(name: str, seconds: str, work: Path, corpus: Path) -> None:
-    """Fuzz one target for so long: new inputs go to ``work/grown``, findings to the corpus."""
+def main(name: str, seconds: str, work: Path, corpus: Path, flags: Sequence[str] = ()) -> None:
+    """Fuzz one target for so long at most: new inputs go to ``work/grown``, findings to the corpus."""
     target = TARGETS[name]
     change = changer(message=target.message)
     warnings.simplefilter("ignore")
@@ -81,6 +81,7 @@ def main(name: str, seconds: str, work: Path, corpus: Path) -> None:
         f"-max_len={target.max_bytes}",
         f"-artifact_prefix={corpus}/",
         "-print_final_stats=1",
+        *flags,
         str(work / "grown"),
         str(work / "given"),
     ]
@@ -89,4 +90,4 @@ def main(name: str, seconds: str, work: Path, corpus: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])
