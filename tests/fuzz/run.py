@@ -72,7 +72,15 @@ def fuzz(target: Target, run: Run) -> Outcome:
         (folder / "grown").symlink_to(grown.absolute())
         for data in (*target.seeds, *(path.read_bytes() for path in (CORPUS / target.name).glob("*"))):
             (given / sha256(data).hexdigest()).write_bytes(data)
-        command = [sys.executable, "-m", "tests.fuzz.guided", target.name, str(run.seconds), name, str(found.absolute())]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fuzz.guided",
+            target.name,
+            str(run.seconds),
+            name,
+            str(found.absolute()),
+        ]
         environment = {**os.environ, **run.environment, "TMPDIR": name}
         with (folder / "said").open("w+b") as said:
             ended = _run([*command, *run.flags], environment, said, run.seconds + SPARE_S)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import grpc
 
 METHOD = "/exchange.v1.PublishService/PublishStream"
+
+
+#: With fewer messages under way than this, and none left to send, it is a flood no more.
+FEW = 32
 
 
 def messages(path: Path) -> Iterator[bytes]:
@@ -33,23 +35,35 @@ def write_messages(path: Path, wire: Iterator[bytes]) -> None:
             file.write(len(message).to_bytes(4, "big") + message)
 
 
-async def flood(channel: grpc.aio.Channel, wire: Iterator[bytes], answered: asyncio.Event) -> int:
-    """Send from the shared supply until it is used up; return how many messages were answered."""
+class Flood:
+    """What several streams send of one supply."""
 
-    async def requests() -> AsyncIterator[bytes]:
-        for message in wire:
+    def __init__(self, wire: Iterator[bytes]) -> None:
+        """Send these messages."""
+        self._wire = wire
+        self._under_way = 0
+        self._flooding = self._used_up = False
+
+    async def run(self, channel: grpc.aio.Channel) -> None:
+        """Send over one stream until the supply is used up, and read the answers."""
+        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
+        async for _ in stream(self._requests()):
+            if not self._flooding:
+                self._flooding = True
+                print("flooding", flush=True)
+            self._under_way -= 1
+            if self._used_up and self._under_way <= FEW:
+                print("ebbing", flush=True)
+
+    async def _requests(self) -> AsyncIterator[bytes]:
+        for message in self._wire:
+            self._under_way += 1
             yield message
-
-    count = 0
-    stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
-    async for _ in stream(requests()):
-        count += 1
-        answered.set()
-    return count
+        self._used_up = True
 
 
 async def main() -> int:
-    """Say "flooding" when the first answer has come, and "answered N" when all is sent or SIGTERM came."""
+    """Say "flooding" when the first answer has come, "ebbing" with each of the last, and end when everything is answered."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("root", type=Path)
@@ -62,19 +76,14 @@ async def main() -> int:
     credentials = grpc.ssl_channel_credentials(
         options.root.read_bytes(), options.key.read_bytes(), options.certificate.read_bytes()
     )
-    wire, answered = messages(options.supply), asyncio.Event()
+    flood = Flood(messages(options.supply))
     channels = [
         grpc.aio.secure_channel(
             f"localhost:{options.port}", credentials, options=(("grpc.use_local_subchannel_pool", 1),)
         )
         for _ in range(options.connections)
     ]
-    running = asyncio.gather(*(flood(channel, wire, answered) for channel in channels for _ in range(options.streams)))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    await answered.wait()
-    print("flooding", flush=True)
-    with suppress(asyncio.CancelledError):
-        print("answered", sum(await running), flush=True)
+    await asyncio.gather(*(flood.run(channel) for channel in channels for _ in range(options.streams)))
     return 0
 
 
