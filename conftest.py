@@ -1,6 +1,7 @@
 """Skipped tests are said aloud everywhere, and fail the run on CI: a machine that lacks something proves nothing.
 
-Only what is an extra by its own words may be left out there: vector sets that are too large to ship.
+Only what is an extra by its own words may be left out there: vector sets that are too large to ship, or the real form
+of a fault whose pretended form runs everywhere.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from tests.contract.builders import (
 from tests.contract.child import GROUPS
 from tests.contract.processes import child
 from tests.contract.small_disks import fill, small_disk
+from tests.faults.disk import Disk
+from tests.faults.sabotage import Full
 
 
 @pytest.fixture
@@ -309,18 +311,30 @@ async def test_a_full_store_changes_nothing_and_recovers(folder: Path, store: Sq
     await store.aclose()
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    with small_disk(tmp_path / "disk", megabytes=4) as place:
-        yield place
+@pytest.fixture(params=["real", "pretended"])
+def fill_disk(folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[], Path]]:
+    """Make the log's disk full when called; what is returned is deleted to free it."""
+    if request.param == "real":
+        with small_disk(folder, megabytes=4) as place:
+            yield lambda: fill(place)
+        return
+    sign = tmp_path / "full"
+
+    def pretend() -> Path:
+        sign.touch()
+        return sign
+
+    disk = Disk(folder.name, Full(sign))
+    disk.install()
+    yield pretend
+    disk.uninstall()
 
 
-async def test_a_full_disk_changes_nothing_and_recovers(disk: Path) -> None:
-    folder = disk / "news"
+async def test_a_full_disk_changes_nothing_and_recovers(fill_disk: Callable[[], Path], folder: Path) -> None:
     store = await SqliteStore.open(folder, origin=ORIGIN, create=True)
     chain = await commit(store, Chain(), 300)
     before = await store.head()
-    filler = fill(disk)
+    filler = fill_disk()
     for count in (500, 1_000):
         with pytest.raises(Unavailable):
             await store.append(chain.head, chain.grow(count)[1])
@@ -331,7 +345,7 @@ async def test_a_full_disk_changes_nothing_and_recovers(disk: Path) -> None:
     filler.unlink()
     chain = await commit(store, chain, 500)
     assert await store.archive(256) == 256
-    fill(disk)
+    filler = fill_disk()
     await store.aclose()
     filler.unlink()
     store = await SqliteStore.open(folder, origin=ORIGIN)

@@ -81,6 +81,11 @@ class Disk:
         self._vfs = _Vfs(self)
         vars(sealed_mark)["os"] = _MarkCalls(self)
 
+    def uninstall(self) -> None:
+        """Take them away again, once everything is closed."""
+        self._vfs.unregister()
+        vars(sealed_mark)["os"] = os
+
 
 class _Vfs(apsw.VFS):
     def __init__(self, disk: Disk) -> None:

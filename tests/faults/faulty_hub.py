@@ -16,7 +16,7 @@ from tests.e2e import child_hub
 from tests.faults.crash_points import POINTS, Reaper
 from tests.faults.disk import Disk, Listener
 from tests.faults.power import Journal
-from tests.faults.sabotage import Saboteur, Tracer, failure
+from tests.faults.sabotage import Full, Saboteur, Tracer
 
 #: What of the disk's calls is a crash point.
 _BEFORE = {"wal.sync-commit": "before-wal-sync"}
@@ -36,21 +36,6 @@ class _AtCalls:
     def after(self, call: str) -> None:
         """See `Listener.after`."""
         self._reaper.reach(_AFTER.get(call, ""))
-
-
-class _Full:
-    """A disk without room for the write-ahead log for as long as a file is there."""
-
-    def __init__(self, sign: Path) -> None:
-        self._sign = sign
-
-    def before(self, call: str) -> None:
-        """See `Listener.before`."""
-        if call.startswith("wal.write") and self._sign.exists():
-            raise failure(call, errno.ENOSPC)
-
-    def after(self, call: str) -> None:
-        """See `Listener.after`."""
 
 
 def _let_clock_jump(file: Path) -> None:
@@ -95,7 +80,7 @@ def main() -> int:
         tracer.install(options.log)
         listeners.append(tracer)
     if options.full_while:
-        listeners.append(_Full(options.full_while))
+        listeners.append(Full(options.full_while))
     if options.move_every:
         apsw.connection_hooks.append(lambda connection: connection.wal_autocheckpoint(options.move_every))
     journal = Journal(options.journal) if options.journal else None

@@ -109,6 +109,21 @@ class Saboteur:
         raise error
 
 
+class Full:
+    """A disk without room for the write-ahead log for as long as a file is there."""
+
+    def __init__(self, sign: Path) -> None:
+        self._sign = sign
+
+    def before(self, call: str) -> None:
+        """See `Listener.before`."""
+        if call.startswith("wal.write") and self._sign.exists():
+            raise failure(call, errno.ENOSPC)
+
+    def after(self, call: str) -> None:
+        """See `Listener.after`."""
+
+
 class _Apsw:
     """`apsw` with another `Connection`."""
 
