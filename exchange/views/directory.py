@@ -1,8 +1,8 @@
 """The hub's view of the directory: the pure fold, kept up with the directory log.
 
 Starts from a snapshot (`exchange.views.keeper`), or from leaf 0 where there is none, then incremental. Every RPC is
-judged by this view. So it is held against the root of every sealed size that it reaches, and its age is watched: when
-the log could not be read for five seconds, publishing stops (fail closed) until it can.
+judged by this view. So new entries are held against the root of the sealed size before the view takes them, and its age
+is watched: when the log could not be read for five seconds, publishing stops (fail closed) until it can.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class DirectoryView:
         self._replay = replay
         self._now = monotonic_ms
         self._refreshed_ms = monotonic_ms()
+        #: Whether what the view holds is known to be the log's: from then on others judge by it.
+        self._in_use = False
         self._changed = asyncio.Event()
 
     @property
@@ -44,14 +46,21 @@ class DirectoryView:
         return self.directory
 
     async def refresh(self) -> None:
-        """Take all sealed entries. Raises `Fatal` when they are not what was sealed, or the first is no genesis."""
+        """Take all sealed entries. Raises `Fatal` when they are not what was sealed, or the first is no genesis.
+
+        The first reading may be of a whole log, and takes entries as they come: nobody judges by the view before.
+        """
         sealed = (await self._store.head()).sealed
         before = self.directory.size
         if before < sealed.size:
-            await self._replay.read_to(sealed.size)
-            self._replay.require(sealed)
+            if self._in_use:
+                await self._replay.follow_to(sealed)
+            else:
+                await self._replay.read_to(sealed.size)
+                self._replay.require(sealed)
             if self.directory.genesis is None:
                 raise Fatal("the directory does not start with a genesis")
+        self._in_use = True
         self._refreshed_ms = self._now()
         if self.directory.size != before:
             changed, self._changed = self._changed, asyncio.Event()

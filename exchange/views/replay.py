@@ -108,23 +108,44 @@ class Replay(Generic[F]):
         self.range = range_ or CompactRange()
 
     async def read_to(self, size: int, pace: Pace | None = None) -> None:
-        """Take all leaves below ``size``, which is sealed."""
+        """Take all leaves below ``size``, which is sealed; hold them against its root with `require`, afterwards."""
         while self.range.size < size:
             page = await self._leaves.read(self.range.size, min(PAGE, size - self.range.size))
-            for leaf in page:
-                self._take(leaf)
+            for data in page:
+                self.fold.apply(*_read(data))
+                self.range = self.range.extend((leaf_hash(data),))
                 if pace is not None:
                     await pace.breathe()
 
-    def _take(self, data: bytes) -> None:
-        leaf = codec.decode_leaf(data)
-        self.fold.apply(codec.decode_header(leaf.payload, strict=False), leaf.received_at_ms)
-        self.range = self.range.extend((leaf_hash(data),))
+    async def follow_to(self, head: TreeHead) -> None:
+        """Take all leaves of this tree at once, or none where they are not its leaves. Raises `Fatal`.
+
+        For a fold that is in use meanwhile. The new leaves are held in memory until they have been judged.
+        """
+        new: list[tuple[Header, int]] = []
+        range_ = self.range
+        while range_.size < head.size:
+            page = await self._leaves.read(range_.size, min(PAGE, head.size - range_.size))
+            new.extend(map(_read, page))
+            range_ = range_.extend(map(leaf_hash, page))
+        _require(range_, head)
+        for header, received_at_ms in new:
+            self.fold.apply(header, received_at_ms)
+        self.range = range_
 
     def require(self, head: TreeHead) -> None:
         """Return if what was taken is the tree of this head. Raises `Fatal`."""
-        if (self.range.size, self.range.root()) != (head.size, head.root):
-            raise Fatal(
-                f"the {self.range.size} leaves that were read are not those of the tree of {head.size}",
-                hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
-            )
+        _require(self.range, head)
+
+
+def _read(data: bytes) -> tuple[Header, int]:
+    leaf = codec.decode_leaf(data)
+    return codec.decode_header(leaf.payload, strict=False), leaf.received_at_ms
+
+
+def _require(range_: CompactRange, head: TreeHead) -> None:
+    if (range_.size, range_.root()) != (head.size, head.root):
+        raise Fatal(
+            f"the {range_.size} leaves that were read are not those of the tree of {head.size}",
+            hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
+        )

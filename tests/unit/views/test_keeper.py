@@ -221,6 +221,23 @@ async def test_a_view_takes_no_leaf_that_is_not_in_the_sealed_tree(with_snapshot
         await log.view(replay)
 
 
+async def test_a_view_in_use_takes_new_leaves_only_when_all_of_them_hold() -> None:
+    log = await directory_log(3)
+    view = await log.view(Replay(log.leaves, Directory()))
+    before = state(await log.folded())
+    await log.say(*map(renamed, range(10, 20)))
+    honest = await log.folded()
+    altered = log.chain.size - 2
+    log.store.alter(altered, renamed(77))
+    for _ in range(2):
+        with pytest.raises(Fatal):
+            await view.refresh()
+        assert state(view.directory) == before
+    log.store.alter(altered, renamed(18))
+    await view.refresh()
+    assert state(view.directory) == state(honest)
+
+
 async def test_a_log_that_does_not_start_with_a_genesis_is_refused() -> None:
     log = DirectoryLog()
     await log.say(renamed(1))
