@@ -77,7 +77,7 @@ def create(
         return (await client.say(f"{settings.exchange}/{Origin.DIRECTORY_LOG}", body)).index
 
     index = with_client(client_path, job)
-    emit({"community": str(origin), "directory_index": index}, as_json=as_json, line=f"{origin} is there")
+    emit({"community": str(origin), "directory_index": index}, as_json=as_json, lines=[f"{origin} is there"])
 
 
 def _refuse_existing(client_path: Path, origin: str) -> None:
@@ -117,4 +117,4 @@ def list_(client_path: Path, *, as_json: bool) -> None:
         ]
 
     for row in with_client(client_path, job):
-        emit(row, as_json=as_json, line=f"{row['community']:<40} {row['members']:>3} members  {row['title']}")
+        emit(row, as_json=as_json, lines=[f"{row['community']:<40} {row['members']:>3} members  {row['title']}"])

@@ -11,7 +11,7 @@ import msgspec
 
 from exchange import app, config
 from exchange.cli.client_files import client_toml, write_new
-from exchange.cli.output import config_option, emit, json_option
+from exchange.cli.output import config_option, emit, json_option, say
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
@@ -134,4 +134,4 @@ def check_config(config_path: Path, *, as_json: bool) -> None:
         for line in (
             [f"{key}.{k} = {v!r}" for k, v in value.items()] if isinstance(value, dict) else [f"{key} = {value!r}"]
         ):
-            click.echo(line)
+            say(line)

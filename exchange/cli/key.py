@@ -76,7 +76,7 @@ def status(client_path: Path, *, as_json: bool) -> None:
         emit(
             {"key": name, "public_key": held.public_key.hex(), "days": days, "directory": said, "file": str(path)},
             as_json=as_json,
-            line=f"{name:<8} {held.public_key.hex()}  {days} days old, {said}",
+            lines=[f"{name:<8} {held.public_key.hex()}  {days} days old, {said}"],
         )
 
 
@@ -103,7 +103,7 @@ def next_(client_path: Path, *, as_json: bool) -> None:
     emit(
         {"public_key": public, "file": str(path), "operator_command": command},
         as_json=as_json,
-        line=f"{path}\nAn operator registers it with:\n  {command}",
+        lines=[str(path), "An operator registers it with:", f"  {command}"],
     )
 
 
@@ -136,5 +136,9 @@ def promote(client_path: Path, *, as_json: bool) -> None:
     emit(
         {"public_key": new.public_key.hex(), "old_public_key": old.public_key.hex(), "operator_command": command},
         as_json=as_json,
-        line=f"{settings.signing_key} holds {new.public_key.hex()}\nAn operator revokes the old one with:\n  {command}",
+        lines=[
+            f"{settings.signing_key} holds {new.public_key.hex()}",
+            "An operator revokes the old one with:",
+            f"  {command}",
+        ],
     )

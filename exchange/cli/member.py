@@ -99,7 +99,7 @@ def add(
     clients = {role.word: str(path) for role, _, path in files}
     lines = [f"{id_} is a member ({', '.join(role.word for role in chosen)})"]
     lines += [f"  {role}: {path}" for role, path in clients.items()]
-    emit({"member": id_, "directory_indices": indices, "clients": clients}, as_json=as_json, line="\n".join(lines))
+    emit({"member": id_, "directory_indices": indices, "clients": clients}, as_json=as_json, lines=lines)
 
 
 def _make_client(settings: ClientConfig, pki: Path, folder: Path, id_: str, role: Role) -> tuple[Role, bytes, Path]:
@@ -130,7 +130,7 @@ def _key_command(name: str, state: State, text: str) -> None:
     @json_option
     def command(id_: str, role: str, public_key: str, client_path: Path, *, as_json: bool) -> None:
         (index,) = _say(client_path, Key(id_, Role[role.upper()], _public_key(public_key), state))
-        emit({"member": id_, "directory_index": index}, as_json=as_json, line=f"done, directory entry {index}")
+        emit({"member": id_, "directory_index": index}, as_json=as_json, lines=[f"done, directory entry {index}"])
 
 
 _key_command("add", State.ACTIVE, "Register a signing key.")
@@ -147,7 +147,7 @@ def _suspension_command(name: str, state: State, text: str) -> None:
     def command(id_: str, role: str | None, reason: str, client_path: Path, *, as_json: bool) -> None:
         number = Role[role.upper()].value if role else 0
         (index,) = _say(client_path, Suspension(id_, number, state, reason))
-        emit({"member": id_, "directory_index": index}, as_json=as_json, line=f"done, directory entry {index}")
+        emit({"member": id_, "directory_index": index}, as_json=as_json, lines=[f"done, directory entry {index}"])
 
 
 _suspension_command("suspend", State.ACTIVE, "Suspend a member: it may not publish, and gets leaves only.")
@@ -163,7 +163,7 @@ def _membership_command(name: str, state: State, text: str) -> None:
     def command(id_: str, community: str, client_path: Path, *, as_json: bool) -> None:
         origin = origin_of(ClientConfig.load(client_path).exchange, community)
         (index,) = _say(client_path, Membership(id_, origin, state))
-        emit({"member": id_, "directory_index": index}, as_json=as_json, line=f"done, directory entry {index}")
+        emit({"member": id_, "directory_index": index}, as_json=as_json, lines=[f"done, directory entry {index}"])
 
 
 _membership_command("join", State.ACTIVE, "Let a member into a community.")
@@ -193,4 +193,4 @@ def list_(client_path: Path, *, as_json: bool) -> None:
 
     for row in with_client(client_path, job):
         state = "  SUSPENDED" if row["suspended"] else ""
-        emit(row, as_json=as_json, line=f"{row['member']:<24} {row['class']:<10} {row['name']}{state}")
+        emit(row, as_json=as_json, lines=[f"{row['member']:<24} {row['class']:<10} {row['name']}{state}"])

@@ -1,10 +1,17 @@
-"""What all commands share in what they print: errors with a next step, JSON or lines, options that recur."""
+"""What all commands share in what they print: errors with a next step, JSON or lines, options that recur.
+
+Much of it comes from others: a hub's messages, members' names, a ledger's files. So nothing is printed but through
+this module, and what would steer a terminal is shown instead of done: control characters, and those that turn the
+direction of text or break a line.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +23,40 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 REFUSED = 1
 NOT_NOW = 3
+#: C0, DEL and C1; marks, embeddings, overrides and isolates of direction; separators of lines; halves of characters.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: object) -> str:
+    """Return a text as one line in which whatever steers a terminal is written out."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def say(*lines: str, mark: tuple[str, str] | None = None, err: bool = False) -> None:
+    """Print lines, the first of them behind a mark (word, colour)."""
+    for number, line in enumerate(lines):
+        before = click.style(visible(mark[0]), fg=mark[1]) if mark and not number else ""
+        click.echo(before + visible(line), err=err)
+
+
+def say_progress(text: str) -> None:
+    """Print a line that the next such line replaces; only where somebody watches."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{visible(text)}", err=True, nl=False)
+
+
+def end_progress() -> None:
+    """Let the last such line stand."""
+    if sys.stderr.isatty():
+        click.echo(err=True)
+
+
+class _VisibleLines(logging.Formatter):
+    """What the SDK logs may quote a hub too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's lines."""
+        return "\n".join(map(visible, super().format(record).split("\n")))
 
 
 class Failing(click.Group):
@@ -23,6 +64,8 @@ class Failing(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run the command; turn an `ExchangeError` into an exit."""
+        if logging.lastResort is not None:
+            logging.lastResort.setFormatter(_VisibleLines())
         try:
             return super().invoke(ctx)
         except* ExchangeError as group:
@@ -40,25 +83,27 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Any:  # noqa: ANN401 - 
 
 def fail(error: ExchangeError) -> None:
     """Print an error with its next step, and exit."""
-    click.secho(f"error: {error.message}", fg="red", err=True)
+    click.secho(f"error: {visible(error.message)}", fg="red", err=True)
     if isinstance(error, InvalidStatement):
         for violation in error.violations[1:]:
-            click.echo(f"       {violation.field}: {violation.description}", err=True)
+            say(f"       {violation.field}: {violation.description}", err=True)
     if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)
+        say(f"  hint: {error.hint}", err=True)
     sys.exit(NOT_NOW if isinstance(error, Unavailable | Fatal) else REFUSED)
 
 
-def emit(data: Mapping[str, Any], *, as_json: bool, line: str | None = None) -> None:
-    """Print one result: as a JSON line, or as text (by default ``key: value`` lines)."""
+def emit(
+    data: Mapping[str, Any], *, as_json: bool, lines: Sequence[str] = (), mark: tuple[str, str] | None = None
+) -> None:
+    """Print one result: as a JSON line, or as lines of text (by default one for each key), the first with a mark."""
     if as_json:
-        click.echo(json.dumps(data))
-    elif line is not None:
-        click.echo(line)
+        # Everything else that could steer is escaped by JSON itself, as long as it is written in ASCII.
+        click.echo(json.dumps(data, ensure_ascii=True).replace("\x7f", "\\u007f"))
+    elif lines:
+        say(*lines, mark=mark)
     else:
         width = max(map(len, data))
-        for key, value in data.items():
-            click.echo(f"{key:<{width}}  {value}")
+        say(*(f"{key:<{width}}  {value}" for key, value in data.items()))
 
 
 def json_option(command: F) -> F:

@@ -15,7 +15,16 @@ import click
 
 from exchange.app import wall_ms
 from exchange.cli.connect import origin_of, with_client
-from exchange.cli.output import REFUSED, client_option, community_option, emit, json_option
+from exchange.cli.output import (
+    REFUSED,
+    client_option,
+    community_option,
+    emit,
+    end_progress,
+    json_option,
+    say,
+    say_progress,
+)
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
 from exchange_client.jsonl import signal_from_json
@@ -56,17 +65,15 @@ def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None
             async for chunk in _chunks(source):
                 ok, bad = await _publish_chunk(publisher, chunk, refused, as_json=as_json)
                 done, failed = done + ok, failed + bad
-                if sys.stderr.isatty():
-                    click.echo(f"\r{done:,} in the ledger, {failed:,} refused", err=True, nl=False)
-        if sys.stderr.isatty():
-            click.echo(err=True)
+                say_progress(f"{done:,} in the ledger, {failed:,} refused")
+        end_progress()
         if failed:
-            click.echo(f"{failed} refused, see {refused.path}", err=True)
+            say(f"{failed} refused, see {refused.path}", err=True)
         return done, failed
 
     done, failed = with_client(client_path, job)
     if not as_json:
-        click.echo(f"{done} in the ledger, {failed} refused")
+        say(f"{done} in the ledger, {failed} refused")
     if failed:
         sys.exit(REFUSED)
 

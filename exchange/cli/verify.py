@@ -11,7 +11,7 @@ import click
 
 from exchange import codec
 from exchange.cli.audit import Audit
-from exchange.cli.output import REFUSED, emit, json_option
+from exchange.cli.output import REFUSED, emit, json_option, visible
 from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
@@ -72,7 +72,8 @@ def verify(data: Path, genesis: str | None, genesis_of: Path | None, marks: Path
             emit(
                 {"origin": origin, "ok": False, "problem": error.message},
                 as_json=as_json,
-                line=f"{click.style('FAILED', fg='red')}  {origin}: {error.message}",
+                lines=[f"  {origin}: {error.message}"],
+                mark=("FAILED", "red"),
             )
         else:
             _say_holds(log, as_json=as_json)
@@ -104,8 +105,9 @@ def _say_holds(log: _Log, *, as_json: bool) -> None:
         {"origin": state.origin, "ok": True, "size": state.durable_size, "root": state.durable_root.hex()}
         | ({"note": torn} if log.torn else {}),
         as_json=as_json,
-        line=f"{click.style('holds', fg='green')}   {state.origin}: {state.durable_size} entries, "
-        f"root {state.durable_root.hex()[:16]}…" + (f"\n        note: {torn}" if log.torn else ""),
+        lines=[f"   {state.origin}: {state.durable_size} entries, root {state.durable_root.hex()[:16]}…"]
+        + ([f"        note: {torn}"] if log.torn else []),
+        mark=("holds", "green"),
     )
 
 
@@ -172,7 +174,7 @@ def _with_progress(entries: Iterator[RawEntry], state: LogState, *, quiet: bool)
         yield from entries
         return
     with click.progressbar(
-        length=state.durable_size, label=state.origin, file=sys.stderr, update_min_steps=_STEP
+        length=state.durable_size, label=visible(state.origin), file=sys.stderr, update_min_steps=_STEP
     ) as bar:
         for entry in entries:
             yield entry

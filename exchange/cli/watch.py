@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from exchange.cli.connect import origin_of, with_client
-from exchange.cli.output import client_option, community_option, json_option
+from exchange.cli.output import client_option, community_option, emit, json_option
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Filter
@@ -62,7 +63,8 @@ def watch(
         stream = client.subscribe(origin, cursor=cursor, from_now=from_now, wanted=wanted, skip=frozenset(skip))
         async with contextlib.aclosing(stream) as deliveries:
             async for delivery in deliveries:
-                click.echo(json.dumps(delivery_to_json(delivery)) if as_json else _line(delivery))
+                data = delivery_to_json(delivery)
+                emit(data, as_json=as_json, lines=() if as_json else [_line(delivery, data)])
                 seen += 1
                 if limit is not None and seen >= limit:
                     client.acknowledge(delivery)
@@ -81,8 +83,7 @@ def _number(words: type[Label | IndicatorType], word: str, what: str) -> int:
         ) from error
 
 
-def _line(delivery: Delivery) -> str:
-    data = delivery_to_json(delivery)
+def _line(delivery: Delivery, data: Mapping[str, Any]) -> str:
     what = data.get("label") or data.get("kind")
     count = f"{len(delivery.signals)} signals" if delivery.signals else delivery.state.replace("_", " ")
     return f"{delivery.index:>8}  {delivery.publisher:<20} {what!s:<28} {count:<16} {delivery.lag_ms:>6} ms"

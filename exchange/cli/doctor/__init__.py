@@ -69,8 +69,8 @@ def _findings(config_path: Path | None, client_path: Path | None) -> Iterator[Fi
 
 
 def _print(finding: Finding, *, as_json: bool) -> None:
-    line = f"{click.style(finding.state, fg=_COLOURS[finding.state]):<18} {finding.what}: {finding.detail}"
+    lines = [f" {finding.what}: {finding.detail}"]
     if finding.hint:
-        line += f"\n          {finding.hint}"
+        lines.append(f"          {finding.hint}")
     data = {"what": finding.what, "state": finding.state, "detail": finding.detail, "hint": finding.hint}
-    emit(data, as_json=as_json, line=line)
+    emit(data, as_json=as_json, lines=lines, mark=(f"{finding.state:<9}", _COLOURS[finding.state]))
