@@ -7,6 +7,7 @@ Each page is made of one table that the hub itself reads, so it cannot say anyth
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -220,6 +221,8 @@ def _type(kind: Any) -> str:  # noqa: ANN401 - msgspec's own type nodes
             return " or ".join(_type(each) for each in types if not isinstance(each, msgspec.inspect.NoneType))
         case msgspec.inspect.StrType():
             return "text"
+        case msgspec.inspect.BoolType():
+            return "true or false"
         case _:
             return "path"
 
@@ -227,7 +230,7 @@ def _type(kind: Any) -> str:  # noqa: ANN401 - msgspec's own type nodes
 def _default(field: msgspec.inspect.Field) -> str:
     if field.required:
         return "must be given"
-    return "-" if field.default is None else f"`{field.default!r}`".replace("'", '"')
+    return "-" if field.default is None else f"`{json.dumps(field.default)}`"
 
 
 def settings() -> dict[str, tuple[str, str, str]]:

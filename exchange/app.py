@@ -42,6 +42,7 @@ from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
 from exchange.publish.sequencer import Sequencer
+from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.folders import read_key
 from exchange.stores.snapshot_file import FoldFile
@@ -84,6 +85,7 @@ class App:
         self._trust: Trust
         self.metrics: Metrics = create_metrics()
         self.health = Health(("store", "publish", "ports", "tls"))
+        self.signatures = Signatures()
         self.port = 0
         self._closing = False
 
@@ -98,7 +100,9 @@ class App:
         await self._check_clock()
         self.health.serving("store")
         guard = self._guard(quotas)
-        await self._open_ports(Hub(self._view, self._intake, self._logs), guard)
+        if self._config.signatures.beside:
+            tasks.create_task(self.signatures.run())
+        await self._open_ports(Hub(self._view, self._intake, self.signatures, self._logs), guard)
         tasks.create_task(self._follow(directory.origin, self._view.run))
         tasks.create_task(self._follow(directory.origin, self._keeper.run))
         tasks.create_task(self._watch(guard))

@@ -67,6 +67,13 @@ class Quotas(_Section, frozen=True):
     calls: _Positive = 256
 
 
+class Signatures(_Section, frozen=True):
+    """Checking the signatures of what is published."""
+
+    #: In a process beside the hub's. Switch it off where the hub has one core to itself.
+    beside: bool = True
+
+
 class Feed(_Section, frozen=True):
     """Fan-out."""
 
@@ -131,6 +138,7 @@ class Config(_Section, frozen=True):
     ops: Ops = Ops()
     tiles: Tiles = Tiles()
     quotas: Quotas = Quotas()
+    signatures: Signatures = Signatures()
     feed: Feed = Feed()
     connections: Connections = Connections()
     retention: Retention = Retention()

@@ -12,6 +12,7 @@ from exchange.ledger.note import Verifier
 from exchange.ports import History, LogStore
 from exchange.publish.intake import Intake
 from exchange.publish.sequencer import Sequencer
+from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
 
@@ -34,6 +35,7 @@ class Hub:
 
     view: DirectoryView
     intake: Intake
+    signatures: Signatures
     logs: Mapping[str, Log]
 
     def log_to_read(self, workload: Workload, origin: str, now_ms: int) -> tuple[Log, Sight]:

@@ -4,39 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 from weakref import WeakValueDictionary
 
 import grpc
 
-from exchange import codec
 from exchange.api import status
 from exchange.api.guard import caller
 from exchange.api.logs import Hub
+from exchange.api.offering import Answer, Message, Offering
 from exchange.domain.policy import Workload
-from exchange.domain.statement import Statement, statement_id
-from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
+from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.ops.metrics import Metrics
-from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.v1 import publish_pb2 as pb
-from exchange.v1 import publish_pb2_grpc, statement_pb2
+from exchange.v1 import publish_pb2_grpc
 
 #: Messages of one stream that may be in work at once; beyond it, the stream is not read.
 WINDOW = 32
 #: The same for all streams of a member together: what is held for one is bounded, however many it opens.
 MEMBER_WINDOW = 128
-#: Statements in one message.
-MAX_STATEMENTS = 4_096
-#: Work done in one turn of a member, in records checked; a signature costs about twenty.
-TURN_WORK = 120
-_STATEMENT_WORK = 20
 MAX_ANSWER_BYTES = 900_000
 _RESULT_OVERHEAD = 8
 
-_Answer = tuple[bytes, asyncio.Future[Receipt] | ExchangeError]
 _Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Stream:
+    """One publish stream: while one message is answered and one is judged, the next is read and admitted."""
+
+    def __init__(self, offering: Offering, workload: Workload, shared: asyncio.Semaphore) -> None:
+        """``shared`` is the window of all of the member's streams together."""
+        self._offering = offering
+        self._workload = workload
+        self._window, self._shared = asyncio.Semaphore(WINDOW), shared
+        self._in_work = 0
+        self._admitted: asyncio.Queue[tuple[float, Message] | None] = asyncio.Queue()
+        #: When each message came, and its answers to be; None at the end.
+        self.offered: asyncio.Queue[tuple[float, list[Answer]] | None] = asyncio.Queue()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def start(self, requests: AsyncIterator[pb.PublishStreamRequest], draining: asyncio.Event) -> None:
+        """Begin to read and to judge."""
+        reader = asyncio.create_task(self._read(requests))
+        self._tasks = (reader, asyncio.create_task(self._judge()), asyncio.create_task(self._ended(reader, draining)))
+
+    async def _read(self, requests: AsyncIterator[pb.PublishStreamRequest]) -> None:
+        async for request in requests:
+            await self._window.acquire()
+            await self._shared.acquire()
+            self._in_work += 1
+            came = time.monotonic()
+            self._admitted.put_nowait((came, await self._offering.admit(self._workload, request.statements)))
+
+    async def _judge(self) -> None:
+        try:
+            while (admitted := await self._admitted.get()) is not None:
+                came, message = admitted
+                self.offered.put_nowait((came, await self._offering.judge(self._workload, message)))
+        finally:
+            self.offered.put_nowait(None)
+
+    async def _ended(self, reader: asyncio.Task[None], draining: asyncio.Event) -> None:
+        """Mark the end of a stream: when its publisher has said all, or the hub drains and takes nothing new."""
+        drained = asyncio.create_task(draining.wait())
+        try:
+            await asyncio.wait((reader, drained), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            drained.cancel()
+        self._admitted.put_nowait(None)
+
+    def answered(self) -> None:
+        """Make room for a message: all of one is answered."""
+        self._window.release()
+        self._shared.release()
+        self._in_work -= 1
+
+    async def outcome(self) -> None:
+        """Raise what ended the stream, once all is answered that came before."""
+        for task in self._tasks:
+            if task.done():
+                await task
+
+    def close(self) -> None:
+        """Stop, and give the room back. Once."""
+        for task in self._tasks:
+            task.cancel()
+        for _ in range(self._in_work):
+            self._shared.release()
 
 
 class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
@@ -47,7 +103,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         self._hub = hub
         self._metrics = metrics
         self._draining = asyncio.Event()
-        self._turns = Turns(time.monotonic)
+        self._offering = Offering(hub)
         #: One for each member with a stream; they go with the streams that hold them.
         self._windows: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         #: A log's histogram: finding it costs more than using it.
@@ -56,8 +112,8 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:  # noqa: ARG002
         """Commit one statement."""
         workload, came = caller(), time.monotonic()
-        await self._turns.take(workload.member, _work(request.statement))
-        _, answer = await self._offer(workload, request.statement)
+        admitted = await self._offering.admit(workload, (request.statement,))
+        ((_, answer),) = await self._offering.judge(workload, admitted)
         if isinstance(answer, ExchangeError):
             raise answer
         return pb.PublishResponse(receipt=_receipt(await self._committed(answer, came)))
@@ -81,92 +137,23 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
     ) -> AsyncIterator[pb.PublishStreamResponse]:
         """Commit many statements, a window of messages at a time; answer each message when all of it is decided."""
         workload = caller()
-        window = asyncio.Semaphore(WINDOW)
         shared = self._windows.setdefault(workload.member, asyncio.Semaphore(MEMBER_WINDOW))
-        in_work = 0
-        queue: asyncio.Queue[tuple[float, list[_Answer]] | None] = asyncio.Queue()
-
-        async def read() -> None:
-            nonlocal in_work
-            async for request in request_iterator:
-                await window.acquire()
-                await shared.acquire()
-                in_work += 1
-                came = time.monotonic()
-                queue.put_nowait((came, await self._offer_all(workload, request.statements)))
-
-        reader = asyncio.create_task(read())
-        ending = asyncio.create_task(self._ended(reader, queue))
+        stream = _Stream(self._offering, workload, shared)
+        stream.start(request_iterator, self._draining)
         try:
-            while (offered := await queue.get()) is not None:
+            while (offered := await stream.offered.get()) is not None:
                 async for response in self._responses(*offered):
                     yield response
-                window.release()
-                shared.release()
-                in_work -= 1
-            if reader.done():
-                await reader
+                stream.answered()
+            await stream.outcome()
         finally:
-            reader.cancel()
-            ending.cancel()
-            for _ in range(in_work):
-                shared.release()
-
-    async def _ended(
-        self, reader: asyncio.Task[None], queue: asyncio.Queue[tuple[float, list[_Answer]] | None]
-    ) -> None:
-        """Mark the end of a stream: when its publisher has said all, or the hub drains and takes nothing new."""
-        draining = asyncio.create_task(self._draining.wait())
-        try:
-            await asyncio.wait((reader, draining), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            draining.cancel()
-        queue.put_nowait(None)
+            stream.close()
 
     def drain(self) -> None:
         """Answer what has been taken, and end every stream."""
         self._draining.set()
 
-    async def _offer_all(self, workload: Workload, statements: Sequence[statement_pb2.Statement]) -> list[_Answer]:
-        if len(statements) > MAX_STATEMENTS:
-            raise Rejected(Reason.TOO_LARGE, f"a message holds at most {MAX_STATEMENTS} statements")
-        answers: list[_Answer] = []
-        for piece, work in _pieces(statements):
-            await self._turns.take(workload.member, work)
-            for message in piece:
-                answers.append(await self._offer(workload, message))  # noqa: PERF401 - one after the other
-        return answers
-
-    async def _offer(self, workload: Workload, message: statement_pb2.Statement) -> _Answer:
-        id_ = statement_id(message.payload)
-        statement = codec.statement_from_wire(message)
-        try:
-            try:
-                identified = self._hub.intake.identify(workload, statement)
-            except VerificationFailed as error:
-                said = await self._said_before(workload, statement, error)
-                if said is None:
-                    raise
-                return id_, _answered(said)
-            sequencer = self._hub.log_to_write(identified[0].origin).sequencer
-            if statement.resubmission:
-                receipt = await sequencer.repeated(statement, identified[0])
-                if receipt is not None:
-                    # In the ledger already: so it is answered, even where it could no longer be said today.
-                    return id_, _answered(receipt)
-            return id_, sequencer.offer(self._hub.intake.check(workload, statement, identified))
-        except (Rejected, Unavailable) as error:
-            # Without its traceback, which would keep every frame and the whole message alive.
-            return id_, error.with_traceback(None)
-
-    async def _said_before(self, workload: Workload, statement: Statement, error: VerificationFailed) -> Receipt | None:
-        """Return the receipt of a repeat whose key has been revoked since: what it said stays in the ledger."""
-        if error.reason is not Reason.WRONG_KEY or not statement.resubmission:
-            return None
-        header = self._hub.intake.author(workload, statement)
-        return await self._hub.log_to_write(header.origin).sequencer.repeated(statement, header)
-
-    async def _responses(self, came: float, answers: list[_Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
+    async def _responses(self, came: float, answers: list[Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
         """Yield the results of one message, in as many messages as they need."""
         response = pb.PublishStreamResponse()
         size = 0
@@ -189,28 +176,6 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         except ExchangeError as error:
             self._metrics.rejected.labels(error.reason.value).inc()
             return pb.PublishResult(statement_id=id_, rejection=status.rejection(_in_band(error)))
-
-
-def _work(message: statement_pb2.Statement) -> int:
-    return len(message.records) + _STATEMENT_WORK * (1 + len(message.signatures))
-
-
-def _pieces(
-    statements: Sequence[statement_pb2.Statement],
-) -> Iterator[tuple[Sequence[statement_pb2.Statement], int]]:
-    """Yield a message's statements in pieces of one turn each, with the work in each."""
-    start = work = 0
-    for end, message in enumerate(statements, start=1):
-        work += _work(message)
-        if work >= TURN_WORK or end == len(statements):
-            yield statements[start:end], work
-            start, work = end, 0
-
-
-def _answered(receipt: Receipt) -> asyncio.Future[Receipt]:
-    answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-    answer.set_result(receipt)
-    return answer
 
 
 def _in_band(error: ExchangeError) -> ExchangeError:

@@ -27,6 +27,7 @@ from exchange.errors import Denied, InvalidStatement, Reason, Rejected, Verifica
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.publish.quota import Quotas
+from exchange.signatures.batch import Check
 
 MAX_SIGNATURES = 16
 #: How old a directory statement may be: a month, as by default in a community.
@@ -53,8 +54,23 @@ class Candidate:
         return len(said.payload) + len(said.audience_record) + sum(map(len, said.records))
 
 
-#: A statement's header, the keys that signed it, and the size of the directory that said so.
-Identified = tuple[Header, tuple[KeyEntry, ...], int]
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A statement that has been charged for and read; nothing is believed of it yet."""
+
+    statement: Statement
+    header: Header
+    #: Whose signatures it claims to have, one for each.
+    keys: tuple[KeyEntry, ...]
+
+    @property
+    def checks(self) -> list[Check]:
+        """What must hold of its signatures."""
+        message = pae(self.statement.payload_type, self.statement.payload)
+        return [
+            (key.public_key, signature.signature, message)
+            for key, signature in zip(self.keys, self.statement.signatures, strict=True)
+        ]
 
 
 class Intake:
@@ -66,42 +82,47 @@ class Intake:
         self._quotas = quotas
         self._now_ms = now_ms
 
-    def check(self, workload: Workload, statement: Statement, identified: Identified | None = None) -> Candidate:
-        """Return the candidate. Raises `Rejected` (any of its kinds), `OverQuota` or `Unavailable`."""
+    def admit(self, workload: Workload, statement: Statement) -> Admitted:
+        """Return a statement read, once it is charged for. Raises `Rejected`, `OverQuota` or `Unavailable`."""
         directory = self._directory()
-        header, keys, judged_at = identified or self.identify(workload, statement)
+        # Charged before anything is looked at: refusing costs the hub as much as accepting.
+        self._quotas.take(directory, workload.member, records=len(statement.records))
+        _check_sizes(statement)
+        header = codec.decode_header(statement.payload, strict=True)
+        return Admitted(statement, header, _keys(directory, statement))
+
+    def identify(self, workload: Workload, admitted: Admitted, *, signed: bool = False) -> int:
+        """Return the size of the directory that lets this workload say it, once it really did. Raises like `admit`.
+
+        ``signed`` tells that the signatures are known to hold.
+        """
+        directory = self._directory()
+        if not signed:
+            for check in admitted.checks:
+                ed25519.verify(*check)
+        may_publish(directory, workload, admitted.header, admitted.keys)
+        return directory.size
+
+    def check(self, workload: Workload, admitted: Admitted, judged_at: int) -> Candidate:
+        """Return the candidate, of a statement that has been identified. Raises like `admit`."""
+        directory = self._directory()
+        statement, header, keys = admitted.statement, admitted.header, admitted.keys
         if header.origin == directory.origin:
             late = self._check_directory(directory, header, statement)
         else:
             late = self._check_signal(directory, header, statement)
         return Candidate(statement_id(statement.payload), statement, header, workload, keys, late, judged_at)
 
-    def identify(self, workload: Workload, statement: Statement) -> Identified:
-        """Return who signed a statement, once this workload really did and may say it. Raises like `check`."""
-        directory = self._directory()
-        # Charged before anything is looked at: refusing costs the hub as much as accepting.
-        self._quotas.take(directory, workload.member, records=len(statement.records))
-        _check_sizes(statement)
-        header = codec.decode_header(statement.payload, strict=True)
-        keys = _keys(directory, statement)
-        _verify(statement, keys)
-        may_publish(directory, workload, header, keys)
-        return header, keys, directory.size
+    def author(self, workload: Workload, admitted: Admitted) -> None:
+        """Return if this workload has signed the statement, be it with a key that is revoked by now.
 
-    def author(self, workload: Workload, statement: Statement) -> Header:
-        """Return the header of a statement that this workload has signed, be it with a key that is revoked by now.
-
-        Only a statement that is in the ledger already may be answered on it. Raises like `check`.
+        Only a statement that is in the ledger already may be answered on it. Raises like `admit`.
         """
-        directory = self._directory()
-        header = codec.decode_header(statement.payload, strict=True)
-        keys = _keys(directory, statement)
-        _verify(statement, keys)
-        if header.publisher != workload.member or (keys[0].member, keys[0].role) != (workload.member, workload.role):
+        key = admitted.keys[0]
+        if admitted.header.publisher != workload.member or (key.member, key.role) != (workload.member, workload.role):
             raise VerificationFailed(Reason.WRONG_KEY, "the first signature is not by a key of the calling workload")
-        if directory.is_suspended(workload.member):
+        if self._directory().is_suspended(workload.member):
             raise Denied("this member may not publish now")
-        return header
 
     def judge(self, candidate: Candidate) -> int:
         """Judge policy again, at the present directory; return its size. Raises like `check`."""
@@ -166,9 +187,3 @@ def _check_new_key(header: Header) -> None:
         ed25519.check_public_key(key)
     except VerificationFailed as error:
         raise InvalidStatement((Violation(where, error.message),)) from error
-
-
-def _verify(statement: Statement, keys: tuple[KeyEntry, ...]) -> None:
-    message = pae(statement.payload_type, statement.payload)
-    for signature, key in zip(statement.signatures, keys, strict=True):
-        ed25519.verify(key.public_key, signature.signature, message)

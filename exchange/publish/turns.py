@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-#: Work a second, in records checked, up to which a member is light; a statement with one signature is about 40.
+#: Work a second, in records checked, up to which a member is light; a statement alone, with its signature, is about 40.
 LIGHT_WORK = 4_000
 #: How long a light member counts as being about after its last statement.
 ABOUT_S = 2.0

@@ -16,7 +16,7 @@ from exchange.publish.turns import FairQueue
 MAX_GROUP = 512
 MAX_GROUP_BYTES = 4 * 1024 * 1024
 #: A group's room for each member that waits: who comes next waits for one such group, not for a large one.
-SHARE = 32
+SHARE = 64
 SHARE_BYTES = 1024 * 1024
 #: What one member may have waiting.
 MAX_WAITING = 8192

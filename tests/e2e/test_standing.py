@@ -191,9 +191,7 @@ async def test_a_stream_that_nobody_reads_holds_nobody_up_and_ends_with_its_clie
 
 
 def _hub_readers() -> int:
-    return sum(
-        "PublishStream.<locals>.read" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()
-    )
+    return sum("_Stream._read" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
 
 
 async def test_a_publisher_that_never_reads_leaves_no_task_behind(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exchange import codec
-from exchange.api.publish import MAX_STATEMENTS
+from exchange.api.offering import MAX_STATEMENTS
 from exchange.domain.directory import Directory
 from exchange.domain.plain_records import sift
 from exchange.domain.statement import (
@@ -178,7 +178,8 @@ def check_statement(data: bytes) -> object:
         statement.resubmission,
         statement.payload_type,
     )
-    candidate = INTAKE.check(by.workload, statement)
+    admitted = INTAKE.admit(by.workload, statement)
+    candidate = INTAKE.check(by.workload, admitted, INTAKE.identify(by.workload, admitted))
     signatures = tuple(Signature(bytes(32), bytes(64)) for _ in range(16))
     leaf = codec.encode_leaf(Leaf(2**63 - 1, 2**63 - 1, True, 2**63 - 1, statement.payload, signatures))
     assert len(leaf) <= MAX_LEAF_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from exchange.api import publish, server
+from exchange.api import offering, publish, server
 from exchange.config import Connections, Quotas
 from exchange.publish import turns, waiting
 
@@ -22,8 +22,8 @@ def in_force() -> dict[str, float]:
     found |= {f"connections.{name}": getattr(connections, name) for name in ("calls", "call_s", "stalled_s")}
     found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
     found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE")}
-    found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW", "TURN_WORK")}
-    return found | {"REST": turns.REST}
+    found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW")}
+    return found | {"REST": turns.REST, "TURN_WORK": offering.TURN_WORK}
 
 
 def test_every_limit_has_its_row_with_the_value_in_force() -> None:

@@ -20,7 +20,7 @@ from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.errors import Unavailable
 from exchange_client import Delivery, Distrusted
-from exchange_client.signature_pool import FEWEST, Check, Known, SignaturePool, pack, unpack
+from exchange_client.signature_pool import FEWEST, Known, SignaturePool
 from exchange_client.wire import FeedMessage
 
 COUNT = FEWEST + 8
@@ -121,11 +121,6 @@ async def test_a_pool_whose_processes_are_killed_leaves_the_checks_to_us(hub: Fa
     assert not await known_of(pool, directory, message)
     assert not await known_of(pool, directory, message)
     await pool.aclose()
-
-
-@pytest.mark.parametrize("batch", [[], [[]], [[], [(b"k" * 32, b"", b"m" * 70_000)], [(b"", b"s", b"")] * 3]])
-def test_a_batch_comes_out_as_it_went_in(batch: list[list[Check]]) -> None:
-    assert list(unpack(pack(batch))) == batch
 
 
 async def messages(*, error: Exception | None = None) -> AsyncIterator[FeedMessage]:

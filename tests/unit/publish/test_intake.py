@@ -16,7 +16,7 @@ from exchange.domain.policy import Workload
 from exchange.domain.statement import Key, Signature, State, Statement, Suspension, statement_id
 from exchange.domain.validation import DAY_MS, SKEW_MS
 from exchange.errors import Denied, ExchangeError, OverQuota, Reason, Rejected, Unavailable, VerificationFailed
-from exchange.publish.intake import Intake
+from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
 from tests.unit.builders import (
     ALPHA,
@@ -55,9 +55,13 @@ class Desk:
         quotas = Quotas(limits or Limits(), lambda: self.clock.monotonic)
         self.intake = Intake(lambda: self.directory, quotas, lambda: self.clock.wall)
 
+    def candidate(self, statement: Statement, workload: Workload = ALPHA.workload) -> Candidate:
+        admitted = self.intake.admit(workload, statement)
+        return self.intake.check(workload, admitted, self.intake.identify(workload, admitted))
+
     def refusal(self, statement: Statement, workload: Workload = ALPHA.workload) -> ExchangeError:
         with pytest.raises(ExchangeError) as caught:
-            self.intake.check(workload, statement)
+            self.candidate(statement, workload)
         return caught.value
 
 
@@ -67,7 +71,7 @@ def altered(said: Said, **changes: Any) -> Statement:
 
 def test_a_good_statement_becomes_a_candidate() -> None:
     said = signal_statement(audience=["beta"])
-    found = Desk().intake.check(ALPHA.workload, said.statement)
+    found = Desk().candidate(said.statement)
     assert found.statement_id == statement_id(said.statement.payload)
     assert (found.statement, found.header, found.workload) == (said.statement, said.header, ALPHA.workload)
     assert [key.member for key in found.keys] == ["alpha"]
@@ -174,7 +178,7 @@ def test_an_authority_says_nothing_about_content() -> None:
 
 def test_a_suspended_member_is_refused_and_a_revoked_key_too() -> None:
     desk = Desk()
-    candidate = desk.intake.check(ALPHA.workload, GOOD.statement)
+    candidate = desk.candidate(GOOD.statement)
     assert desk.intake.judge(candidate) == desk.directory.size
     tell(desk.directory, Suspension("alpha", 0, State.ACTIVE, "flooding"))
     assert desk.refusal(GOOD.statement).reason is Reason.NOT_PERMITTED
@@ -188,11 +192,11 @@ def test_a_suspended_member_is_refused_and_a_revoked_key_too() -> None:
 @pytest.mark.parametrize("age_ms", [SKEW_MS + 1, 30 * DAY_MS])
 def test_an_outbox_may_send_again_and_is_marked_late(age_ms: int) -> None:
     said = signal_statement(header={"created_at_ms": NOW_MS - age_ms}, resubmission=True)
-    assert Desk().intake.check(ALPHA.workload, said.statement).late
+    assert Desk().candidate(said.statement).late
 
 
 def test_a_resubmission_in_time_is_not_late() -> None:
-    assert not Desk().intake.check(ALPHA.workload, altered(GOOD, resubmission=True)).late
+    assert not Desk().candidate(altered(GOOD, resubmission=True)).late
 
 
 def test_a_stale_directory_judges_nothing() -> None:
@@ -201,7 +205,7 @@ def test_a_stale_directory_judges_nothing() -> None:
 
     intake = Intake(stale, Quotas(Limits(), lambda: 0), lambda: NOW_MS)
     with pytest.raises(Unavailable):
-        intake.check(ALPHA.workload, GOOD.statement)
+        intake.admit(ALPHA.workload, GOOD.statement)
 
 
 def test_a_budget_is_the_members_and_refusals_use_it_up_too() -> None:
@@ -209,20 +213,20 @@ def test_a_budget_is_the_members_and_refusals_use_it_up_too() -> None:
     forged = altered(GOOD, signatures=(FLIPPED,))
     assert desk.refusal(forged).reason is Reason.BAD_SIGNATURE
     for seed in ("1", "2"):
-        desk.intake.check(ALPHA.workload, signal_statement(seed=seed).statement)
+        desk.candidate(signal_statement(seed=seed).statement)
     error = desk.refusal(signal_statement(seed="3").statement)
     assert isinstance(error, OverQuota)
     assert error.retry_after_ms > 0
     said = signal_statement(ALPHA_LIAISON, seed="4")
     assert desk.refusal(said.statement, ALPHA_LIAISON.workload).reason is Reason.OVER_QUOTA
-    desk.intake.check(BETA.workload, signal_statement(BETA).statement)
+    desk.candidate(signal_statement(BETA).statement, BETA.workload)
     desk.clock.monotonic += 60_000
-    desk.intake.check(ALPHA.workload, signal_statement(seed="3").statement)
+    desk.candidate(signal_statement(seed="3").statement)
 
 
 def test_a_directory_statement() -> None:
     desk = Desk()
-    found = desk.intake.check(OPERATOR.workload, directory_statement(NEW_KEY.key_body()))
+    found = desk.candidate(directory_statement(NEW_KEY.key_body()), OPERATOR.workload)
     assert desk.intake.judge(found) == desk.directory.size
     tell(desk.directory, NEW_KEY.key_body())
     with pytest.raises(Rejected):
@@ -234,7 +238,7 @@ def test_a_directory_statement_of_two_operators() -> None:
     alone = directory_statement(NEW_KEY.key_body())
     assert desk.refusal(alone, OPERATOR.workload).reason is Reason.NOT_PERMITTED
     both = directory_statement(NEW_KEY.key_body(), OPERATOR, SECOND_OPERATOR)
-    assert len(desk.intake.check(OPERATOR.workload, both).keys) == 2
+    assert len(desk.candidate(both, OPERATOR.workload).keys) == 2
     twice = directory_statement(NEW_KEY.key_body(), OPERATOR, OPERATOR)
     assert desk.refusal(twice, OPERATOR.workload).reason is Reason.WRONG_KEY
 

@@ -1,7 +1,7 @@
 """The process beside ours that checks signatures: batches come in on its standard input, answers go out.
 
 A program of its own, and no fork or spawn of ours: it runs nothing of its caller's. It holds nothing and decides
-nothing, and ends when its input does, also when its caller was killed. `exchange_client.signature_pool` asks it.
+nothing, and ends when its input does, also when its caller was killed. `exchange.signatures.child` asks it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 from exchange.errors import VerificationFailed
 from exchange.ledger import ed25519
-from exchange_client.signature_pool import HEAD, NUMBER, Check, unpack
+from exchange.signatures.batch import HEAD, NUMBER, Check, unpack
 
 
 def _holds(checks: list[Check]) -> bool:
