@@ -1,7 +1,7 @@
 """The hub's configuration: one TOML file, read once, checked whole. Unknown keys are errors.
 
-The comments on the fields are the manual; `docs/configuration.md` repeats them, and a test compares the two.
-No component ever receives a `Config`: `exchange.app` unpacks it.
+The comments on the fields are the manual; `docs/configuration.md` repeats them, and a test compares the two. A default
+that a component owns is taken from there. No component ever receives a `Config`: `exchange.app` unpacks it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Annotated
 
 import msgspec
 
+from exchange.api import server
 from exchange.domain.identifiers import is_name
 from exchange.errors import Reason, Rejected
+from exchange.publish.quota import Limits
 from exchange.stores.folders import Folders
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^\[\]\s]+)):(?P<port>[0-9]{1,5})")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
+_LIMITS, _CONNECTIONS = Limits(), server.Connections()
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,14 +59,14 @@ class Tiles(_Section, frozen=True):
 class Quotas(_Section, frozen=True):
     """Limits of a member that has none of its own in the directory."""
 
-    records_per_minute: _Positive = 600_000
-    statements_per_minute: _Positive = 300_000
+    records_per_minute: _Positive = _LIMITS.records_per_minute
+    statements_per_minute: _Positive = _LIMITS.statements_per_minute
     #: Live streams at once.
-    streams: _Positive = 64
+    streams: _Positive = _LIMITS.streams
     #: Calls and streams opened, whatever becomes of them.
-    calls_per_minute: _Positive = 60_000
+    calls_per_minute: _Positive = _LIMITS.calls_per_minute
     #: Calls at once, streams not counted.
-    calls: _Positive = 256
+    calls: _Positive = _LIMITS.calls
 
 
 class Signatures(_Section, frozen=True):
@@ -87,19 +89,19 @@ class Connections(_Section, frozen=True):
     """What one connection to the member-facing port may take, and all of them together."""
 
     #: TCP connect to the end of the TLS handshake.
-    handshake_s: _Positive = 10
+    handshake_s: _Positive = _CONNECTIONS.handshake_s
     #: A connection without a call is closed after this.
-    idle_s: _Positive = 300
+    idle_s: _Positive = _CONNECTIONS.idle_s
     #: A connection is told to go after this, give or take a tenth. Clients connect again and go on at their cursors.
-    age_s: _Positive = 1_800
+    age_s: _Positive = _CONNECTIONS.age_s
     #: How long its streams may then live on.
-    age_grace_s: _Positive = 30
+    age_grace_s: _Positive = _CONNECTIONS.age_grace_s
     #: The longest a call may take that is no stream, whatever deadline its caller sets.
-    call_s: _Positive = 30
+    call_s: _Positive = _CONNECTIONS.call_s
     #: A stream whose client has read nothing for so long, with something to read, is ended. It may come again.
-    stalled_s: _Positive = 60
+    stalled_s: _Positive = _CONNECTIONS.stalled_s
     #: Calls and streams of all members at once.
-    calls: _Positive = 10_000
+    calls: _Positive = _CONNECTIONS.calls
 
 
 class Retention(_Section, frozen=True):

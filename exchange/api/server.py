@@ -25,12 +25,12 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 class Connections:
     """How long connections may take and live, and how many calls may live on all of them."""
 
-    handshake_s: float = 10.0
-    idle_s: float = 300.0
-    age_s: float = 1_800.0
-    age_grace_s: float = 30.0
-    call_s: float = 30.0
-    stalled_s: float = 60.0
+    handshake_s: int = 10
+    idle_s: int = 300
+    age_s: int = 1_800
+    age_grace_s: int = 30
+    call_s: int = 30
+    stalled_s: int = 60
     calls: int = 10_000
 
 
@@ -42,10 +42,10 @@ def options(connections: Connections) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", 8 * 1024),  # from here on metadata may be refused: ours is empty
         ("grpc.absolute_max_metadata_size", 16 * 1024),  # from here on it is refused
         ("grpc.max_concurrent_streams", 128),  # of one connection; more wait in the client
-        ("grpc.server_handshake_timeout_ms", _ms(connections.handshake_s)),  # grpc's own is 120 s: free to hold open
-        ("grpc.max_connection_idle_ms", _ms(connections.idle_s)),  # without a call a connection serves nobody
-        ("grpc.max_connection_age_ms", _ms(connections.age_s)),  # bounds what a withdrawn certificate can still do
-        ("grpc.max_connection_age_grace_ms", _ms(connections.age_grace_s)),  # calls under way end by then
+        ("grpc.server_handshake_timeout_ms", 1_000 * connections.handshake_s),  # grpc's own is 120 s: free to hold open
+        ("grpc.max_connection_idle_ms", 1_000 * connections.idle_s),  # without a call a connection serves nobody
+        ("grpc.max_connection_age_ms", 1_000 * connections.age_s),  # bounds what a withdrawn certificate can still do
+        ("grpc.max_connection_age_grace_ms", 1_000 * connections.age_grace_s),  # calls under way end by then
         ("grpc.keepalive_time_ms", 30_000),  # finds peers that went without a word
         ("grpc.keepalive_timeout_ms", 10_000),  # and gives up on them
         ("grpc.http2.ping_timeout_ms", 10_000),  # which it does not without this: its own is 60 s, and wins
@@ -54,10 +54,6 @@ def options(connections: Connections) -> tuple[tuple[str, int], ...]:
         ("grpc.http2.max_ping_strikes", 2),  # a third ping too early ends the connection
         ("grpc.so_reuseport", 0),  # else two servers on one port would share its connections silently
     )
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 @dataclass(frozen=True, slots=True)

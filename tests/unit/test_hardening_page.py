@@ -30,12 +30,6 @@ def test_every_limit_has_its_row_with_the_value_in_force() -> None:
     assert {name: float(value) for name, value in ROW.findall(PAGE)} == in_force()
 
 
-def test_the_defaults_of_the_file_are_those_of_the_server() -> None:
-    defaults = server.Connections()
-    for name in Connections.__struct_fields__:
-        assert getattr(Connections(), name) == getattr(defaults, name)
-
-
 def test_every_row_names_tests_and_they_exist() -> None:
     rows = [
         line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| setting", "| rule"))
