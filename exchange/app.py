@@ -32,7 +32,7 @@ from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
-from exchange.opening import Judging, OpenLog, at_once, open_log
+from exchange.opening import Judging, Memory, OpenLog, Room, at_once, open_log
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
@@ -76,6 +76,7 @@ class App:
         self._folders = config.folders
         self._clock = WatchedClock(wall_ms, monotonic_ms, on_jump=self._clock_jumped)
         self._logs: dict[str, Log] = {}
+        self._memory = Memory(Room(config.feed.ring_bytes, config.feed.recent_bytes))
         self._open_logs = AsyncExitStack()
         self._ports = AsyncExitStack()
         self._tasks: asyncio.TaskGroup
@@ -95,6 +96,7 @@ class App:
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
         quotas = Quotas(Limits(**asdict(self._config.quotas)), monotonic_ms)
         directory = await self._open_directory(quotas)
+        self._memory.coming = len(self._view.directory.communities)
         for origin in self._view.directory.communities:
             await self._open_new_community(origin)
         await self._check_clock()
@@ -147,7 +149,6 @@ class App:
         if origin is None or not self._folders.log(origin.log).is_dir():
             _log.warning("community_is_not_on_this_hub", origin=text)
             return
-
         key = read_key(self._folders.key(origin.log))
         if key.public_key != self._view.directory.communities[text].log_public_key:
             raise Fatal(
@@ -182,7 +183,7 @@ class App:
             judging,
             self._clock,
             time.monotonic,
-            ring_bytes=self._config.feed.ring_bytes,
+            memory=self._memory,
             adopt=self._adopt,
             committed=committed,
         )

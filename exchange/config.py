@@ -16,6 +16,7 @@ import msgspec
 from exchange.api import server
 from exchange.domain.identifiers import is_name
 from exchange.errors import Reason, Rejected
+from exchange.opening import LEAST_BYTES
 from exchange.publish.quota import Limits
 from exchange.stores.folders import Folders
 
@@ -81,8 +82,11 @@ class Feed(_Section, frozen=True):
 
     #: Silence after which a stream says that it lives.
     heartbeat_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 5_000
-    #: Memory for the newest entries of each log, in bytes.
-    ring_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] = 64 * 1024 * 1024
+    #: Memory for the newest entries of all logs, in bytes: for subscribers. A log gets its part when it opens, 1 MiB at
+    #: least; after a start the parts are equal.
+    ring_bytes: Annotated[int, msgspec.Meta(ge=LEAST_BYTES)] = 128 * 1024 * 1024
+    #: The same in front of the logs' stores, which subscribers and proofs read.
+    recent_bytes: Annotated[int, msgspec.Meta(ge=LEAST_BYTES)] = 64 * 1024 * 1024
 
 
 class Connections(_Section, frozen=True):

@@ -43,6 +43,44 @@ class Judging:
     max_group: int
 
 
+#: What a log has for its newest entries however many others there are: about one message.
+LEAST_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes for one log's newest entries: for its subscribers, and in front of its store."""
+
+    ring: int
+    recent: int
+
+
+class Memory:
+    """The hub's room for newest entries, of which each log gets a part when it opens, and keeps it.
+
+    An equal part of what is left, where the logs that are known to come and one more are counted. So all parts together
+    are never more than the whole and `LEAST_BYTES` for each log; and after a start they are equal.
+    """
+
+    def __init__(self, whole: Room) -> None:
+        """Nothing is given out yet; ``coming`` is how many communities are about to open."""
+        self._left = whole
+        self.coming = 0
+
+    def part(self, origin: Origin) -> Room:
+        """Return what this log gets. A directory is small: it gets the least."""
+        among = max(1, self.coming) + 1
+        if origin.log == Origin.DIRECTORY_LOG:
+            return Room(LEAST_BYTES, LEAST_BYTES)
+        return Room(max(self._left.ring // among, LEAST_BYTES), max(self._left.recent // among, LEAST_BYTES))
+
+    def take(self, origin: Origin, part: Room) -> None:
+        """Give a part out, to a log that has opened."""
+        self._left = Room(max(0, self._left.ring - part.ring), max(0, self._left.recent - part.recent))
+        if origin.log != Origin.DIRECTORY_LOG:
+            self.coming = max(0, self.coming - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenLog:
     """A log with what must be closed after it."""
@@ -64,13 +102,14 @@ async def open_log(
     clock: WatchedClock,
     clock_s: Callable[[], float],
     *,
-    ring_bytes: int,
+    memory: Memory,
     adopt: bool,
     committed: Callable[[int, int, float], None],
 ) -> OpenLog:
     """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
     key = read_key(folders.key(origin.log))
-    store = await SqliteStore.open(folders.log(origin.log), origin=str(origin))
+    room = memory.part(origin)
+    store = await SqliteStore.open(folders.log(origin.log), origin=str(origin), recent_bytes=room.recent)
     mark = SealedMarkFile(folders.mark(origin.log))
     try:
         sequencer = Sequencer(
@@ -86,12 +125,13 @@ async def open_log(
             committed=committed,
         )
         await sequencer.open(adopt=adopt)
-        tail = Tail(store, clock_s, ring_bytes=ring_bytes)
+        tail = Tail(store, clock_s, ring_bytes=room.ring)
         await tail.open()
     except BaseException:
         await store.aclose()
         await mark.aclose()
         raise
+    memory.take(origin, room)
     verifier = log_verifier(str(origin), key.public_key)
     return OpenLog(Log(str(origin), verifier, store, store, sequencer, tail), store, mark)
 
@@ -152,7 +192,7 @@ async def found_exchange(folders: Folders, statement: Statement, clock: WatchedC
         Judging(lambda _: 0, at_once, 1),
         clock,
         lambda: 0.0,
-        ring_bytes=0,
+        memory=Memory(Room(0, 0)),
         adopt=True,
         committed=lambda statements, records, seconds: None,
     )

@@ -27,7 +27,7 @@ from exchange.ledger.tiles import TILE_WIDTH, tile_width
 from exchange.ports import Group, Head, StoredEntry, TreeHead
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.durable import make_folders
-from exchange.stores.recent import RecentEntries
+from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.sqlite_commits import Commits
 from exchange.stores.sqlite_rows import Rows
 from exchange.stores.worker import Worker
@@ -42,13 +42,13 @@ _ARCHIVE_BUNDLES = 8
 class SqliteStore:
     """`LogStore` and `History` of one log, in one folder."""
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path, lock: int, recent_bytes: int) -> None:
         """Use `open`."""
         self._path = folder / FILE_NAME
         self._lock = lock
         self._writer = Worker(f"store-writer {folder.name}")
         self._reader = Worker(f"store-reader {folder.name}")
-        self._recent = RecentEntries()
+        self._recent = RecentEntries(max_bytes=recent_bytes)
         self._sealed = asyncio.Event()
         self._archiving = asyncio.Lock()
         self._closed = False
@@ -57,8 +57,13 @@ class SqliteStore:
         self._rows: Rows | None = None
 
     @classmethod
-    async def open(cls, folder: Path, *, origin: str, create: bool = False) -> SqliteStore:
-        """Open the log in this folder, or make it. Raises `Rejected` when it is missing, `Fatal` when unusable."""
+    async def open(
+        cls, folder: Path, *, origin: str, create: bool = False, recent_bytes: int = MAX_BYTES
+    ) -> SqliteStore:
+        """Open the log in this folder, or make it; keep so much of its newest entries in memory.
+
+        Raises `Rejected` when it is missing, `Fatal` when unusable.
+        """
         path = folder / FILE_NAME
         if create:
             if path.exists():
@@ -66,7 +71,7 @@ class SqliteStore:
             make_folders(folder)
         elif not path.exists():
             raise schema.missing(path)
-        store = cls(folder, schema.lock(folder / "lock"))
+        store = cls(folder, schema.lock(folder / "lock"), recent_bytes)
         try:
             store._commits = await store._writer.call(partial(Commits, path, origin=origin, create=create))
             store._head = await store._writer.call(store._commits.head)

@@ -17,13 +17,13 @@ from pathlib import Path
 from exchange import app, config
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
-from exchange.fanout.tail import RING_BYTES
 from exchange.ops import logging
 from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, free_port
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 MODULE = "tests.e2e.child_hub"
+RING_BYTES = config.Feed().ring_bytes
 
 
 class ChildHub:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
 from exchange.config import Config
+from exchange.opening import LEAST_BYTES
 
 _LOW_DISK = 0.1
 _FSYNCS = 50
@@ -79,15 +80,15 @@ def _open_files(settings: Config) -> Finding:
 
 
 def _memory(settings: Config, logs: int) -> Finding:
-    needed = _OWN_BYTES + settings.feed.ring_bytes * max(logs, 1)
+    needed = _OWN_BYTES + settings.feed.ring_bytes + settings.feed.recent_bytes + 2 * LEAST_BYTES * logs
     try:
         fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
         free = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
-        return Finding("memory", GOOD, f"this system does not tell; rings may take {needed / 2**20:.0f} MiB")
-    detail = f"{free / 2**20:.0f} MiB available; the process and {logs} rings may take {needed / 2**20:.0f} MiB"
+        return Finding("memory", GOOD, f"this system does not tell; the process may take {needed / 2**20:.0f} MiB")
+    detail = f"{free / 2**20:.0f} MiB available; the process with {logs} logs may take {needed / 2**20:.0f} MiB"
     if free < needed:
-        return Finding("memory", WARN, detail, "give it more, or lower `feed.ring_bytes`")
+        return Finding("memory", WARN, detail, "give it more, or lower `feed.ring_bytes` and `feed.recent_bytes`")
     return Finding("memory", GOOD, detail)
 
 

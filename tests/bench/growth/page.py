@@ -58,9 +58,9 @@ _COMMUNITIES = """\
 ## Communities
 
 Each community is a log of its own: a file with two connections, three threads, a tail. A start opens one after the
-other, so its length and the memory behind it follow their number; both are small. What a busy community may keep is
-bounded by `feed.ring_bytes` for its ring and 32 MiB for its newest entries: size a hub's machine by the communities
-that are busy at once. Publishing to one of them takes the same processor time per statement however many others are
+other, so its length and the memory behind it follow their number; both are small. What they keep of their newest
+entries is bounded for all of them together, by `feed.ring_bytes` and `feed.recent_bytes`; of each, a community has
+1 MiB at least. Publishing to one of them takes the same processor time per statement however many others are
 quiet; statements a second by the clock do fall, as the table shows. `spread` publishes the same number of statements to
 all at once: each log commits groups of its own, so the groups are smaller and the fsyncs more."""
 

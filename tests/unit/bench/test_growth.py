@@ -14,7 +14,7 @@ from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.merkle import CompactRange
-from exchange.opening import Judging, at_once, open_log
+from exchange.opening import Judging, Memory, Room, at_once, open_log
 from exchange.publish.clock import WatchedClock
 from tests.bench.contenders.hub import PUBLISHER
 from tests.bench.figures import Figures
@@ -42,7 +42,7 @@ async def test_a_filled_ledger_is_one_that_a_hub_opens(tmp_path: Path) -> None:
         Judging(lambda _: 0, at_once, 1),
         WatchedClock(wall_ms, monotonic_ms),
         time.monotonic,
-        ring_bytes=0,
+        memory=Memory(Room(0, 0)),
         adopt=False,
         committed=lambda statements, records, seconds: None,
     )
