@@ -1,16 +1,22 @@
-"""LedgerService: the sealed log and its proofs, for auditors."""
+"""LedgerService: the sealed log and its proofs, for auditors.
+
+Whoever reads takes turns with whoever publishes: a page in small pieces, a proof in one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import grpc
 
 from exchange.api.guard import caller
 from exchange.api.logs import Hub, Log
-from exchange.domain.policy import Sight, visible_to
-from exchange.errors import Reason, Rejected
+from exchange.domain.policy import Sight, Workload, visible_to
+from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.item import item_of
 from exchange.proving import consistency_proof, inclusion_proof
 from exchange.v1 import ledger_pb2 as pb
@@ -18,6 +24,11 @@ from exchange.v1 import ledger_pb2_grpc
 
 MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE = 1_000
+#: What reading costs, in the measure of a turn's work, which is records checked: an entry of a page, and a proof.
+_ENTRY_WORK = 5
+_PROOF_WORK = 120
+#: Entries of a page made in one turn.
+_PIECE = 24
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,6 +40,15 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         """Read this hub's logs."""
         self._hub = hub
         self._now_ms = now_ms
+        #: One for each member that reads; they go with the calls that hold them.
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, member: str) -> AsyncIterator[None]:
+        """Answer a member's calls one after the other: many half made at once would wait for each other."""
+        reading = self._reading.setdefault(member, asyncio.Lock())
+        async with reading:
+            yield
 
     def _log(self, origin: str) -> tuple[Log, Sight]:
         return self._hub.log_to_read(caller(), origin, self._now_ms())
@@ -49,9 +69,21 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         log, sight = self._log(request.origin)
         workload = caller()
         size = (await log.store.head()).sealed.size
+        async with self._one_at_a_time(workload.member):
+            frames = await self._frames(workload, log, sight, request)
+        if self._log(request.origin)[1] is not sight:
+            raise Unavailable("what this member may see has changed meanwhile", retry_after_ms=100)
+        response = pb.ListEntriesResponse.FromString(b"".join(frames))
+        response.sealed_size = size
+        return response
+
+    async def _frames(self, workload: Workload, log: Log, sight: Sight, request: pb.ListEntriesRequest) -> list[bytes]:
         frames: list[bytes] = []
         total = 0
-        for entry in await log.store.read(request.start, min(request.limit or MAX_PAGE, MAX_PAGE)):
+        page = await log.store.read(request.start, min(request.limit or MAX_PAGE, MAX_PAGE))
+        for number, entry in enumerate(page):
+            if number % _PIECE == 0:
+                await self._hub.turns.take(workload.member, _PIECE * _ENTRY_WORK)
             item = item_of(entry)
             seen = sight is Sight.RECORDS and visible_to(workload, item.kind, item.publisher, item.audience)
             frame = item.full if seen else item.bare
@@ -59,9 +91,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             if frames and total > MAX_PAGE_BYTES:
                 break
             frames.append(frame)
-        response = pb.ListEntriesResponse.FromString(b"".join(frames))
-        response.sealed_size = size
-        return response
+        return frames
 
     async def GetInclusionProof(  # noqa: D102
         self,
@@ -73,8 +103,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         size = _size(request.size, head.sealed.size)
         if request.index >= size:
             raise Rejected(Reason.NOT_FOUND, "no such leaf in a tree of that size")
-        proof = await inclusion_proof(log.history, request.index, size)
-        row = await log.history.tile(0, request.index // 256, request.index % 256 + 1)
+        async with self._one_at_a_time(caller().member):
+            await self._hub.turns.take(caller().member, _PROOF_WORK)
+            proof = await inclusion_proof(log.history, request.index, size)
+            row = await log.history.tile(0, request.index // 256, request.index % 256 + 1)
         return pb.GetInclusionProofResponse(
             leaf_hash=row[-32:],
             proof=proof,
@@ -90,8 +122,11 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         log, _ = self._log(request.origin)
         head = await log.store.head()
         size = _size(request.new_size, head.sealed.size)
+        async with self._one_at_a_time(caller().member):
+            await self._hub.turns.take(caller().member, _PROOF_WORK)
+            proof = await consistency_proof(log.history, request.old_size, size)
         return pb.GetConsistencyProofResponse(
-            proof=await consistency_proof(log.history, request.old_size, size),
+            proof=proof,
             new_size=size,
             checkpoint=head.checkpoint if size == head.sealed.size else b"",
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exchange.domain.policy import Sight, Workload, may_subscribe
 from exchange.errors import Unavailable
@@ -13,6 +14,7 @@ from exchange.ports import History, LogStore
 from exchange.publish.intake import Intake
 from exchange.publish.sequencer import Sequencer
 from exchange.publish.signatures import Signatures
+from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
 
@@ -37,6 +39,8 @@ class Hub:
     intake: Intake
     signatures: Signatures
     logs: Mapping[str, Log]
+    #: The event loop, which whoever publishes and whoever reads the ledger take in turns.
+    turns: Turns = field(default_factory=lambda: Turns(time.monotonic))
 
     def log_to_read(self, workload: Workload, origin: str, now_ms: int) -> tuple[Log, Sight]:
         """Return a log and what the workload may see of it. Raises `Denied`, also for a log that is not there.

@@ -7,7 +7,6 @@ What the loop does of it, it does in turns between members (`exchange.publish.tu
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -18,7 +17,6 @@ from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.publish.intake import Admitted
-from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.v1 import statement_pb2
 
@@ -52,7 +50,7 @@ class Offering:
     def __init__(self, hub: Hub) -> None:
         """Offer to the logs of this hub."""
         self._hub = hub
-        self._turns = Turns(time.monotonic)
+        self._turns = hub.turns
 
     async def admit(self, workload: Workload, messages: Sequence[statement_pb2.Statement]) -> Message:
         """Charge and read statements, and let their signatures be checked. Raises `Rejected` (TOO_LARGE)."""

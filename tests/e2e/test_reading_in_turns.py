@@ -1,0 +1,133 @@
+"""Whoever reads the ledger takes turns with whoever publishes, and a member's own readings wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+
+from exchange.errors import Reason
+from exchange.publish.turns import Turns
+from exchange.v1 import ledger_pb2
+from tests.e2e.answers import refusal
+from tests.e2e.drafts import signal
+from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
+
+pytestmark = pytest.mark.e2e
+
+ENTRIES = 60
+Page = Callable[[str], Coroutine[Any, Any, int]]
+Took = list[tuple[str, asyncio.Task[object] | None]]
+
+
+@pytest.fixture
+def took(monkeypatch: pytest.MonkeyPatch) -> Took:
+    """Whose turns were taken, and in which call."""
+    taken: Took = []
+    take = Turns.take
+
+    async def noted(turns: Turns, member: str, work: int) -> None:
+        await take(turns, member, work)
+        taken.append((member, asyncio.current_task()))
+
+    monkeypatch.setattr(Turns, "take", noted)
+    return taken
+
+
+@pytest.fixture
+async def page(world: World) -> Page:
+    """Reads so many entries as this member."""
+    alpha = world.party("alpha")
+    await alpha.stream([signal("alpha", UK).sign(alpha.key) for _ in range(ENTRIES)])
+
+    async def read(member: str) -> int:
+        asked = ledger_pb2.ListEntriesRequest(origin=UK, limit=ENTRIES)
+        answer = await world.party(member).ledger.ListEntries(asked, timeout=TIMEOUT_S)
+        return len(answer.entries)
+
+    return read
+
+
+async def prove(party: Party) -> None:
+    one = ledger_pb2.GetInclusionProofRequest(origin=UK, index=3)
+    assert (await party.ledger.GetInclusionProof(one, timeout=TIMEOUT_S)).proof
+    two = ledger_pb2.GetConsistencyProofRequest(origin=UK, old_size=5)
+    assert (await party.ledger.GetConsistencyProof(two, timeout=TIMEOUT_S)).proof
+
+
+async def test_a_page_is_made_in_small_pieces_and_a_proof_in_one(world: World, page: Page, took: Took) -> None:
+    assert await page("beta") == ENTRIES
+    assert [member for member, _ in took] == ["beta"] * 3
+    took.clear()
+    await prove(world.party("beta"))
+    assert [member for member, _ in took] == ["beta"] * 2
+
+
+async def test_a_members_pages_are_made_one_after_the_other(page: Page, took: Took) -> None:
+    assert await asyncio.gather(*(page("beta") for _ in range(8))) == [ENTRIES] * 8
+    calls = [call for _, call in took]
+    assert len(calls) == 8 * 3
+    assert all(len(set(calls[at : at + 3])) == 1 for at in range(0, len(calls), 3))
+
+
+@dataclass
+class Hold:
+    """Holds one member up in the middle of its page."""
+
+    member: str
+    pieces: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        take = Turns.take
+
+        async def held(turns: Turns, member: str, work: int) -> None:
+            await take(turns, member, work)
+            if member == self.member:
+                self.pieces += 1
+                if self.pieces == 2:
+                    self.begun.set()
+                    await self.may.wait()
+
+        monkeypatch.setattr(Turns, "take", held)
+
+
+async def test_half_a_page_of_one_member_holds_nobody_else_up(
+    world: World, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = Hold("beta")
+    hold.install(monkeypatch)
+    beta = asyncio.create_task(page("beta"))
+    async with asyncio.timeout(TIMEOUT_S):
+        await hold.begun.wait()
+    waiting = asyncio.create_task(prove(world.party("beta")))
+    assert (await world.party("alpha").publish(signal("alpha", UK))).leaf
+    assert await page("gamma") == ENTRIES
+    await prove(world.party("gamma"))
+    assert not beta.done()
+    assert not waiting.done()
+    hold.may.set()
+    assert await beta == ENTRIES
+    await waiting
+
+
+async def test_a_member_that_is_suspended_meanwhile_does_not_get_its_page(
+    world: World, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.registrar.enrol("reader")
+    hold = Hold("reader")
+    hold.install(monkeypatch)
+    reader = asyncio.create_task(refusal(page("reader")))
+    async with asyncio.timeout(TIMEOUT_S):
+        await hold.begun.wait()
+    await world.registrar.suspend("reader")
+    hold.may.set()
+    refused = await reader
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE.value)
+    # Again, it gets the leaves alone.
+    assert await page("reader") == ENTRIES
