@@ -52,7 +52,7 @@ def test_a_hundred_communities_share_what_one_may_have() -> None:
     parts = [opened(memory, DIRECTORY)]
     memory.coming = 100
     parts += [opened(memory, origin) for origin in some_communities(100)]
-    assert sum(part.ring + part.recent for part in parts) <= 330 * MIB
+    assert sum(part.ring + part.recent for part in parts) <= 230 * MIB
 
 
 def test_a_log_that_does_not_open_costs_the_others_nothing() -> None:
