@@ -53,7 +53,9 @@ class Offering:
         self._turns = hub.turns
 
     async def admit(self, workload: Workload, messages: Sequence[statement_pb2.Statement]) -> Message:
-        """Charge and read statements, and let their signatures be checked. Raises `Rejected` (TOO_LARGE)."""
+        """Charge and read statements, and let their signatures be checked. Raises `Rejected` for none, and too many."""
+        if not messages:
+            raise Rejected(Reason.INVALID, "a message holds at least one statement")  # it would cost its sender nothing
         if len(messages) > MAX_STATEMENTS:
             raise Rejected(Reason.TOO_LARGE, f"a message holds at most {MAX_STATEMENTS} statements")
         statements: list[tuple[bytes, Admitted | ExchangeError]] = []

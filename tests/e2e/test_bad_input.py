@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -172,3 +173,17 @@ async def test_a_message_of_countless_empty_statements_is_refused_at_once(world:
         refused = await refusal(call.read())
     assert refused.reason == Reason.TOO_LARGE.value
     await alpha.publish(good().sign(alpha.key))
+
+
+async def test_a_message_without_a_statement_ends_the_stream_once_the_others_are_answered(world: World) -> None:
+    alpha = world.party(*ALPHA)
+
+    async def requests() -> AsyncIterator[publish_pb2.PublishStreamRequest]:
+        yield publish_pb2.PublishStreamRequest(statements=[good().sign(alpha.key)])
+        yield publish_pb2.PublishStreamRequest()
+
+    call = alpha.publishing.PublishStream(requests(), timeout=TIMEOUT_S)
+    answer = await call.read()
+    assert [result.WhichOneof("outcome") for result in answer.results] == ["receipt"]
+    refused = await refusal(call.read())
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.INVALID.value)
