@@ -67,6 +67,8 @@ class Tail:
         self._pages: dict[tuple[int, Sight], Page] = {}
         self._kept_bytes = 0
         self._not_before = 0.0
+        #: Held while the ring takes up what the store holds: else what is erased meanwhile would stay in it.
+        self._taking = asyncio.Lock()
         self.sealed = Sealed(0, b"")
         self.draining = False
 
@@ -93,6 +95,10 @@ class Tail:
 
     async def advance(self) -> None:
         """Take what has been sealed since. Entries and the checkpoint that covers them appear together."""
+        async with self._taking:
+            await self._take()
+
+    async def _take(self) -> None:
         head = await self.store.head()
         at = self.sealed.size
         new: list[Item] = []
@@ -181,14 +187,12 @@ class Tail:
 
     async def erased(self, indices: Sequence[int]) -> None:
         """Replace items that the store has erased, before the erasure is reported done."""
-        for index in indices:
-            if self.ring_start <= index < self.sealed.size:
-                (entry,) = await self.store.read(index, 1)
-                # The ring may have moved on while the store was read.
-                start = self.ring_start
-                if start <= index:
-                    self._ring[index - start] = item_of(entry)
-        self._forget_pages()
+        async with self._taking:
+            for index in indices:
+                if self.ring_start <= index < self.sealed.size:
+                    (entry,) = await self.store.read(index, 1)
+                    self._ring[index - self.ring_start] = item_of(entry)
+            self._forget_pages()
 
     def drain(self) -> None:
         """Tell every feed to say where to go on, and end."""

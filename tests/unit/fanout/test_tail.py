@@ -322,3 +322,19 @@ async def test_an_erasure_while_the_ring_moves_hits_its_own_entry() -> None:
     await erasing
     assert in_ring(tail) == list(range(tail.ring_start, 32))
     assert decode_frame((await tail.items(index, 1))[0].full).erased
+
+
+async def test_what_is_erased_while_the_ring_takes_it_up_is_erased_in_it() -> None:
+    store = SlowStore()
+    shelf = Shelf(store)
+    tail = await shelf.tail()
+    await shelf.add_plain(3)
+    store.through.clear()
+    taking = asyncio.create_task(tail.advance())
+    await store.asked.wait()
+    (entry,) = await MemoryStore.read(store, 1, 1)
+    await store.erase({1: erased_frame(frame_leaf(entry.frame))})
+    erasing = asyncio.create_task(tail.erased([1]))
+    store.through.set()
+    await asyncio.gather(taking, erasing)
+    assert [decode_frame(item.full).erased for item in await tail.items(0, 3)] == [False, True, False]
