@@ -184,6 +184,7 @@ async def test_a_message_without_a_statement_ends_the_stream_once_the_others_are
 
     call = alpha.publishing.PublishStream(requests(), timeout=TIMEOUT_S)
     answer = await call.read()
+    assert isinstance(answer, publish_pb2.PublishStreamResponse)
     assert [result.WhichOneof("outcome") for result in answer.results] == ["receipt"]
     refused = await refusal(call.read())
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.INVALID.value)
