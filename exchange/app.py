@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from exchange import __version__
 from exchange.api import ops as ops_api
 from exchange.api import server
-from exchange.api.guard import Deadlines, Guard
+from exchange.api.guard import Bounds, Guard
 from exchange.api.logs import Hub, Log
 from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import Config, split_address
@@ -118,8 +118,8 @@ class App:
     def _guard(self, quotas: Quotas) -> Guard:
         config = self._config
         self._trust = Trust(TLSFiles(*astuple(config.tls)), time.time, time.monotonic)
-        deadlines = Deadlines(config.connections.call_s, config.connections.stalled_s)
-        return Guard(config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics, deadlines)
+        bounds = Bounds(config.connections.call_s, config.connections.stalled_s, config.connections.calls)
+        return Guard(config.domain, self._trust, lambda: self._view.directory, quotas, self.metrics, bounds)
 
     async def _open_directory(self, quotas: Quotas) -> Directory:
         origin = Origin(self._config.exchange, Origin.DIRECTORY_LOG)

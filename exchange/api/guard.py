@@ -7,6 +7,9 @@ identity is read from the context inside the wrapped handler; servicers get it f
 grpcio has no revocation and keeps old connections, so identity is judged at every RPC, and a live stream is cut when
 the directory takes something from its workload, or its certificate is no longer one that is let in. So is one whose
 client has stopped reading. A call that is no stream has a deadline, whatever its caller asks for.
+
+Nothing is free between the first byte of a call and its last: it is admitted with its headers, and counted against its
+member until it is over on the wire: cut and answered calls too, which grpc holds for as long as nobody reads them.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import grpc
 import structlog
 
 from exchange.api import status
-from exchange.api.messages import parsing
+from exchange.api.messages import GONE_S, Context, each, first, only
 from exchange.api.tls import Peer, Trust
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
@@ -39,8 +42,6 @@ _CALLER: ContextVar[Workload] = ContextVar("caller")
 _SPIFFE = re.compile(r"spiffe://(?P<domain>[a-z0-9.-]+)/member/(?P<member>[a-z0-9][a-z0-9.-]{0,62})/(?P<role>[a-z]+)")
 _TLS = "TLSv1.3"
 _log = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def caller() -> Workload:
@@ -98,20 +99,30 @@ class _Session:
     writing_since: float = math.inf
     #: Why it was cut.
     cut: ExchangeError | None = None
+    opened: bool = False
+
+    async def open(self, context: Context) -> None:
+        """Send the headers; only then may it be cut. A call whose headers are on their way can be given no status."""
+        await context.send_initial_metadata(())
+        self.opened = True
+        if self.cut is not None:
+            raise self.cut
 
     def end(self, error: ExchangeError) -> None:
         """Cut it, once."""
         if self.cut is None:
             self.cut = error
-            self.task.cancel()
+            if self.opened:
+                self.task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long a call may take that is no stream, and one write to a stream, in seconds."""
+class Bounds:
+    """How long a call may take that is no stream, and one write to a stream, in seconds; how many calls may live."""
 
     call_s: float
     stalled_s: float
+    calls: int
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -124,10 +135,10 @@ class Guard(grpc.aio.ServerInterceptor):
         directory: Callable[[], Directory],
         quotas: Quotas,
         metrics: Metrics,
-        deadlines: Deadlines,
+        bounds: Bounds,
     ) -> None:
         """``directory`` returns the present view."""
-        self._deadlines = deadlines
+        self._bounds = bounds
         self._trust_domain = trust_domain
         self._trust = trust
         self._directory = directory
@@ -152,10 +163,10 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def review_writes(self) -> None:
         """Cut every live stream whose client has stopped reading. Call twice a second."""
-        limit = time.monotonic() - self._deadlines.stalled_s
+        limit = time.monotonic() - self._bounds.stalled_s
         for session in self._sessions:
             if session.writing_since < limit:
-                text = f"nothing was read from this stream for {self._deadlines.stalled_s:g} seconds"
+                text = f"nothing was read from this stream for {self._bounds.stalled_s:g} seconds"
                 session.end(Unavailable(text, reason=Reason.STALLED, hint="come again from your cursor"))
 
     async def intercept_service(
@@ -168,56 +179,60 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = str(handler_call_details.method).rpartition("/")[2]
-        kind = {
-            "request_deserializer": None,
-            "response_serializer": handler.response_serializer,
-        }
-        behaviour = parsing(handler)
+        kind = {"request_deserializer": None, "response_serializer": handler.response_serializer}
+        # To grpc each is a stream of requests, which begins with the headers: so do admission, quota and deadline.
         if handler.response_streaming:
-            wrapped = self._streaming(method, behaviour)
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else (grpc.unary_stream_rpc_method_handler)
-            )
-            return make(wrapped, **kind)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, behaviour), **kind)
+            return grpc.stream_stream_rpc_method_handler(self._streaming(method, handler), **kind)
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, handler), **kind)
 
-    def _unary(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401 - grpc's untyped behaviours
-        async def call(request: Any, context: Context) -> Any:  # noqa: ANN401
-            async with self._guarded(method, context, streaming=False):
-                try:
-                    async with asyncio.timeout(self._deadlines.call_s):
-                        return await behaviour(request, context)
-                except TimeoutError:
-                    text = f"this call took longer than {self._deadlines.call_s:g} seconds"
-                    raise Unavailable(text, hint="it may have had its effect: send it again, unchanged") from None
+    def _unary(self, method: str, handler: Any) -> Any:  # noqa: ANN401 - grpc's untyped handlers
+        read, behaviour = handler.request_deserializer, handler.unary_unary
+
+        async def call(requests: Any, context: Context) -> Any:  # noqa: ANN401, ARG001
+            async with self._guarded(method, context, streaming=False), self._deadline():
+                return await behaviour(await first(read, context), context)
 
         return call
 
-    def _streaming(self, method: str, behaviour: Any) -> Any:  # noqa: ANN401
-        async def call(request: Any, context: Context) -> None:  # noqa: ANN401
-            # Writing here, not yielding: a stream that is cut while its write is blocked must be cut by us.
-            async with (
-                self._guarded(method, context, streaming=True) as session,
-                aclosing(behaviour(request, context)) as answers,
-            ):
-                async for response in answers:
-                    session.writing_since = time.monotonic()
-                    await context.write(response)
-                    session.writing_since = math.inf
+    def _streaming(self, method: str, handler: Any) -> Any:  # noqa: ANN401
+        read, behaviour = handler.request_deserializer, handler.stream_stream or handler.unary_stream
+
+        async def request(requests: Any, context: Context) -> Any:  # noqa: ANN401
+            if handler.request_streaming:
+                return each(read, requests)
+            async with self._deadline():
+                return await only(read, context)
+
+        async def call(requests: Any, context: Context) -> None:  # noqa: ANN401
+            async with self._guarded(method, context, streaming=True) as who, self._session(*who) as session:
+                await session.open(context)
+                # Writing here, not yielding: a stream that is cut while its write is blocked must be cut by us.
+                async with aclosing(behaviour(await request(requests, context), context)) as answers:
+                    async for response in answers:
+                        session.writing_since = time.monotonic()
+                        await context.write(response)
+                        session.writing_since = math.inf
 
         return call
 
     @asynccontextmanager
-    async def _guarded(self, method: str, context: Context, *, streaming: bool) -> AsyncIterator[_Session]:
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._bounds.call_s):
+                yield
+        except TimeoutError:
+            text = f"this call took longer than {self._bounds.call_s:g} seconds"
+            raise Unavailable(text, hint="it may have had its effect: send it again, unchanged") from None
+
+    @asynccontextmanager
+    async def _guarded(self, method: str, context: Context, *, streaming: bool) -> AsyncIterator[tuple[Workload, Peer]]:
         started = time.monotonic()
         code = grpc.StatusCode.OK.name
         try:
             workload, peer = self._admit(context)
+            self._hold(context, workload, streaming=streaming)
             _CALLER.set(workload)
-            async with self._session(workload, peer, streaming=streaming) as session:
-                yield session
+            yield workload, peer
         except ExchangeError as error:
             code = status.STATUS[error.reason].name
             self._note(method, error)
@@ -226,6 +241,11 @@ class Guard(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED.name
             raise
         except (grpc.aio.AbortError, grpc.aio.UsageError, GeneratorExit):
+            raise
+        except grpc.aio.InternalError:
+            # So a write ends whose client has gone; grpc cancels the call a moment later.
+            code = grpc.StatusCode.CANCELLED.name
+            await asyncio.sleep(GONE_S)
             raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leak out of it unlabelled
             code = grpc.StatusCode.INTERNAL.name
@@ -253,21 +273,29 @@ class Guard(grpc.aio.ServerInterceptor):
             )
         return workload, peer
 
+    def _hold(self, context: Context, workload: Workload, *, streaming: bool) -> None:
+        """Count a call until it is over on the wire: its answer has left, or its client has gone. Raises `Unavailable`.
+
+        Not until its handler ends: a client that reads nothing keeps a call and its memory beyond that.
+        """
+        give_back = self._quotas.hold(self._directory(), workload.member, stream=streaming)
+        context.add_done_callback(lambda _: give_back())  # type: ignore[arg-type]
+        # Not grpc's own limit: that one counts refused calls too, and so is filled by who has no quota left.
+        if self._quotas.held > self._bounds.calls:
+            raise Unavailable("this hub serves as many calls as it may", hint="come again, or to another hub")
+
     @asynccontextmanager
-    async def _session(self, workload: Workload, peer: Peer, *, streaming: bool) -> AsyncIterator[_Session]:
-        directory = self._directory()
+    async def _session(self, workload: Workload, peer: Peer) -> AsyncIterator[_Session]:
         task = asyncio.current_task()
         assert task is not None
-        session = _Session(workload, peer, _Standing.of(directory, workload), task)
-        with self._quotas.call(directory, workload.member, stream=streaming):
-            if streaming:
-                self._sessions.add(session)
-            try:
-                yield session
-            except asyncio.CancelledError:
-                if session.cut is None:
-                    raise
-                task.uncancel()
-                raise session.cut from None
-            finally:
-                self._sessions.discard(session)
+        session = _Session(workload, peer, _Standing.of(self._directory(), workload), task)
+        self._sessions.add(session)
+        try:
+            yield session
+        except asyncio.CancelledError:
+            if session.cut is None:
+                raise
+            task.uncancel()
+            raise session.cut from None
+        finally:
+            self._sessions.discard(session)

@@ -1,36 +1,53 @@
-"""Requests, parsed inside the guard: when it is known whose they are, and refused there like any other bad input.
+"""Requests, read and parsed inside the guard: when it is known whose they are, and refused there like any bad input.
 
-Left to grpc, a request is parsed before any handler of ours runs, also that of a caller who is nobody; bytes that are
-no message then end the call as UNKNOWN, which clients take for "later", with a traceback in the log each time.
+Left to grpc, a call that takes one request reaches no handler of ours before that has come, so whoever never sends it
+holds a call that nobody counts or ends. Its bytes would be parsed there too, also those of a caller who is nobody, and
+what is no message would end the call as UNKNOWN, which clients take for "later", with a traceback in the log each time.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from exchange.codec import malformed
 
+Context = grpc.aio.ServicerContext[Any, Any]
 Read = Callable[[bytes], Any]
 
-
-def parsing(handler: Any) -> Any:  # noqa: ANN401 - grpc's untyped handler
-    """Return a handler's behaviour, such that it takes bytes. Raises `Rejected` (MALFORMED) for those of no message."""
-    read: Read = handler.request_deserializer
-    behaviour = handler.stream_stream or handler.unary_stream or handler.unary_unary
-
-    def one(data: bytes, context: Any) -> Any:  # noqa: ANN401
-        return behaviour(_parsed(read, data), context)
-
-    def many(requests: AsyncIterator[bytes], context: Any) -> Any:  # noqa: ANN401
-        return behaviour(_each(read, requests), context)
-
-    return many if handler.request_streaming else one
+#: How long grpc may take to cancel the call of a client that has gone; until then it is like one that has said all.
+GONE_S = 0.1
 
 
-async def _each(read: Read, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+async def first(read: Read, context: Context) -> Any:  # noqa: ANN401 - a message of some method
+    """Return the request of a call that is answered at once. Raises `Rejected` (MALFORMED).
+
+    Whether more would follow is not asked: it costs a twentieth of a call, and the answer ends the call in any case.
+    """
+    data = await context.read()
+    if data is grpc.aio.EOF:
+        await asyncio.sleep(GONE_S)
+        raise malformed("the call ended without a request")
+    return _parsed(read, data)
+
+
+async def only(read: Read, context: Context) -> Any:  # noqa: ANN401
+    """Return the request of a call that lives on, once it is its only one. Raises `Rejected` (MALFORMED).
+
+    What followed would lie in memory unread for as long as the stream lives.
+    """
+    request = await first(read, context)
+    if await context.read() is not grpc.aio.EOF:
+        raise malformed("this method takes one request, and another one came")
+    return request
+
+
+async def each(read: Read, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """Yield the requests of a stream as they come. Raises `Rejected` (MALFORMED)."""
     async for data in requests:
         yield _parsed(read, data)
 

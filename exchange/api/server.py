@@ -79,9 +79,7 @@ def build(
     connections: Connections,
 ) -> MemberServer:
     """Return the server with all services, not yet listening."""
-    server = grpc.aio.server(
-        interceptors=(guard,), options=options(connections), maximum_concurrent_rpcs=connections.calls
-    )
+    server = grpc.aio.server(interceptors=(guard,), options=options(connections))
     publishing = PublishServicer(hub, metrics)
     publish_pb2_grpc.add_PublishServiceServicer_to_server(publishing, server)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(hub, now_ms), server)

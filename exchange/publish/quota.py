@@ -6,8 +6,7 @@ minute's worth, so a burst after silence is fine and a flood is not. Memory is b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
@@ -56,6 +55,8 @@ class Quotas:
         self._now = monotonic_ms
         self._buckets: dict[tuple[str, str], _Bucket] = {}
         self._open: dict[tuple[str, str], int] = {}
+        #: Calls and streams of all members that are held.
+        self.held = 0
 
     def limits(self, directory: Directory, member: str) -> Limits:
         """Return the limits in force for a member."""
@@ -98,22 +99,24 @@ class Quotas:
         for what, amount, _ in budgets:
             self._buckets[member, what].tokens -= amount
 
-    @contextmanager
-    def call(self, directory: Directory, member: str, *, stream: bool) -> Iterator[None]:
-        """Count a call for as long as it lives. Raises `OverQuota`."""
+    def hold(self, directory: Directory, member: str, *, stream: bool) -> Callable[[], None]:
+        """Count a call until the function that is returned has been called, once. Raises `OverQuota`."""
         limits = self.limits(directory, member)
         self._charge(member, ("calls", 1, limits.calls_per_minute))
         what, most = ("live streams", limits.streams) if stream else ("calls at once", limits.calls)
         if self.live(member, stream=stream) >= most:
             raise OverQuota(f"more than {most} {what}", retry_after_ms=5_000 if stream else 200)
         self._open[member, what] = self._open.get((member, what), 0) + 1
-        try:
-            yield
-        finally:
+        self.held += 1
+
+        def give_back() -> None:
+            self.held -= 1
             self._open[member, what] -= 1
             if not self._open[member, what]:
                 del self._open[member, what]
 
+        return give_back
+
     def live(self, member: str, *, stream: bool) -> int:
-        """Return how many calls of a member live."""
+        """Return how many calls of a member are held."""
         return self._open.get((member, "live streams" if stream else "calls at once"), 0)

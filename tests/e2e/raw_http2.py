@@ -11,6 +11,7 @@ from typing import Self
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, Event, ResponseReceived, TrailersReceived
+from h2.settings import SettingCodes
 
 from exchange.ops.certificates import authority_files, issued_files
 from tests.e2e.exchange_fixture import TIMEOUT_S, Exchange
@@ -78,13 +79,19 @@ class RawConnection:
         self._task.cancel()
 
     def call(
-        self, method: str, message: bytes = b"", *, end: bool = True, extra: tuple[tuple[str, str], ...] = ()
+        self, method: str, message: bytes | None = b"", *, end: bool = True, extra: tuple[tuple[str, str], ...] = ()
     ) -> int:
-        """Open a call with one message; return its stream's number."""
+        """Open a call with one message, or with its headers alone; return its stream's number."""
         number = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(number, [*_HEADERS, (":path", f"/exchange.v1.{method}"), *_GRPC, *extra])
-        self.h2.send_data(number, b"\0" + len(message).to_bytes(4, "big") + message, end_stream=end)
+        headers = [*_HEADERS, (":path", f"/exchange.v1.{method}"), *_GRPC, *extra]
+        self.h2.send_headers(number, headers, end_stream=end and message is None)
+        if message is not None:
+            self.h2.send_data(number, b"\0" + len(message).to_bytes(4, "big") + message, end_stream=end)
         return number
+
+    def let_in(self, window: int) -> None:
+        """Say how many bytes of each answer may come; h2 has taken none of them as read."""
+        self.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Return when something has happened; fail at the deadline."""

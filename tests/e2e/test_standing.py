@@ -36,8 +36,14 @@ async def eventually(happened: Callable[[], bool], *, timeout_s: float = TIMEOUT
 
 
 def live_streams(world: World, member: str) -> int:
-    """How many streams of a member the hub counts."""
+    """How many streams of a member the hub counts: those that are not over on the wire, cut or not."""
     return world.app._intake._quotas.live(member, stream=True)
+
+
+def told(world: World, reason: Reason) -> float:
+    """How many calls and streams the hub has ended for a reason, whether or not anybody has read that."""
+    found = world.app.metrics.registry.get_sample_value("signal_exchange_rejected_total", {"reason": reason.value})
+    return found or 0
 
 
 async def caught_up(world: World, member: str, role: Role = Role.PIPELINE) -> Follower:
@@ -170,12 +176,13 @@ async def _read_out(call: grpc.aio.UnaryStreamCall[feed_pb2.SubscribeRequest, fe
 async def test_suspension_cuts_a_stream_that_nobody_reads(world: World) -> None:
     await world.registrar.enrol("stalled")
     party = world.party("stalled")
-    call = await stalled(world, party)
-    assert live_streams(world, "stalled") == 1
+    call, before = await stalled(world, party), told(world, Reason.NOT_PERMITTED)
     await world.registrar.suspend("stalled")
-    await eventually(lambda: live_streams(world, "stalled") == 0, timeout_s=AT_ONCE_S)
+    await eventually(lambda: told(world, Reason.NOT_PERMITTED) == before + 1, timeout_s=AT_ONCE_S)
+    assert live_streams(world, "stalled") == 1
     async with asyncio.timeout(AT_ONCE_S):
         assert denied(await refusal(_read_out(call)))
+    await eventually(lambda: live_streams(world, "stalled") == 0, timeout_s=AT_ONCE_S)
 
 
 async def test_a_stream_that_nobody_reads_holds_nobody_up_and_ends_with_its_client(world: World) -> None:

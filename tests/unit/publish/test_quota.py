@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -108,29 +107,36 @@ def test_who_waits_as_told_is_served(per_minute: int, share: float) -> None:
 def test_streams_and_calls_are_counted_apart() -> None:
     budget = quotas(FakeClock(), replace(LIMITS, calls=1))
     for what, most in ((True, 2), (False, 1)):
-        with ExitStack() as live:
-            for _ in range(most):
-                live.enter_context(budget.call(DIRECTORY, "alpha", stream=what))
-            with pytest.raises(OverQuota), budget.call(DIRECTORY, "alpha", stream=what):
-                pass
-            assert budget.live("alpha", stream=what) == most
-            with budget.call(DIRECTORY, "beta", stream=what):
-                pass
-            live.enter_context(budget.call(DIRECTORY, "alpha", stream=not what))
-        assert budget.live("alpha", stream=what) == 0
+        held = [budget.hold(DIRECTORY, "alpha", stream=what) for _ in range(most)]
+        with pytest.raises(OverQuota):
+            budget.hold(DIRECTORY, "alpha", stream=what)
+        assert budget.live("alpha", stream=what) == budget.held == most
+        held.append(budget.hold(DIRECTORY, "beta", stream=what))
+        held.append(budget.hold(DIRECTORY, "alpha", stream=not what))
+        assert budget.held == most + 2
+        for give_back in held:
+            give_back()
+        assert budget.live("alpha", stream=what) == budget.held == 0
     assert not budget._open
+
+
+def test_what_is_given_back_can_be_had_again() -> None:
+    budget = quotas(FakeClock(), replace(LIMITS, calls=1))
+    for _ in range(3):
+        give_back = budget.hold(DIRECTORY, "alpha", stream=False)
+        with pytest.raises(OverQuota):
+            budget.hold(DIRECTORY, "alpha", stream=False)
+        give_back()
 
 
 def test_opening_and_cancelling_is_charged() -> None:
     clock = FakeClock()
     budget = quotas(clock, replace(LIMITS, calls_per_minute=60))
     for _ in range(60):
-        with budget.call(DIRECTORY, "alpha", stream=False):
-            pass
-    with pytest.raises(OverQuota) as caught, budget.call(DIRECTORY, "alpha", stream=True):
-        pass
+        budget.hold(DIRECTORY, "alpha", stream=False)()
+    with pytest.raises(OverQuota) as caught:
+        budget.hold(DIRECTORY, "alpha", stream=True)
     assert caught.value.retry_after_ms == 1_000
-    assert budget.live("alpha", stream=True) == 0
+    assert budget.live("alpha", stream=True) == budget.held == 0
     clock.pass_ms(1_000)
-    with budget.call(DIRECTORY, "alpha", stream=True):
-        pass
+    budget.hold(DIRECTORY, "alpha", stream=True)
