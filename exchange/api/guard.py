@@ -179,18 +179,19 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = str(handler_call_details.method).rpartition("/")[2]
-        kind = {"request_deserializer": None, "response_serializer": handler.response_serializer}
         # To grpc each is a stream of requests, which begins with the headers: so do admission, quota and deadline.
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._streaming(method, handler), **kind)
-        return grpc.stream_unary_rpc_method_handler(self._unary(method, handler), **kind)
+            serializer = handler.response_serializer
+            return grpc.stream_stream_rpc_method_handler(self._streaming(method, handler), None, serializer)
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, handler))
 
     def _unary(self, method: str, handler: Any) -> Any:  # noqa: ANN401 - grpc's untyped handlers
-        read, behaviour = handler.request_deserializer, handler.unary_unary
+        read, behaviour, write = handler.request_deserializer, handler.unary_unary, handler.response_serializer
 
         async def call(requests: Any, context: Context) -> Any:  # noqa: ANN401, ARG001
             async with self._guarded(method, context, streaming=False), self._deadline():
-                return await behaviour(await first(read, context), context)
+                # As bytes: grpc would keep the message beside them until they have left.
+                return write(await behaviour(await first(read, context), context))
 
         return call
 
