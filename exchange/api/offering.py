@@ -18,6 +18,7 @@ from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.publish.intake import Admitted
 from exchange.publish.waiting import Receipt
+from exchange.signatures.batch import Signed
 from exchange.v1 import statement_pb2
 
 #: Statements in one message.
@@ -35,13 +36,13 @@ T = TypeVar("T")
 Answer = tuple[bytes, "asyncio.Future[Receipt] | ExchangeError"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Message:
     """The statements of one message, each with its id, admitted or refused, and what is known of the signatures."""
 
     statements: list[tuple[bytes, Admitted | ExchangeError]]
-    #: A byte for each that is admitted: 1 where its signatures hold, 0 where they are still to be checked.
-    holding: asyncio.Future[bytes]
+    #: A byte for each that is admitted, in pieces: 1 where its signatures hold, 0 where they are still to be checked.
+    holding: asyncio.Future[list[bytes]]
 
 
 class Offering:
@@ -59,11 +60,13 @@ class Offering:
         if len(messages) > MAX_STATEMENTS:
             raise Rejected(Reason.TOO_LARGE, f"a message holds at most {MAX_STATEMENTS} statements")
         statements: list[tuple[bytes, Admitted | ExchangeError]] = []
+        signed: list[Signed] = []
         for turn in _turns_of(messages, lambda _: _ADMISSION_WORK):
             await self._turns.take(workload.member, turn.work)
-            statements.extend(self._admit(workload, message) for message in turn.items)
-        admitted = [said.checks for _, said in statements if isinstance(said, Admitted)]
-        return Message(statements, self._hub.signatures.holding(workload.member, admitted))
+            admitted = [self._admit(workload, message) for message in turn.items]
+            statements += admitted
+            signed += [said.signed for _, said in admitted if isinstance(said, Admitted)]
+        return Message(statements, self._hub.signatures.holding(workload.member, signed))
 
     def _admit(self, workload: Workload, message: statement_pb2.Statement) -> tuple[bytes, Admitted | ExchangeError]:
         id_ = statement_id(message.payload)
@@ -75,7 +78,7 @@ class Offering:
 
     async def judge(self, workload: Workload, message: Message) -> list[Answer]:
         """Judge what was admitted and offer it to its log, one after the other."""
-        holding = iter(await message.holding)
+        holding = iter(b"".join(await message.holding))
         judged = [
             _Judged(id_, said, isinstance(said, Admitted) and next(holding) == 1) for id_, said in message.statements
         ]

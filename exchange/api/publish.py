@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -25,21 +26,36 @@ from exchange.v1 import publish_pb2_grpc
 WINDOW = 32
 #: The same for all streams of a member together: what is held for one is bounded, however many it opens.
 MEMBER_WINDOW = 128
+#: Of these, messages that are admitted and wait to be judged: they are held whole, a few megabytes each.
+AHEAD = 2
+MEMBER_AHEAD = 16
 MAX_ANSWER_BYTES = 900_000
 _RESULT_OVERHEAD = 8
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class _Room:
+    """For so many messages in work, and so many of them admitted and not yet judged, which are held whole."""
+
+    window: asyncio.Semaphore
+    ahead: asyncio.Semaphore
+
+    @classmethod
+    def of(cls, window: int, ahead: int) -> _Room:
+        return cls(asyncio.Semaphore(window), asyncio.Semaphore(ahead))
+
+
 class _Stream:
     """One publish stream: while one message is answered and one is judged, the next is read and admitted."""
 
-    def __init__(self, offering: Offering, workload: Workload, shared: asyncio.Semaphore) -> None:
-        """``shared`` is the window of all of the member's streams together."""
+    def __init__(self, offering: Offering, workload: Workload, shared: _Room) -> None:
+        """``shared`` is the room of all of the member's streams together."""
         self._offering = offering
         self._workload = workload
-        self._window, self._shared = asyncio.Semaphore(WINDOW), shared
-        self._in_work = 0
+        self._own, self._shared = _Room.of(WINDOW, AHEAD), shared
+        self._in_work = self._ahead = 0
         self._admitted: asyncio.Queue[tuple[float, Message] | None] = asyncio.Queue()
         #: When each message came, and its answers to be; None at the end.
         self.offered: asyncio.Queue[tuple[float, list[Answer]] | None] = asyncio.Queue()
@@ -52,9 +68,12 @@ class _Stream:
 
     async def _read(self, requests: AsyncIterator[pb.PublishStreamRequest]) -> None:
         async for request in requests:
-            await self._window.acquire()
-            await self._shared.acquire()
+            for room in (self._own, self._shared):
+                await room.window.acquire()
             self._in_work += 1
+            for room in (self._own, self._shared):
+                await room.ahead.acquire()
+            self._ahead += 1
             came = time.monotonic()
             self._admitted.put_nowait((came, await self._offering.admit(self._workload, request.statements)))
 
@@ -63,6 +82,9 @@ class _Stream:
             while (admitted := await self._admitted.get()) is not None:
                 came, message = admitted
                 self.offered.put_nowait((came, await self._offering.judge(self._workload, message)))
+                self._own.ahead.release()
+                self._shared.ahead.release()
+                self._ahead -= 1
         finally:
             self.offered.put_nowait(None)
 
@@ -77,8 +99,8 @@ class _Stream:
 
     def answered(self) -> None:
         """Make room for a message: all of one is answered."""
-        self._window.release()
-        self._shared.release()
+        self._own.window.release()
+        self._shared.window.release()
         self._in_work -= 1
 
     async def outcome(self) -> None:
@@ -88,11 +110,17 @@ class _Stream:
                 await task
 
     def close(self) -> None:
-        """Stop, and give the room back. Once."""
+        """Stop, take back what was asked, and give the room back. Once."""
         for task in self._tasks:
             task.cancel()
+        while not self._admitted.empty():
+            admitted = self._admitted.get_nowait()
+            if admitted is not None:
+                admitted[1].holding.cancel()
         for _ in range(self._in_work):
-            self._shared.release()
+            self._shared.window.release()
+        for _ in range(self._ahead):
+            self._shared.ahead.release()
 
 
 class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
@@ -105,7 +133,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         self._draining = asyncio.Event()
         self._offering = Offering(hub)
         #: One for each member with a stream; they go with the streams that hold them.
-        self._windows: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._rooms: WeakValueDictionary[str, _Room] = WeakValueDictionary()
         #: A log's histogram: finding it costs more than using it.
         self._seconds: dict[str, Any] = {}
 
@@ -137,7 +165,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
     ) -> AsyncIterator[pb.PublishStreamResponse]:
         """Commit many statements, a window of messages at a time; answer each message when all of it is decided."""
         workload = caller()
-        shared = self._windows.setdefault(workload.member, asyncio.Semaphore(MEMBER_WINDOW))
+        shared = self._rooms.setdefault(workload.member, _Room.of(MEMBER_WINDOW, MEMBER_AHEAD))
         stream = _Stream(self._offering, workload, shared)
         stream.start(request_iterator, self._draining)
         try:

@@ -27,7 +27,7 @@ from exchange.errors import Denied, InvalidStatement, Reason, Rejected, Verifica
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.publish.quota import Quotas
-from exchange.signatures.batch import Check
+from exchange.signatures.batch import Signed
 
 MAX_SIGNATURES = 16
 #: How old a directory statement may be: a month, as by default in a community.
@@ -64,13 +64,13 @@ class Admitted:
     keys: tuple[KeyEntry, ...]
 
     @property
-    def checks(self) -> list[Check]:
+    def signed(self) -> Signed:
         """What must hold of its signatures."""
-        message = pae(self.statement.payload_type, self.statement.payload)
-        return [
-            (key.public_key, signature.signature, message)
-            for key, signature in zip(self.keys, self.statement.signatures, strict=True)
-        ]
+        signatures = zip(self.keys, self.statement.signatures, strict=True)
+        return Signed(
+            pae(self.statement.payload_type, self.statement.payload),
+            tuple((key.public_key, signature.signature) for key, signature in signatures),
+        )
 
 
 class Intake:
@@ -98,8 +98,9 @@ class Intake:
         """
         directory = self._directory()
         if not signed:
-            for check in admitted.checks:
-                ed25519.verify(*check)
+            said = admitted.signed
+            for key, signature in said.signatures:
+                ed25519.verify(key, signature, said.message)
         may_publish(directory, workload, admitted.header, admitted.keys)
         return directory.size
 
@@ -171,6 +172,8 @@ def _keys(directory: Directory, statement: Statement) -> tuple[KeyEntry, ...]:
     keys = tuple(key for key in found if key is not None)
     if len(keys) != len(found):
         raise VerificationFailed(Reason.WRONG_KEY, "a signing key is not registered")
+    if len({key.key_id for key in keys}) != len(keys):
+        raise VerificationFailed(Reason.WRONG_KEY, "a key signed twice")
     return keys
 
 

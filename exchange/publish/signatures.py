@@ -1,26 +1,30 @@
 """The signatures of what is published, checked in a process beside the hub's.
 
 The hub has one thread for everything but the SQL, and a signature is a third to half of what a statement of one record
-costs it. Members take turns at the process, a few statements at a time. While there is none (it is starting, it was
-killed, it hangs), nothing is known and nothing waits: the hub checks the signatures itself, and starts another.
+costs it. Members take turns at the process, a bounded piece of work at a time, and what one may have waiting there is
+bounded too. Where there is no process, or a member has too much waiting, nothing is known and nobody waits: the hub
+checks the signatures itself. A process that hangs is waited for until `ANSWER_S`, and then there is none for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
 
 from exchange.publish.turns import FairQueue
-from exchange.signatures.batch import Batch
+from exchange.signatures.batch import Batch, Signed
 from exchange.signatures.child import Child
 
 #: Fewer statements at once are not worth the way to another process.
 FEWEST = 4
-#: Statements asked about in one turn of a member.
-TURN = 64
+#: Asked in one turn of a member: at most so many signatures, and so many bytes (a single statement may have more).
+TURN_SIGNATURES = 64
+TURN_BYTES = 256 * 1024
+#: What one member may have waiting.
+MAX_LINE_BYTES = 4 * 1024 * 1024
 #: A process that does not answer for so long is given up. Its start may take longer.
 ANSWER_S = 2.0
 #: How long to do without one before the next is started.
@@ -36,6 +40,10 @@ class _Asked:
     batch: Batch
     answer: asyncio.Future[bytes]
 
+    @property
+    def size(self) -> int:
+        return sum(item.size for item in self.batch)
+
 
 class Signatures:
     """Says of statements that their signatures hold, where it can."""
@@ -43,26 +51,29 @@ class Signatures:
     def __init__(self, *, again_s: float = AGAIN_S) -> None:
         """Nothing is known before `run` runs."""
         self._again_s = again_s
-        self._lines: FairQueue[_Asked] = FairQueue()
+        self._lines: FairQueue[_Asked] = FairQueue(lambda asked: asked.size)
         self._someone = asyncio.Event()
         self._wanted = asyncio.Event()
         self.child: Child | None = None
 
-    def holding(self, member: str, batch: Batch) -> asyncio.Future[bytes]:
-        """Return a byte for each item, to come: 1 where every signature is known to hold, 0 where that is not known."""
+    def holding(self, member: str, batch: Batch) -> asyncio.Future[list[bytes]]:
+        """Return a byte for each item, in pieces, to come: 1 where all of it is known to hold, 0 where it is not known.
+
+        Cancelling it takes back what was asked.
+        """
         loop = asyncio.get_running_loop()
         worth_it = len(batch) >= FEWEST
         if worth_it:
             self._wanted.set()
-        if self.child is None or not worth_it:
-            unknown: asyncio.Future[bytes] = loop.create_future()
-            unknown.set_result(bytes(len(batch)))
+        if self.child is None or not worth_it or self._lines.held(member)[1] > MAX_LINE_BYTES:
+            unknown: asyncio.Future[list[bytes]] = loop.create_future()
+            unknown.set_result([bytes(len(batch))])
             return unknown
-        asked = [_Asked(batch[at : at + TURN], loop.create_future()) for at in range(0, len(batch), TURN)]
+        asked = [_Asked(turn, loop.create_future()) for turn in _turns_of(batch)]
         for each in asked:
             self._lines.push(member, each)
         self._someone.set()
-        return asked[0].answer if len(asked) == 1 else asyncio.ensure_future(_joined(asked))
+        return asyncio.gather(*(each.answer for each in asked))
 
     async def run(self) -> None:
         """Have a process once there is something to check, and another when it fails, until cancelled."""
@@ -70,13 +81,15 @@ class Signatures:
             await self._wanted.wait()
             child = Child()
             try:
-                if await child.holding([[]]):
+                if await child.holding([Signed(b"", ())]):
                     self.child = child
                     await self._serve(child)
             finally:
                 self.child = None
                 for asked in self._lines.drain():
                     _answer(asked, b"")
+                self._someone.clear()
+                self._wanted.clear()
                 if child.failure is not None:
                     _log.warning("signature_process_given_up", error=repr(child.failure), again_s=self._again_s)
                 await child.aclose()
@@ -97,8 +110,15 @@ class Signatures:
                 _answer(asked, answer)
 
 
-async def _joined(asked: Sequence[_Asked]) -> bytes:
-    return b"".join([await each.answer for each in asked])
+def _turns_of(batch: Batch) -> Iterator[Batch]:
+    start = signatures = size = 0
+    for end, item in enumerate(batch):
+        signatures += len(item.signatures)
+        size += item.size
+        if end > start and (signatures > TURN_SIGNATURES or size > TURN_BYTES):
+            yield batch[start:end]
+            start, signatures, size = end, len(item.signatures), item.size
+    yield batch[start:]
 
 
 def _answer(asked: _Asked, answer: bytes) -> None:

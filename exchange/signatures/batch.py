@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 #: Before a batch: its number and its length. The answer is the number, and a byte for each item: 1 for "all hold".
 HEAD = struct.Struct(">II")
 NUMBER = struct.Struct(">I")
 
-#: A public key, a signature by it, and what was signed.
-Check = tuple[bytes, bytes, bytes]
-#: Items with all that must hold of each.
-Batch = Sequence[Sequence[Check]]
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Bytes, and the signatures that must hold of them: each a public key and a signature by it."""
+
+    message: bytes
+    signatures: tuple[tuple[bytes, bytes], ...]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes this is."""
+        return len(self.message) + 128 * len(self.signatures)
+
+
+Batch = Sequence[Signed]
 
 
 def pack(batch: Batch) -> bytes:
-    """Return a batch as bytes: for each item how many checks, and their parts, each with its length before it."""
+    """Return a batch as bytes: for each item its parts, with their number, and each with its length before it."""
     parts: list[bytes] = []
-    for checks in batch:
-        parts.append(NUMBER.pack(len(checks)))
-        for check in checks:
-            for part in check:
-                parts += (NUMBER.pack(len(part)), part)
+    for item in batch:
+        parts.append(NUMBER.pack(len(item.signatures)))
+        for part in (item.message, *(part for pair in item.signatures for part in pair)):
+            parts += (NUMBER.pack(len(part)), part)
     return b"".join(parts)
 
 
-def unpack(data: bytes) -> Iterator[list[Check]]:
+def unpack(data: bytes) -> Iterator[Signed]:
     """Yield what `pack` was given."""
     at = 0
 
@@ -42,4 +53,5 @@ def unpack(data: bytes) -> Iterator[list[Check]]:
         return data[at - length : at]
 
     while at < len(data):
-        yield [(part(), part(), part()) for _ in range(number())]
+        count = number()
+        yield Signed(part(), tuple((part(), part()) for _ in range(count)))

@@ -10,6 +10,8 @@ from exchange.signatures.batch import HEAD, NUMBER, Batch, pack
 
 #: A process that does not answer for so long is given up, its start included.
 ANSWER_S = 30.0
+#: What it is given of our environment: no more than it takes to start an interpreter.
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class Child:
@@ -42,7 +44,8 @@ class Child:
         if self.process is None:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "exchange.signatures.worker"),
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+                | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

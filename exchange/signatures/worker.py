@@ -10,13 +10,13 @@ import sys
 
 from exchange.errors import VerificationFailed
 from exchange.ledger import ed25519
-from exchange.signatures.batch import HEAD, NUMBER, Check, unpack
+from exchange.signatures.batch import HEAD, NUMBER, Signed, unpack
 
 
-def _holds(checks: list[Check]) -> bool:
+def _holds(item: Signed) -> bool:
     try:
-        for key, signature, message in checks:
-            ed25519.verify(key, signature, message)
+        for key, signature in item.signatures:
+            ed25519.verify(key, signature, item.message)
     except VerificationFailed:
         return False
     return True

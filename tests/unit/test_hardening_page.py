@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exchange.api import offering, publish, server
 from exchange.config import Connections, Quotas
-from exchange.publish import turns, waiting
+from exchange.publish import signatures, turns, waiting
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "hardening.md").read_text()
@@ -22,8 +22,8 @@ def in_force() -> dict[str, float]:
     found |= {f"connections.{name}": getattr(connections, name) for name in ("calls", "call_s", "stalled_s")}
     found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
     found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE")}
-    found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW")}
-    return found | {"REST": turns.REST, "TURN_WORK": offering.TURN_WORK}
+    found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW", "AHEAD", "MEMBER_AHEAD")}
+    return found | {"REST": turns.REST, "TURN_WORK": offering.TURN_WORK, "MAX_LINE_BYTES": signatures.MAX_LINE_BYTES}
 
 
 def test_every_limit_has_its_row_with_the_value_in_force() -> None:

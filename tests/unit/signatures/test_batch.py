@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from exchange.signatures.batch import Check, pack, unpack
+from exchange.signatures.batch import Signed, pack, unpack
+
+NONE = Signed(b"m", ())
+LARGE = Signed(b"m" * 70_000, ((b"k" * 32, b""),))
+MANY = Signed(b"", ((b"", b"s"),) * 3)
 
 
-@pytest.mark.parametrize("batch", [[], [[]], [[], [(b"k" * 32, b"", b"m" * 70_000)], [(b"", b"s", b"")] * 3]])
-def test_a_batch_comes_out_as_it_went_in(batch: list[list[Check]]) -> None:
+@pytest.mark.parametrize("batch", [[], [NONE], [LARGE, NONE, MANY]])
+def test_a_batch_comes_out_as_it_went_in(batch: list[Signed]) -> None:
     assert list(unpack(pack(batch))) == batch

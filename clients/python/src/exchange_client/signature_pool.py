@@ -14,7 +14,7 @@ from exchange import codec
 from exchange.domain.directory import Directory
 from exchange.errors import Rejected
 from exchange.ledger.dsse import pae
-from exchange.signatures.batch import Check
+from exchange.signatures.batch import Signed
 from exchange.signatures.child import Child
 from exchange_client.wire import FeedMessage
 
@@ -49,14 +49,14 @@ class SignaturePool:
         checks = {
             position: wanted
             for position, entry in enumerate(message.entries)
-            if (wanted := _checks(directory, entry.leaf))
+            if (wanted := _signed(directory, entry.leaf)) is not None
         }
         task = asyncio.create_task(self._known(checks))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _known(self, checks: dict[int, list[Check]]) -> Known:
+    async def _known(self, checks: dict[int, Signed]) -> Known:
         child = await self._free.get()
         try:
             lost = child.given_up
@@ -101,21 +101,19 @@ class SignaturePool:
         await asyncio.gather(*(child.aclose() for child in self.children))
 
 
-def _checks(directory: Directory, leaf: bytes) -> list[Check]:
-    """Return what must hold of a leaf's signatures; nothing where that cannot be said now."""
+def _signed(directory: Directory, leaf: bytes) -> Signed | None:
+    """Return what must hold of a leaf's signatures; None where that cannot be said now."""
     try:
-        signed = codec.decode_leaf(leaf)
+        read = codec.decode_leaf(leaf)
     except Rejected:
-        return []
-    keys = [directory.key(signature.key_id) for signature in signed.signatures]
-    message = pae(signed.payload_type, signed.payload)
-    if None in keys:
-        return []
-    return [
-        (key.public_key, one.signature, message)
-        for key, one in zip(keys, signed.signatures, strict=True)
-        if key is not None
-    ]
+        return None
+    keys = [directory.key(signature.key_id) for signature in read.signatures]
+    signatures = tuple(
+        (key.public_key, one.signature) for key, one in zip(keys, read.signatures, strict=True) if key is not None
+    )
+    if not signatures or len(signatures) != len(keys):
+        return None
+    return Signed(pae(read.payload_type, read.payload), signatures)
 
 
 async def alone(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[tuple[FeedMessage, Known], None]:
