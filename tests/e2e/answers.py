@@ -104,3 +104,11 @@ async def get(port: int, path: str) -> tuple[int, bytes]:
                 return error.code, error.read()
 
     return await asyncio.to_thread(fetch)
+
+
+async def is_ready(port: int) -> bool:
+    """Whether a load balancer would send work to the hub with this port: a closed one says no as well."""
+    try:
+        return (await get(port, "/readyz"))[0] == 200
+    except OSError:
+        return False

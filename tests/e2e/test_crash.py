@@ -9,6 +9,7 @@ import signal as signals
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -20,7 +21,7 @@ from exchange.stores.sealed_mark import read_mark
 from exchange.stores.sqlite_reader import LogFiles, LogState
 from exchange.v1 import ledger_pb2, publish_pb2
 from exchange.v1 import statement_pb2 as pb
-from tests.e2e.answers import check_receipt, get
+from tests.e2e.answers import check_receipt, is_ready
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import record, signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Exchange, Party
@@ -236,18 +237,16 @@ async def test_sigterm_drains(hub: ChildHub) -> None:
     receipt = await hub.party("alpha").publish(signal("alpha", UK))
     for stream in streams:
         await stream.reach(receipt.index + 1)
-    idle = hub.party("alpha").publishing.PublishStream()
-    await idle.write(publish_pb2.PublishStreamRequest(statements=[]))
-    await idle.read()
-    assert (await get(hub.ops_port, "/readyz"))[0] == 200
+    _held = await held(hub.party("alpha"))
+    assert await is_ready(hub.ops_port)
     hub.send(signals.SIGTERM)
     for stream in streams:
         assert await stream.end() is None
         assert stream.draining is not None
         assert stream.draining.cursor == receipt.index + 1
-    # The idle publisher holds the drain for its grace: the hub says meanwhile that it is not ready.
+    # The call whose request does not come holds the drain for its grace: the hub says meanwhile that it is not ready.
     assert hub.process.returncode is None
-    assert not await is_ready(hub)
+    assert not await is_ready(hub.ops_port)
     assert await hub.ended() == 0
     second = await again(hub)
     resumed = await Follower.start(
@@ -259,12 +258,12 @@ async def test_sigterm_drains(hub: ChildHub) -> None:
     await second.aclose()
 
 
-async def is_ready(hub: ChildHub) -> bool:
-    """Whether a load balancer would send work here: a closed port says no as well."""
-    try:
-        return (await get(hub.ops_port, "/readyz"))[0] == 200
-    except OSError:
-        return False
+async def held(party: Party) -> Any:
+    """Return a call that the hub has taken, and whose request does not come."""
+    channel: Any = party.channel
+    call = channel.stream_stream("/exchange.v1.FeedService/Subscribe")()
+    await call.initial_metadata()
+    return call
 
 
 async def test_an_idle_publisher_does_not_hold_up_the_drain(hub: ChildHub) -> None:
@@ -278,14 +277,13 @@ async def test_an_idle_publisher_does_not_hold_up_the_drain(hub: ChildHub) -> No
 
 
 async def test_a_second_signal_ends_the_drain(hub: ChildHub) -> None:
-    idle = hub.party("alpha").publishing.PublishStream()
-    await idle.write(publish_pb2.PublishStreamRequest(statements=[]))
-    await idle.read()
+    _held = await held(hub.party("alpha"))
     stream = await Follower.start(hub.party("beta"), hub.exchange.verifier(UK))
     hub.send(signals.SIGTERM)
     await stream.end()
     hub.send(signals.SIGTERM)
-    await hub.ended(timeout_s=TIMEOUT_S)
+    assert await hub.ended(timeout_s=TIMEOUT_S) != 0
+    assert '"stopped"' not in hub.log.read_text()
 
 
 async def test_a_second_hub_on_the_same_data_is_refused(hub: ChildHub) -> None:
