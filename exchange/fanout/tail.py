@@ -191,7 +191,9 @@ class Tail:
             for index in indices:
                 if self.ring_start <= index < self.sealed.size:
                     (entry,) = await self.store.read(index, 1)
-                    self._ring[index - self.ring_start] = item_of(entry)
+                    at, item = index - self.ring_start, item_of(entry)
+                    self._ring_bytes += item.size - self._ring[at].size
+                    self._ring[at] = item
             self._forget_pages()
 
     def drain(self) -> None:

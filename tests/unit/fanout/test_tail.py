@@ -280,6 +280,7 @@ async def test_what_is_erased_is_gone_from_memory_too() -> None:
     for index in (1, 3):
         await erase(shelf, index)
     await tail.erased([1, 3])
+    assert tail._ring_bytes == sum(item.size for item in tail._ring)
     for sight in Sight:
         after = Subscriber(tail, standing=always(sight))
         await after.until(6)
