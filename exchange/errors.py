@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -65,6 +66,11 @@ class ExchangeError(Exception):
     def diagnostics(self) -> str:
         """The message and, where there is one, the person's next step."""
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def alone(self) -> Self:
+        """Return it, to be kept: without traceback and causes, whose frames hold what was refused, and its message."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
 
 
 class Rejected(ExchangeError):

@@ -159,7 +159,7 @@ class Guard(grpc.aio.ServerInterceptor):
             try:
                 self._trust.check(session.peer)
             except ExchangeError as error:
-                session.end(error.with_traceback(None))
+                session.end(error.alone())
 
     def review_writes(self) -> None:
         """Cut every live stream whose client has stopped reading. Call twice a second."""

@@ -128,6 +128,7 @@ class Sequencer:
                 await self._waiting.someone()
                 batch = self._waiting.take()
                 await self._commit(batch)
+                batch = []  # not held until the next one comes
         except Exception as error:
             self._fatal = error if isinstance(error, ExchangeError) else Fatal(f"{self.origin}: a bug: {error!r}")
             raise

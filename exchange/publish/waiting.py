@@ -47,7 +47,7 @@ class Waiting:
     def fail(self, error: ExchangeError) -> None:
         """Answer this one alone with an error."""
         if not self.answer.done():
-            self.answer.set_exception(error)
+            self.answer.set_exception(error.alone())
 
     def fail_all(self, error: ExchangeError) -> None:
         """Answer this one and its twins with an error."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -163,6 +164,31 @@ def test_a_refusal_names_its_reason(make: Callable[[], Statement], reason: Reaso
     assert isinstance(error, Rejected)
     assert error.reason is reason
     assert isinstance(error, VerificationFailed) == (reason in {Reason.BAD_SIGNATURE, Reason.WRONG_KEY})
+
+
+class Watched(Statement):
+    """A statement whose end can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.mark.parametrize("make", [make for make, _ in REFUSED.values()], ids=REFUSED)
+def test_a_refusal_that_is_kept_does_not_keep_the_statement(make: Callable[[], Statement]) -> None:
+    desk, said = Desk(), make()
+
+    def refused(statement: Statement) -> ExchangeError:
+        try:
+            desk.candidate(statement)
+        except ExchangeError as error:
+            return error.alone()
+        raise AssertionError
+
+    watched = Watched(*(getattr(said, each.name) for each in fields(said)))
+    seen = weakref.ref(watched)
+    kept = refused(watched)
+    del watched
+    assert seen() is None
+    assert kept.message
 
 
 def test_who_calls_must_be_who_signed() -> None:

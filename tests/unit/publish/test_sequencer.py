@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import weakref
+from dataclasses import fields, replace
 
 import pytest
 
@@ -160,6 +161,41 @@ async def test_who_is_refused_when_the_group_is_built_leaves_no_gap() -> None:
         (last,) = await publish(sequencer, rig, signal_statement(seed="last"))
     assert last.index == 3
     assert rig.disk.head.durable.size == 4
+
+
+class Watched(Candidate):
+    """A candidate whose end can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
+def watched(rig: Rig, said: Said) -> Watched:
+    candidate = rig.candidate(said)
+    return Watched(*(getattr(candidate, each.name) for each in fields(candidate)))
+
+
+async def test_what_has_been_answered_is_not_held() -> None:
+    """Neither by the answer, which is kept until those before it are there, nor until the next group."""
+
+    def judge(candidate: Candidate) -> int:
+        if candidate.workload.member == "beta":
+            try:
+                raise KeyError("beta")
+            except KeyError as error:
+                raise Denied("suspended a moment ago") from error
+        return rig.directory.size
+
+    rig = Rig(judge=judge)
+    async with rig.running() as sequencer:
+        answers, seen = [], []
+        for each in statements(4):
+            candidate = watched(rig, each)
+            seen.append(weakref.ref(candidate))
+            answers.append(sequencer.offer(candidate))
+            del candidate
+        await soon(asyncio.wait(answers))
+        assert [answer.exception() is None for answer in answers] == [True, False, True, False]
+        assert [ref() for ref in seen] == [None] * 4
 
 
 async def test_a_waiter_that_went_away_holds_nobody_up() -> None:
