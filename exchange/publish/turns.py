@@ -19,7 +19,7 @@ LIGHT_WORK = 4_000
 #: How long a light member counts as being about after its last statement.
 ABOUT_S = 2.0
 #: A heavy member's rest, in lengths of its last piece, and its longest.
-REST = 3.0
+REST = 5.0
 LONGEST_REST_S = 0.020
 
 T = TypeVar("T")
