@@ -27,7 +27,7 @@ WINDOW = 32
 #: The same for all streams of a member together: what is held for one is bounded, however many it opens.
 MEMBER_WINDOW = 128
 #: Of these, messages that are admitted and wait to be judged: they are held whole, a few megabytes each.
-AHEAD = 2
+AHEAD = 4
 MEMBER_AHEAD = 16
 MAX_ANSWER_BYTES = 900_000
 _RESULT_OVERHEAD = 8

@@ -16,8 +16,11 @@ from exchange.publish.turns import FairQueue
 MAX_GROUP = 512
 MAX_GROUP_BYTES = 4 * 1024 * 1024
 #: A group's room for each member that waits: who comes next waits for one such group, not for a large one.
-SHARE = 64
+SHARE = 32
 SHARE_BYTES = 1024 * 1024
+#: The room of a member that has been alone with this log for a while.
+ALONE = 128
+ABOUT_S = 2.0
 #: What one member may have waiting.
 MAX_WAITING = 8192
 MAX_WAITING_BYTES = 32 * 1024 * 1024
@@ -68,6 +71,8 @@ class WaitingRoom:
         self._max_group = max_group
         self._lines: FairQueue[Waiting] = FairQueue(lambda waiting: waiting.candidate.size)
         self._wake = asyncio.Event()
+        #: When each member that was about lately last said something.
+        self._about: dict[str, float] = {}
 
     def offer(self, candidate: Candidate) -> asyncio.Future[Receipt]:
         """Put a statement at the end of its member's line. Raises `Unavailable` when that is full."""
@@ -75,7 +80,9 @@ class WaitingRoom:
         count, size = self._lines.held(member)
         if count >= MAX_WAITING or size + candidate.size > MAX_WAITING_BYTES:
             raise Unavailable("too many statements of this member are waiting", retry_after_ms=200)
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._about[member] = loop.time()
+        answer: asyncio.Future[Receipt] = loop.create_future()
         self._lines.push(member, Waiting(candidate, answer))
         self._wake.set()
         return answer
@@ -88,7 +95,8 @@ class WaitingRoom:
         """Take the next group's statements, the members in turn; statements sent twice wait behind their first."""
         taken: dict[bytes, Waiting] = {}
         members = self._lines.members
-        most, most_bytes = min(self._max_group, SHARE * members), min(MAX_GROUP_BYTES, SHARE_BYTES * members)
+        share = ALONE if self._is_alone() else SHARE
+        most, most_bytes = min(self._max_group, share * members), min(MAX_GROUP_BYTES, SHARE_BYTES * members)
         size = 0
         while self._lines and len(taken) < most and size < most_bytes:
             waiting = self._lines.pop()
@@ -99,6 +107,11 @@ class WaitingRoom:
         if not self._lines:
             self._wake.clear()
         return list(taken.values())
+
+    def _is_alone(self) -> bool:
+        since = asyncio.get_running_loop().time() - ABOUT_S
+        self._about = {member: at for member, at in self._about.items() if at >= since}
+        return len(self._about) <= 1
 
     def empty(self) -> list[Waiting]:
         """Take everything."""

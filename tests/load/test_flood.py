@@ -144,6 +144,7 @@ async def drained(party: Party, verifier: Verifier) -> None:
 async def test_a_quiet_members_statement_passes_a_flooders_backlog(hub: ChildHub, tmp_path: Path) -> None:
     beta, verifier = hub.party("beta"), hub.exchange.verifier(UK)
     async with flooding(hub, tmp_path / "supply", 24_000) as ebbing:
+        await say(beta, 5)  # until then the flooder was alone, and had the groups to itself
         start = await size_of(beta, verifier)
         said = await places(beta, verifier, SAID, ebbing)
         end = await size_of(beta, verifier)

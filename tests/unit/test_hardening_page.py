@@ -21,7 +21,7 @@ def in_force() -> dict[str, float]:
     connections, quotas = Connections(), Quotas()
     found |= {f"connections.{name}": getattr(connections, name) for name in ("calls", "call_s", "stalled_s")}
     found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
-    found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE")}
+    found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE", "ALONE")}
     found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW", "AHEAD", "MEMBER_AHEAD")}
     return found | {"REST": turns.REST, "TURN_WORK": offering.TURN_WORK, "MAX_LINE_BYTES": signatures.MAX_LINE_BYTES}
 

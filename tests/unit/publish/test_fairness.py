@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.errors import Unavailable
+from exchange.publish import waiting
 from exchange.publish.turns import LIGHT_WORK, LONGEST_REST_S, FairQueue, Turns
-from exchange.publish.waiting import MAX_WAITING, MAX_WAITING_BYTES, SHARE
+from exchange.publish.waiting import ALONE, MAX_WAITING, MAX_WAITING_BYTES, SHARE, WaitingRoom
 from tests.unit.builders import ALPHA, BETA, signal_statement
 from tests.unit.publish.fakes import Rig, publish, run, soon
 
@@ -48,6 +49,24 @@ async def test_one_statement_of_another_is_in_the_next_group_whatever_a_flooder_
         assert sum(answer.done() for answer in answers) < 2 * SHARE
         indices = [(await soon(answer)).index for answer in answers]
     assert indices == sorted(indices)
+
+
+async def test_a_member_alone_has_more_room_in_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, room = Rig(), WaitingRoom()
+    monkeypatch.setattr(waiting, "ABOUT_S", 0.2)
+
+    def flood(count: int) -> None:
+        for n in range(count):
+            _ = room.offer(rig.candidate(signal_statement(ALPHA, seed=str(n))))
+
+    flood(2 * ALONE)
+    assert len(room.take()) == ALONE
+    _ = room.offer(rig.candidate(signal_statement(BETA)))
+    # Beside another it has its share, also once that one no longer waits, for a while.
+    assert [len(room.take()) for _ in range(2)] == [2 * SHARE, SHARE]
+    await asyncio.sleep(0.3)
+    flood(2 * ALONE)
+    assert len(room.take()) == ALONE
 
 
 async def test_a_member_that_fills_its_room_locks_nobody_out() -> None:
