@@ -33,11 +33,11 @@ from exchange.domain.identifiers import Origin
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.opening import Judging, Memory, OpenLog, Room, at_once, open_log
+from exchange.ops import collector
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
 from exchange.ops.tls_files import TLSFiles
-from exchange.ports import LogStore
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
@@ -45,6 +45,7 @@ from exchange.publish.sequencer import Sequencer
 from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.folders import read_key
+from exchange.stores.retention import first_younger
 from exchange.stores.snapshot_file import FoldFile
 from exchange.views.directory import DIRECTORY, DirectoryView
 from exchange.views.keeper import Keeper, SnapshotDiffers
@@ -337,20 +338,6 @@ class App:
         await self._open_logs.aclose()
 
 
-async def first_younger(store: LogStore, limit_ms: int) -> int:
-    """Return the index of the first entry received after ``limit_ms``: what the floor may rise to. Binary search."""
-    head = await store.head()
-    low, high = head.floor, head.sealed.size
-    while low < high:
-        middle = (low + high) // 2
-        (entry,) = await store.read(middle, 1)
-        if entry.received_at_ms <= limit_ms:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
 async def _serve_http(http: uvicorn.Server, address: str) -> None:
     try:
         await http.serve()
@@ -394,6 +381,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     async with running(config, adopt=adopt, accept_clock=accept_clock) as app:
+        collector.calm()
         ready(app)
         await stop.wait()
         _log.info("draining")
