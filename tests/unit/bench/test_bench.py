@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.bench.arrivals import Arrivals
-from tests.bench.figures import GATES, Figures, table
+from tests.bench.figures import GATES, TARGETS, Figures, table
 from tests.bench.histogram import Histogram
 from tests.bench.page import page
 from tests.bench.plan import FULL, QUICK
@@ -114,3 +115,24 @@ def test_the_page_says_what_the_figures_say() -> None:
         "| this hub | ours |",
     ):
         assert part in text
+
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_the_page_is_that_of_its_figures() -> None:
+    found = json.loads((DOCS / "bench.json").read_text())
+    written = (DOCS / "bench.md").read_text()
+    plots = [Path(line.split("plots/")[1].rstrip(")")) for line in written.splitlines() if line.startswith("![")]
+    assert plots
+    assert all((DOCS / "plots" / plot).exists() for plot in plots)
+    assert written == page(found, plots)
+
+
+def test_the_committed_run_was_a_whole_one() -> None:
+    found = json.loads((DOCS / "bench.json").read_text())
+    assert {row["figure"] for row in found["gates"]} == {gate.figure for gate in GATES}
+    assert {row["figure"] for row in found["targets"]} == {target.figure for target in TARGETS}
+    for streams in FULL.streams:
+        for batch in FULL.batches:
+            assert len(found["figures"][f"fanout.n{streams}.b{batch}.vs_redis_always"]["samples"]) >= FULL.repetitions
