@@ -32,7 +32,7 @@ from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
-from exchange.opening import Judging, Memory, OpenLog, Room, at_once, open_log
+from exchange.opening import Judging, Memory, OpenLog, Room, at_once, open_log, origin_here
 from exchange.ops import collector
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
@@ -97,9 +97,10 @@ class App:
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
         quotas = Quotas(Limits(**asdict(self._config.quotas)), monotonic_ms)
         directory = await self._open_directory(quotas)
-        self._memory.coming = len(self._view.directory.communities)
-        for origin in self._view.directory.communities:
-            await self._open_new_community(origin)
+        communities = self._view.directory.communities
+        with self._memory.expecting(sum(origin_here(self._folders, each) is not None for each in communities)):
+            for origin in communities:
+                await self._open_new_community(origin)
         await self._check_clock()
         self.health.serving("store")
         guard = self._guard(quotas)
@@ -146,8 +147,7 @@ class App:
         return Keeper(DIRECTORY, log.origin, Leaves(log.store, log.history), file, key, time.monotonic)
 
     async def _open_community(self, text: str) -> None:
-        origin = Origin.parse(text)
-        if origin is None or not self._folders.log(origin.log).is_dir():
+        if (origin := origin_here(self._folders, text)) is None:
             _log.warning("community_is_not_on_this_hub", origin=text)
             return
         key = read_key(self._folders.key(origin.log))

@@ -6,7 +6,8 @@ Logs are made on purpose (`found_exchange`, `make_log`), never by serving: a mis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from exchange import codec
@@ -63,13 +64,22 @@ class Memory:
     """
 
     def __init__(self, whole: Room) -> None:
-        """Nothing is given out yet; ``coming`` is how many communities are about to open."""
+        """Nothing is given out yet."""
         self._left = whole
-        self.coming = 0
+        self._coming = 0
+
+    @contextmanager
+    def expecting(self, communities: int) -> Iterator[None]:
+        """Count on so many communities while they open; what was for those that did not is free afterwards."""
+        self._coming = communities
+        try:
+            yield
+        finally:
+            self._coming = 0
 
     def part(self, origin: Origin) -> Room:
         """Return what this log gets. A directory is small: it gets the least."""
-        among = max(1, self.coming) + 1
+        among = max(1, self._coming) + 1
         if origin.log == Origin.DIRECTORY_LOG:
             return Room(LEAST_BYTES, LEAST_BYTES)
         return Room(max(self._left.ring // among, LEAST_BYTES), max(self._left.recent // among, LEAST_BYTES))
@@ -78,7 +88,7 @@ class Memory:
         """Give a part out, to a log that has opened."""
         self._left = Room(max(0, self._left.ring - part.ring), max(0, self._left.recent - part.recent))
         if origin.log != Origin.DIRECTORY_LOG:
-            self.coming = max(0, self.coming - 1)
+            self._coming = max(0, self._coming - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,12 @@ class OpenLog:
         """Close store and mark. Idempotent."""
         await self.store.aclose()
         await self.mark.aclose()
+
+
+def origin_here(folders: Folders, text: str) -> Origin | None:
+    """Return the origin of a log whose folder is on this machine; None for any other."""
+    origin = Origin.parse(text)
+    return origin if origin is not None and folders.log(origin.log).is_dir() else None
 
 
 async def open_log(

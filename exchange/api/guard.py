@@ -243,12 +243,11 @@ class Guard(grpc.aio.ServerInterceptor):
             raise
         except (grpc.aio.AbortError, grpc.aio.UsageError, GeneratorExit):
             raise
-        except grpc.aio.InternalError:
-            # So a write ends whose client has gone; grpc cancels the call a moment later.
-            code = grpc.StatusCode.CANCELLED.name
-            await asyncio.sleep(GONE_S)
-            raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leak out of it unlabelled
+            if isinstance(error, grpc.aio.InternalError):
+                # So a write ends whose client has gone; grpc cancels the call a moment later.
+                code = grpc.StatusCode.CANCELLED.name
+                await asyncio.sleep(GONE_S)
             code = grpc.StatusCode.INTERNAL.name
             incident = secrets.token_hex(6)
             _log.error("unexpected_error", method=method, incident=incident, exc_info=error)

@@ -70,7 +70,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         workload = caller()
         size = (await log.store.head()).sealed.size
         async with self._one_at_a_time(workload.member):
+            erasures = log.tail.erasures
             frames = await self._frames(workload, log, sight, request)
+        if log.tail.erasures != erasures:
+            raise Unavailable("something was erased meanwhile", retry_after_ms=100)
         if self._log(request.origin)[1] is not sight:
             raise Unavailable("what this member may see has changed meanwhile", retry_after_ms=100)
         response = pb.ListEntriesResponse.FromString(b"".join(frames))

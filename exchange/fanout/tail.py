@@ -71,6 +71,8 @@ class Tail:
         self._taking = asyncio.Lock()
         self.sealed = Sealed(0, b"")
         self.draining = False
+        #: How often something was erased: what was read before that must not be sent any more.
+        self.erasures = 0
 
     @property
     def ring_start(self) -> int:
@@ -195,6 +197,7 @@ class Tail:
                     self._ring_bytes += item.size - self._ring[at].size
                     self._ring[at] = item
             self._forget_pages()
+            self.erasures += 1
 
     def drain(self) -> None:
         """Tell every feed to say where to go on, and end."""

@@ -15,7 +15,9 @@ from typing import Any
 import grpc
 import pytest
 from h2.errors import ErrorCodes
+from structlog.testing import capture_logs
 
+from exchange.api.feed import FeedServicer
 from exchange.config import Connections, Quotas
 from exchange.errors import Reason
 from exchange.v1 import feed_pb2
@@ -227,3 +229,19 @@ async def quiet_feeds(world: World) -> None:
     while written.get() != at_last_look:
         at_last_look = written.get()
         await asyncio.sleep(0.5)
+
+
+async def test_what_grpc_itself_fails_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like a client that has gone, but grpc does not cancel the call: then it is an error of ours."""
+
+    async def fails(*_: object) -> bytes:
+        raise grpc.aio.InternalError("a write has failed")
+
+    monkeypatch.setattr(FeedServicer, "_hello", fails)
+    async with hub_with(tmp_path) as world:
+        with capture_logs() as logs:
+            refused = await refusal(Follower.start(world.party("beta"), world.exchange.verifier(UK)))
+        assert refused.code is grpc.StatusCode.INTERNAL
+        assert "incident" in refused.message
+        assert (rpcs(world, "Subscribe", "INTERNAL"), rpcs(world, "Subscribe", "CANCELLED")) == (1, 0)
+    assert [(each["event"], each["log_level"]) for each in logs] == [("unexpected_error", "error")]

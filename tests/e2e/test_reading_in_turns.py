@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from exchange.codec import erased_frame, frame_leaf
 from exchange.errors import Reason
 from exchange.publish.turns import Turns
 from exchange.v1 import ledger_pb2
 from tests.e2e.answers import refusal
 from tests.e2e.drafts import signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
+from tests.e2e.test_hardening import hub_with
 
 pytestmark = pytest.mark.e2e
 
@@ -38,9 +41,8 @@ def took(monkeypatch: pytest.MonkeyPatch) -> Took:
     return taken
 
 
-@pytest.fixture
-async def page(world: World) -> Page:
-    """Reads so many entries as this member."""
+async def filled(world: World) -> Page:
+    """Publish so many entries; return what reads so many as a member."""
     alpha = world.party("alpha")
     await alpha.stream([signal("alpha", UK).sign(alpha.key) for _ in range(ENTRIES)])
 
@@ -50,6 +52,12 @@ async def page(world: World) -> Page:
         return len(answer.entries)
 
     return read
+
+
+@pytest.fixture
+async def page(world: World) -> Page:
+    """Reads so many entries as this member."""
+    return await filled(world)
 
 
 async def prove(party: Party) -> None:
@@ -131,3 +139,20 @@ async def test_a_member_that_is_suspended_meanwhile_does_not_get_its_page(
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE.value)
     # Again, it gets the leaves alone.
     assert await page("reader") == ENTRIES
+
+
+async def test_what_is_erased_meanwhile_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hub_with(tmp_path) as world:
+        page, log = await filled(world), world.app._logs[UK]
+        hold = Hold("beta")
+        hold.install(monkeypatch)
+        beta = asyncio.create_task(refusal(page("beta")))
+        async with asyncio.timeout(TIMEOUT_S):
+            await hold.begun.wait()
+        (entry,) = await log.store.read(3, 1)
+        await log.store.erase({3: erased_frame(frame_leaf(entry.frame))})
+        await log.tail.erased([3])
+        hold.may.set()
+        refused = await beta
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE.value)
+        assert await page("beta") == ENTRIES

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.domain.identifiers import Origin
-from exchange.opening import LEAST_BYTES, Memory, Room
+from exchange.errors import Fatal
+from exchange.opening import LEAST_BYTES, Judging, Memory, OpenLog, Room, at_once, make_log, open_log
+from exchange.stores.folders import Folders
+from tests.unit.publish.fakes import FakeClock
 
 MIB = 2**20
 DIRECTORY = Origin("exchange.example", Origin.DIRECTORY_LOG)
@@ -33,8 +39,10 @@ def test_all_parts_together_are_no_more_than_the_whole_and_the_least_of_each(
 ) -> None:
     memory = Memory(Room(ring, recent))
     parts = [opened(memory, DIRECTORY)]
-    memory.coming = known
-    parts += [opened(memory, origin) for origin in some_communities(known + late)]
+    communities = some_communities(known + late)
+    with memory.expecting(known):
+        parts += [opened(memory, origin) for origin in communities[:known]]
+    parts += [opened(memory, origin) for origin in communities[known:]]
     assert sum(part.ring for part in parts) <= ring + LEAST_BYTES * len(parts)
     assert sum(part.recent for part in parts) <= recent + LEAST_BYTES * len(parts)
     assert min(min(part.ring, part.recent) for part in parts) >= LEAST_BYTES
@@ -45,17 +53,42 @@ def test_all_parts_together_are_no_more_than_the_whole_and_the_least_of_each(
 def test_a_hundred_communities_share_what_one_may_have() -> None:
     memory = Memory(Room(128 * MIB, 64 * MIB))
     opened(memory, DIRECTORY)
-    memory.coming = 1
-    (alone,) = [opened(memory, origin) for origin in some_communities(1)]
+    with memory.expecting(1):
+        (alone,) = [opened(memory, origin) for origin in some_communities(1)]
     assert (alone.ring, alone.recent) == (127 * MIB // 2, 63 * MIB // 2)
     memory = Memory(Room(128 * MIB, 64 * MIB))
     parts = [opened(memory, DIRECTORY)]
-    memory.coming = 100
-    parts += [opened(memory, origin) for origin in some_communities(100)]
+    with memory.expecting(100):
+        parts += [opened(memory, origin) for origin in some_communities(100)]
     assert sum(part.ring + part.recent for part in parts) <= 230 * MIB
 
 
-def test_a_log_that_does_not_open_costs_the_others_nothing() -> None:
+def test_what_was_for_logs_that_did_not_open_is_free() -> None:
     memory = Memory(Room(128 * MIB, 64 * MIB))
-    (origin,) = some_communities(1)
-    assert memory.part(origin) == memory.part(origin)
+    came, late = some_communities(2)
+    with memory.expecting(3):
+        assert opened(memory, came) == Room(32 * MIB, 16 * MIB)
+    assert opened(memory, late) == Room(48 * MIB, 24 * MIB)
+
+
+async def test_a_log_that_does_not_open_costs_the_others_nothing(tmp_path: Path) -> None:
+    folders, (origin,) = Folders(tmp_path / "data", tmp_path / "keys"), some_communities(1)
+    await make_log(folders, origin)
+
+    async def open_with(memory: Memory) -> OpenLog:
+        judging, clock = Judging(lambda _: 0, at_once, 1), FakeClock().watched()
+        return await open_log(
+            folders, origin, judging, clock, lambda: 0.0, memory=memory, adopt=True, committed=lambda *_: None
+        )
+
+    memory = Memory(Room(128 * MIB, 64 * MIB))
+    other = await open_with(Memory(Room(0, 0)))
+    with memory.expecting(1):
+        whole = memory.part(origin)
+        with pytest.raises(Fatal, match="another process has this log open"):
+            await open_with(memory)
+        assert memory.part(origin) == whole
+        await other.aclose()
+        opened_log = await open_with(memory)
+        assert memory.part(origin) == Room(whole.ring // 2, whole.recent // 2)
+    await opened_log.aclose()
