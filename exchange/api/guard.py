@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Any
 
 import grpc
@@ -237,7 +238,9 @@ class Guard(grpc.aio.ServerInterceptor):
         except ExchangeError as error:
             code = status.STATUS[error.reason].name
             self._note(method, error)
-            await status.abort(context, error)
+            # grpc and the frames of a call hold each other: what these hold would stay until it is collected.
+            clear_frames(error.__traceback__)
+            await status.abort(context, error.alone())
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED.name
             raise

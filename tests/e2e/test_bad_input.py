@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ import pytest
 from exchange import codec
 from exchange.domain.kinds import Role
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import Key, State, audience_id
+from exchange.domain.statement import Key, State, Statement, audience_id
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import publish_pb2
@@ -20,6 +21,7 @@ from tests.e2e.answers import MAX_STATUS_BYTES, refusal
 from tests.e2e.bad_statements import ALPHA, CASES, HEX, Case, filed, good
 from tests.e2e.drafts import DAY_MS, Draft, now_ms, record, restricted, signal
 from tests.e2e.exchange_fixture import SIDE, TIMEOUT_S, UK, World
+from tests.e2e.test_standing import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -61,6 +63,24 @@ async def check(world: World, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 async def test_a_bad_statement_is_refused_and_changes_nothing(world: World, case: Case) -> None:
     await check(world, case)
+
+
+def statements_in_memory() -> int:
+    return sum(type(each) is Statement for each in gc.get_objects())
+
+
+async def test_a_refused_statement_is_gone_without_a_collection(world: World) -> None:
+    """A hub collects all of its garbage rarely."""
+    gc.collect()
+    before = statements_in_memory()
+    gc.disable()
+    try:
+        for case in CASES:
+            party, made = world.party(*case.caller), case.make(world)
+            await refusal(party.publish(made))
+        await eventually(lambda: statements_in_memory() <= before)
+    finally:
+        gc.enable()
 
 
 async def test_a_key_of_small_order_is_not_registered(world: World) -> None:
