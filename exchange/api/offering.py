@@ -73,8 +73,7 @@ class Offering:
         try:
             return id_, self._hub.intake.admit(workload, codec.statement_from_wire(message))
         except (Rejected, Unavailable) as error:
-            # Without its traceback, which would keep every frame and the whole message alive.
-            return id_, error.with_traceback(None)
+            return id_, error.alone()  # else it would keep the whole message alive
 
     async def judge(self, workload: Workload, message: Message) -> list[Answer]:
         """Judge what was admitted and offer it to its log, one after the other."""
@@ -108,7 +107,7 @@ class Offering:
                     return _answered(receipt)
             return sequencer.offer(self._hub.intake.check(workload, said, judged_at))
         except (Rejected, Unavailable) as error:
-            return error.with_traceback(None)
+            return error.alone()
 
     async def _said_before(self, workload: Workload, said: Admitted, error: VerificationFailed) -> Receipt | None:
         """Return the receipt of a repeat whose key has been revoked since: what it said stays in the ledger."""
