@@ -18,9 +18,8 @@ from typing import Generic, TypeVar
 LIGHT_WORK = 4_000
 #: How long a light member counts as being about after its last statement.
 ABOUT_S = 2.0
-#: A heavy member's rest, in lengths of its last piece, and its longest.
-REST = 5.0
-LONGEST_REST_S = 0.020
+#: A heavy member's rest after each piece: long enough that a light one's statement mostly meets an idle loop and store.
+REST_S = 0.010
 
 T = TypeVar("T")
 
@@ -102,7 +101,7 @@ class Turns:
             await turn
         else:
             self._taken = True
-            asyncio.get_running_loop().call_soon(self._ended, now if heavy else None)
+            asyncio.get_running_loop().call_soon(self._ended, heavy)
 
     def _is_heavy(self, member: str, work: int, now: float) -> bool:
         level, at = self._loads.get(member, (0.0, now))
@@ -115,12 +114,12 @@ class Turns:
             self._last_light = ("", 0.0)
         return heavy
 
-    def _ended(self, started: float | None) -> None:
-        """End a turn and give the next. After a heavy one's, which tells when it began, the heavy may have to rest."""
+    def _ended(self, heavy: bool) -> None:  # noqa: FBT001 - what the loop calls gets no names
+        """End a turn and give the next. After a heavy one's, the heavy may have to rest."""
         now = self._clock()
         member, at = self._last_light
-        if started is not None and (self._light or (member and now - at < ABOUT_S)):
-            self._rests_until = now + min(REST * (now - started), LONGEST_REST_S)
+        if heavy and (self._light or (member and now - at < ABOUT_S)):
+            self._rests_until = now + REST_S
             asyncio.get_running_loop().call_at(self._rests_until, self._give)
         self._taken = False
         self._give()
@@ -137,4 +136,4 @@ class Turns:
                 turn.set_result(None)
                 # Whoever was woken works in the next round, right before this.
                 self._taken = True
-                asyncio.get_running_loop().call_soon(self._ended, now if heavy else None)
+                asyncio.get_running_loop().call_soon(self._ended, heavy)

@@ -23,7 +23,11 @@ def in_force() -> dict[str, float]:
     found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
     found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE", "ALONE")}
     found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW", "AHEAD", "MEMBER_AHEAD")}
-    return found | {"REST": turns.REST, "TURN_WORK": offering.TURN_WORK, "MAX_LINE_BYTES": signatures.MAX_LINE_BYTES}
+    return found | {
+        "REST_S": turns.REST_S,
+        "TURN_WORK": offering.TURN_WORK,
+        "MAX_LINE_BYTES": signatures.MAX_LINE_BYTES,
+    }
 
 
 def test_every_limit_has_its_row_with_the_value_in_force() -> None:
