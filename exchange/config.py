@@ -220,7 +220,9 @@ def split_address(address: str, error: object = None) -> tuple[str, int]:
 
 
 def _anchored(config: Config, base: Path) -> Config:
+    # An empty text means what leaving the key out does; as a path it would be the file's own folder.
+    none = Path()
     tls = TLS(base / config.tls.certificate, base / config.tls.key, base / config.tls.client_authority)
-    keys = None if config.keys is None else base / config.keys
-    marks = None if config.marks is None else base / config.marks
+    keys = None if config.keys in (None, none) else base / config.keys
+    marks = None if config.marks in (None, none) else base / config.marks
     return msgspec.structs.replace(config, data=base / config.data, tls=tls, keys=keys, marks=marks)

@@ -16,7 +16,7 @@ from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.statement import statement_id
-from exchange.errors import ExchangeError, Reason, VerificationFailed
+from exchange.errors import ExchangeError, Reason, Rejected, VerificationFailed
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.merkle import HASH_BYTES
 from exchange.stores.sealed_mark import read_slots
@@ -56,6 +56,8 @@ def verify(data: Path, genesis: str | None, genesis_of: Path | None, marks: Path
     """
     pin = _pin(genesis, genesis_of)
     failed = False
+    if not (data / "logs").is_dir():
+        raise Rejected(Reason.CONFIG, f"{data}: there are no logs", hint="name the hub's `data` folder, not its parent")
     folders = sorted((data / "logs").iterdir(), key=lambda folder: (folder.name != Origin.DIRECTORY_LOG, folder.name))
     directory = Directory()
     for folder in folders:

@@ -243,6 +243,7 @@ def test_verify_holds_and_finds_a_changed_byte(place: Place, tmp_path: Path) -> 
     assert run("verify", data, "--genesis-of", pin).stdout.count("holds") == 2
     wrong = run("verify", data, "--genesis", "00" * 32, code=1)
     assert "genesis pin" in wrong.stdout
+    assert "there are no logs" in run("verify", data.parent, "--genesis-of", pin, code=1).stderr
     copy = tmp_path / "data"
     for log in ("directory", "uk"):
         (copy / "logs" / log).mkdir(parents=True)

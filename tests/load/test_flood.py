@@ -37,7 +37,7 @@ MESSAGE = 64
 GATE = 2.0
 #: What the quiet member says beside the flood, and as few as count.
 SAID, LEAST = 40, 20
-SAID_LONG, LEAST_LONG = 400, 200
+SAID_LONG, LEAST_LONG = 1_000, 800
 
 
 @asynccontextmanager
@@ -163,14 +163,14 @@ async def test_a_quiet_members_statement_passes_a_flooders_backlog(hub: ChildHub
 async def test_a_quiet_members_p99_beside_a_flood(hub: ChildHub, tmp_path: Path) -> None:
     beta, verifier = hub.party("beta"), hub.exchange.verifier(UK)
     await say(beta, 20)
-    alone = await say(beta, 200)
+    alone = await say(beta, SAID_LONG // 2)
     async with flooding(hub, tmp_path / "supply", 60_000) as ebbing:
         size, started = await size_of(beta, verifier), time.monotonic()
         beside = await say(beta, SAID_LONG, ebbing)
         flood = (await size_of(beta, verifier) - size - len(beside)) / (time.monotonic() - started)
     assert len(beside) >= LEAST_LONG, "the flood was over too soon to tell"
     await drained(beta, verifier)
-    alone += await say(beta, 200)
+    alone += await say(beta, SAID_LONG // 2)
     print(f"\nbeside a flood of {flood:.0f} statements a second, publish to receipt of a quiet member, in ms:")
     print(f"  {len(beside)} statements beside it, {len(alone)} alone")
     for share in (0.5, 0.9, 0.99):
