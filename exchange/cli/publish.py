@@ -1,20 +1,27 @@
-"""``exchange publish``: signals from JSON lines into the ledger."""
+"""``exchange publish``: signals from JSON lines into the ledger.
+
+Whatever is not in the ledger is in one of three places, and what is printed last says how much is where: refused
+lines are in the reject file, what is signed and has no receipt is in the outbox, and the rest was never taken from the
+source.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import queue
+import os
 import sys
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from exchange.app import wall_ms
-from exchange.cli.connect import origin_of, with_client
+from exchange.cli.connect import as_client, origin_of
+from exchange.cli.interruption import Interrupted, Interruption
+from exchange.cli.lines import Lines
 from exchange.cli.output import (
     REFUSED,
     client_option,
@@ -26,11 +33,14 @@ from exchange.cli.output import (
     say_progress,
 )
 from exchange.errors import ExchangeError, Reason, Rejected
-from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
+from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal, reject
 from exchange_client.jsonl import signal_from_json
 
-_BULK = 5_000
-_LINGER_S = 0.02
+#: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
+GRACE_S = 5.0
+#: How deep a line may be nested; a signal has four levels.
+_LEVELS = 16
+_NOTHING_TAKEN = "nothing was taken from the source, so run it again"
 
 
 @click.command()
@@ -47,112 +57,205 @@ def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None
     """Publish signals, one JSON object a line, from SOURCE (a file, or - for standard input).
 
     Every line is checked before anything is signed; refused lines go to the rejects file and the rest goes on. What is
-    acknowledged is in the ledger: the receipt's proof has been verified. What is interrupted is sent by the next run.
+    acknowledged is in the ledger: the receipt's proof has been verified. What is interrupted is sent by the next run,
+    before anything else. Without a hub at the start, nothing is taken from SOURCE (3); later, a hub that is away is
+    waited for. Ctrl-C or SIGTERM finishes what was read, or keeps it, and ends with 130 or 143.
 
     \b
     A line:
       {"label": "harassment_targeted", "indicators": [{"type": "pdq", "value": "<64 hex>"}],
        "expires_in_days": 30, "case_ref": "T-1042"}
+    or one of a rejects file, whose `line` was mended.
     Examples:
       exchange publish signals.jsonl --community uk-elections --client alpha/pipeline/client.toml
       my-pipeline | exchange publish - --community uk-elections --json
     """
-
-    async def job(client: ExchangeClient, settings: ClientConfig) -> tuple[int, int]:
+    tally = _Tally(as_json=as_json)
+    try:
+        settings = ClientConfig.load(client_path)
         refused = RejectFile(rejects or settings.state / "rejects.jsonl")
-        done = failed = 0
-        async with client.publisher(origin_of(settings.exchange, name)) as publisher:
-            async for chunk in _chunks(source):
-                ok, bad = await _publish_chunk(publisher, chunk, refused, as_json=as_json)
-                done, failed = done + ok, failed + bad
-                say_progress(f"{done:,} in the ledger, {failed:,} refused")
-        end_progress()
-        if failed:
-            say(f"{failed} refused, see {refused.path}", err=True)
-        return done, failed
+        _refuse_own(source, refused.path)
+        run = _Run(tally, refused, Lines(source.fileno()), origin_of(settings.exchange, name))
+        number = as_client(settings, run.job)
+    except ExchangeError as error:
+        if tally.begun:
+            say(tally.summary, err=True)
+        else:
+            error.hint = f"{_NOTHING_TAKEN}; {error.hint}" if error.hint else _NOTHING_TAKEN
+        raise
+    _conclude(tally, refused, run.lines, number)
 
-    done, failed = with_client(client_path, job)
-    if not as_json:
-        say(f"{done} in the ledger, {failed} refused")
-    if failed:
+
+def _conclude(tally: _Tally, refused: RejectFile, lines: Lines, number: int) -> None:
+    """Say what became of it all, and exit accordingly."""
+    if tally.failed:
+        say(f"{tally.failed} refused, see {refused.path}", err=True)
+    if tally.kept and tally.why:
+        say(f"{tally.kept} kept in the outbox: {tally.why}", err=True)
+    if number:
+        cut = ", and the last line, which had no end, was not taken" if lines.unfinished else ""
+        say(f"interrupted: {tally.summary}{cut}", err=True)
+        sys.exit(128 + number)
+    if not tally.as_json:
+        say(tally.summary)
+    if tally.failed or tally.kept:
         sys.exit(REFUSED)
 
 
-async def _chunks(source: BinaryIO) -> AsyncIterator[list[bytes]]:
-    """Yield lines in bulks: what has come within a moment, so that a live pipe never waits for a full one.
-
-    Bytes, because one line that is no text must not end them all. Raises `Rejected` (CONFIG) when reading fails, behind
-    what was read before.
-    """
-    lines: queue.Queue[bytes | None] = queue.Queue(2 * _BULK)
-    failed: list[OSError] = []
-
-    def read() -> None:
-        try:
-            for line in source:
-                lines.put(line)
-        except OSError as error:
-            failed.append(error)
-        finally:
-            lines.put(None)
-
-    threading.Thread(target=read, name="read-lines", daemon=True).start()
-    bulk: list[bytes] = []
-    while (line := await asyncio.to_thread(lines.get)) is not None:
-        bulk.append(line)
-        await asyncio.sleep(_LINGER_S)
-        ended = False
-        while len(bulk) < _BULK and not lines.empty() and not ended:
-            more = lines.get_nowait()
-            ended = more is None
-            bulk += [] if more is None else [more]
-        yield [text for text in bulk if text.strip()]
-        bulk = []
-        if ended:
-            break
-    for error in failed:
-        raise Rejected(Reason.CONFIG, f"the source cannot be read on: {error.strerror}") from error
+def _refuse_own(source: BinaryIO, rejects: Path) -> None:
+    """Stop before a file is read that its own refused lines are appended to."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(source.fileno()), rejects.stat()):
+            raise click.UsageError("what is refused goes to this very file: move it first, and publish the moved one")
 
 
-async def _publish_chunk(
-    publisher: Publisher, lines: list[bytes], refused: RejectFile, *, as_json: bool
-) -> tuple[int, int]:
-    signals: list[Signal] = []
-    failed = 0
-    # One moment for all: signals whose expiry is the same travel in one statement.
-    now = wall_ms()
-    for line in lines:
-        try:
-            signals.append(_parse(line, now))
-        except ExchangeError as error:
-            failed += 1
-            refused.write_line(line.decode(errors="backslashreplace"), error)
-    outcomes: list[Outcome] = await publisher.publish(signals) if signals else []
-    done = 0
-    for outcome in outcomes:
+@dataclass(slots=True)
+class _Tally:
+    """Signals and lines, by what became of them."""
+
+    as_json: bool
+    #: Whether anything was taken from the source.
+    begun: bool = False
+    done: int = 0
+    failed: int = 0
+    #: In the outbox, without a receipt.
+    kept: int = 0
+    #: What kept the last of them there, where it was refused.
+    why: str = ""
+
+    @property
+    def summary(self) -> str:
+        kept = f", {self.kept} kept in the outbox, which the next run sends first" if self.kept else ""
+        return f"{self.done} in the ledger, {self.failed} refused{kept}"
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of the command."""
+
+    tally: _Tally
+    refused: RejectFile
+    lines: Lines
+    origin: str
+
+    async def job(self, client: ExchangeClient, _: ClientConfig) -> int:
+        """Publish all there is; return the signal that ended it before the source did, or 0."""
+        with Interruption(self.lines.stop) as interruption, suppress(Interrupted):
+            async with await interruption.unless(client.open_publisher(self.origin)) as publisher:
+                try:
+                    await self._all(publisher, interruption)
+                finally:
+                    with suppress(ExchangeError):
+                        self.tally.kept = sum(len(s.records) for s in await publisher.outbox.pending())
+                    end_progress()
+        return interruption.number
+
+    async def _all(self, publisher: Publisher, interruption: Interruption) -> None:
+        if publisher.left:
+            say(f"{publisher.left} of an earlier run are sent first", err=True)
+        await interruption.unless(self._earlier(publisher), grace_s=GRACE_S)
+        async for bulk in self.lines.bulks():
+            self.tally.begun = True
+            await interruption.unless(self._publish(publisher, bulk), grace_s=GRACE_S)
+            say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
+
+    async def _earlier(self, publisher: Publisher) -> None:
+        async for outcomes in publisher.earlier():
+            for outcome in outcomes:
+                self._take(outcome, None)
+
+    async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
+        signals: list[Signal] = []
+        read: list[dict[str, object] | str] = []
+        # One moment for all: signals whose expiry is the same travel in one statement.
+        now = wall_ms()
+        for line in lines:
+            given = line_of(line)
+            try:
+                signals.append(signal_of(given, now))
+            except ExchangeError as error:
+                self.tally.failed += 1
+                self.refused.write_line(given, error)
+            else:
+                read.append(given)
+        if signals:
+            for outcome, given in zip(await publisher.publish(signals), read, strict=True):
+                self._take(outcome, given)
+
+    def _take(self, outcome: Outcome, given: dict[str, object] | str | None) -> None:
+        """Count and tell what became of a signal; ``given`` is its line, None for one of an earlier run."""
         if outcome.receipt is None or outcome.signal_id is None:
-            failed += 1
-            refused.write(outcome)
-            continue
-        done += 1
-        if as_json:
+            if outcome.kept and outcome.error is not None:
+                self.tally.why = outcome.error.message
+                return
+            self.tally.failed += 1
+            if given is None:
+                self.refused.write(outcome)
+            else:
+                self.refused.write_line(given, outcome.error)
+            return
+        self.tally.done += 1
+        if self.tally.as_json:
             emit(
                 {
                     "signal_id": outcome.signal_id.hex(),
                     "index": outcome.receipt.index,
                     "case_ref": outcome.signal.case_ref,
                     "repeated": outcome.receipt.repeated,
+                    "earlier": given is None,
                 },
                 as_json=True,
             )
-    return done, failed
 
 
-def _parse(line: bytes, now_ms: int) -> Signal:
+def line_of(line: bytes) -> dict[str, object] | str:
+    """Return what a line gives: the object in it, or the text of what is none.
+
+    A line of a reject file gives what stands under its `line`.
+    """
     try:
-        data = json.loads(line.decode())
+        text = line.decode()
+    except UnicodeDecodeError:
+        return line.decode(errors="backslashreplace").rstrip("\r\n")
+    data = _object(text)
+    if data is not None and data.keys() == reject.KEYS:
+        inner = data["line"]
+        text = inner if isinstance(inner, str) else json.dumps(inner)
+        data = _object(text)
+    return text.rstrip("\r\n") if data is None else data
+
+
+def _object(text: str) -> dict[str, object] | None:
+    with suppress(ValueError, RecursionError):
+        data = _json(text)
+        return data if isinstance(data, dict) else None
+    return None
+
+
+def _json(text: str) -> object:
+    """Return the value in a text. Raises ValueError, also for its depth, and for numbers that are Python's only."""
+
+    def refuse(word: str) -> object:
+        raise ValueError(f"{word} is no number")
+
+    value = json.loads(text, parse_constant=refuse)
+    if not _is_flat(value, _LEVELS):
+        raise ValueError("nested too deep")
+    return value
+
+
+def _is_flat(value: object, levels: int) -> bool:
+    """Whether a value is nested no deeper than that, so that it can be written again."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_flat(each, levels - 1) for each in inner)
+
+
+def signal_of(given: dict[str, object] | str, now_ms: int) -> Signal:
+    """Return the signal that a line gives. Raises `Rejected`."""
+    if isinstance(given, dict):
+        return signal_from_json(given, now_ms=now_ms)
+    try:
+        _json(given)
     except (ValueError, RecursionError) as error:
         raise Rejected(Reason.MALFORMED, f"not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise Rejected(Reason.MALFORMED, "not a JSON object")
-    return signal_from_json(data, now_ms=now_ms)
+    raise Rejected(Reason.MALFORMED, "not a JSON object, or no UTF-8")

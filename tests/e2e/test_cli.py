@@ -3,114 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.e2e.command_line import Place, founded, lines, pdq_line, run
 from tests.e2e.exchange_fixture import free_port
 
 pytestmark = pytest.mark.e2e
 
-EXCHANGE = str(Path(sys.executable).parent / "exchange")
-DEADLINE_S = 30.0
-
-
-@dataclass
-class Place:
-    """A founded exchange with a serving hub."""
-
-    folder: Path
-    hub: subprocess.Popen[bytes]
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "hub" / "hub.toml"
-
-    @property
-    def operator(self) -> Path:
-        return self.folder / "hub" / "operator" / "client.toml"
-
-    def client(self, member: str, role: str = "pipeline") -> Path:
-        return self.folder / member / role / "client.toml"
-
-
-def run(*arguments: object, stdin: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [EXCHANGE, *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-
-
-def serve(config: Path) -> subprocess.Popen[bytes]:
-    log = config.parent / "serve.log"
-    before = log.read_text().count('"serving"') if log.exists() else 0
-    with log.open("ab") as stderr:
-        hub = subprocess.Popen([EXCHANGE, "serve", "--config", str(config)], stderr=stderr)
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end and hub.poll() is None:
-        if log.read_text().count('"serving"') > before:
-            return hub
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("cli")
-    made = run(
-        "init",
-        "--exchange", "cli.exchange",
-        "--operator", "op",
-        "--folder", folder / "hub",
-        "--listen", f"127.0.0.1:{free_port()}",
-        "--ops-listen", f"127.0.0.1:{free_port()}",
-        "--json",
-    )  # fmt: skip
-    assert len(lines(made.stdout)[0]["genesis"]) == 64
-    found = Place(folder, serve(folder / "hub" / "hub.toml"))
-    run("community", "create", "uk", "--config", found.config, "--client", found.operator)
-    for member in ("alpha", "beta"):
-        run(
-            "member", "add", member,
-            "--community", "uk",
-            "--client", found.operator,
-            "--development-pki", folder / "hub" / "pki",
-            "--folder", folder / member,
-        )  # fmt: skip
-    yield found
-    found.hub.send_signal(signal.SIGTERM)
-    assert found.hub.wait(DEADLINE_S) == 0
-
-
-def pdq_line(byte: str, **fields: object) -> str:
-    return json.dumps(
-        {
-            "label": "harassment_targeted",
-            "indicators": [{"type": "pdq", "value": byte * 32}],
-            "expires_in_days": 30,
-            **fields,
-        }
-    )
+    with founded(tmp_path_factory.mktemp("cli")) as found:
+        yield found
 
 
 def test_a_pipeline_in_any_language_publishes_and_watches(place: Place) -> None:
@@ -134,47 +43,6 @@ def test_a_pipeline_in_any_language_publishes_and_watches(place: Place) -> None:
     (leaf_only,) = lines(liaison.stdout)
     assert leaf_only["state"] == "not_for_you"
     assert leaf_only["signals"] == []
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("nonsense", "not JSON"),
-        ("[]", "not a JSON object"),
-        (pdq_line("AB"), "lower-case"),
-        (pdq_line("ab", label="nope"), "label 'nope' is not known"),
-        (pdq_line("ab", label="child_safety_csam"), "routed elsewhere"),
-        (pdq_line("ab", surprise=1), "`surprise` is not a known key"),
-        (pdq_line("ab", audience=[]), "an empty audience is an error"),
-        (pdq_line("ab", expires_in_days=100_000), "days away"),
-        (pdq_line("ab", indicators=[]), "`indicators`"),
-        (pdq_line("ab", indicators=[{"type": "url", "value": "https://x.com/someone"}]), "account"),
-        (pdq_line("ab", indicators=[{"type": "url", "value": "ftp://example.org/"}]), "http"),
-        (pdq_line("ab", election="ab" * 32), "names no election"),
-    ],
-)
-def test_a_bad_line_is_refused_with_its_reason_and_the_rest_goes_on(place: Place, line: str, why: str) -> None:
-    rejects = place.folder / "rejects.jsonl"
-    rejects.unlink(missing_ok=True)
-    done = run(
-        "publish", "-", "--community", "uk", "--client", place.client("alpha"), "--rejects", rejects,
-        stdin=f"{line}\n{pdq_line('cd')}\n", code=1,
-    )  # fmt: skip
-    assert "1 in the ledger, 1 refused" in done.stdout
-    (refused,) = lines(rejects.read_text())
-    assert why in json.dumps(refused)
-    assert rejects.stat().st_mode & 0o077 == 0
-
-
-def test_a_line_that_is_no_text_does_not_end_the_others(place: Place, tmp_path: Path) -> None:
-    source, rejects = tmp_path / "signals.jsonl", tmp_path / "rejects.jsonl"
-    source.write_bytes(b"\xff\xfe\n" + f"{pdq_line('ce')}\n".encode())
-    done = run(
-        "publish", source, "--community", "uk", "--client", place.client("alpha"), "--rejects", rejects, code=1
-    )  # fmt: skip
-    assert "1 in the ledger, 1 refused" in done.stdout
-    (refused,) = lines(rejects.read_text())
-    assert (refused["reason"], refused["line"]) == ("malformed", "\\xff\\xfe")
 
 
 def test_doctor_finds_nothing_wrong_and_check_config_prints_what_is_in_force(place: Place) -> None:
@@ -226,16 +94,6 @@ def test_a_second_hub_on_the_same_store_is_refused(place: Place) -> None:
     other.write_text(text)
     done = run("serve", "--config", other, code=3)
     assert "another process" in done.stderr
-
-
-def test_a_suspended_member_is_told_so_and_comes_back(place: Place) -> None:
-    run("member", "suspend", "beta", "--reason", "drill", "--client", place.operator)
-    done = run("publish", "-", "--community", "uk", "--client", place.client("beta"), stdin=pdq_line("ee"), code=1)
-    assert "1 refused" in done.stdout
-    run("member", "lift", "beta", "--reason", "drill over", "--client", place.operator)
-    done = run("publish", "-", "--community", "uk", "--client", place.client("beta"), stdin=pdq_line("ef"))
-    assert "1 in the ledger" in done.stdout
-    assert "beta" in run("member", "list", "--client", place.client("alpha")).stdout
 
 
 def test_verify_holds_and_finds_a_changed_byte(place: Place, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ import click
 from exchange import config
 from exchange.cli.connect import origin_of
 from exchange.cli.member import _public_key
-from exchange.cli.publish import _parse
+from exchange.cli.publish import line_of, signal_of
 from exchange.cli.verify import _pin
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import Rules
@@ -100,8 +101,12 @@ def read_address(data: bytes) -> object:
 
 
 def read_line(data: bytes) -> object:
-    """A line that is a signal can be drafted, or is refused as a signal; nothing in between."""
-    signal = _parse(data, NOW_MS)
+    """A line that is a signal can be drafted, or is refused as a signal; and a mended one is read like any other."""
+    given = line_of(data)
+    json.dumps(given)
+    again = line_of(json.dumps({"line": given, "error": {}}).encode())
+    assert again == given
+    signal = signal_of(given, NOW_MS)
     drafts, refused = DRAFTER.draft([signal], lambda: RULES)
     assert len(drafts) + len(refused) == 1
     for _, error in refused:

@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
 import pytest
 
+from clients.python.tests import speech
 from exchange import config
 from exchange.domain.kinds import Kind
-from exchange.errors import Reason
-from exchange_client import jsonl
+from exchange.errors import InvalidStatement, Reason, Violation
+from exchange_client import jsonl, reject
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -324,5 +325,26 @@ def test_decisions_have_the_same_parts() -> None:
 
 def test_every_key_of_a_signal_line_is_documented() -> None:
     page = (ROOT / "docs" / "jsonl.md").read_text()
-    table = page[page.index("## A signal") : page.index("## An entry")]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == jsonl._KEYS
+    assert keys_in(page, "A signal, as it is published") == jsonl._KEYS
+
+
+def keys_in(page: str, heading: str) -> set[str]:
+    """Return what the first column of a section's table names."""
+    return set(re.findall(r"^\| `([\w.]+)` \|", sections(page)[heading], re.MULTILINE))
+
+
+def test_every_key_of_a_watched_line_is_documented() -> None:
+    page = (ROOT / "docs" / "jsonl.md").read_text()
+    watched = jsonl.delivery_to_json(speech.delivery(speech.received(speech.sha())))
+    assert keys_in(page, "An entry, as it is watched") == watched.keys()
+    (signal,) = cast("list[dict[str, Any]]", watched["signals"])
+    assert f"`{{{', '.join(json.dumps(key) for key in signal)}}}`" in page
+
+
+def test_every_key_of_a_refused_line_is_documented(tmp_path: Path) -> None:
+    refused = reject.RejectFile(tmp_path / "rejects.jsonl")
+    refused.write_line("", InvalidStatement((Violation("signal", "is wrong"),), hint="mend it"))
+    (line,) = map(json.loads, refused.path.read_text().splitlines())
+    found = {"line", *(f"error.{key}" for key in line["error"])}
+    assert keys_in((ROOT / "docs" / "jsonl.md").read_text(), "A refused line") == found
+    assert line.keys() == reject.KEYS

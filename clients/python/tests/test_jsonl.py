@@ -15,16 +15,18 @@ from clients.python.tests.fake_hub import DAY_MS, START_MS, FakeHub, client_of
 from clients.python.tests.speech import delivery, received, sha, signal
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Confidence, Handling, Indicator, SourceAction, VideoFrame
+from exchange.domain.statement import Confidence, Handling, Indicator, Severity, SourceAction, VideoFrame
 from exchange.errors import ExchangeError, InvalidStatement, Reason, Rejected, Violation
 from exchange_client import ClientConfig, Outcome, RejectFile
 from exchange_client.jsonl import (
+    _KEYS,
     delivery_to_json,
     indicator_from_json,
     indicator_of_file,
     indicator_of_url,
     indicator_to_json,
     signal_from_json,
+    signal_to_json,
 )
 
 PLAIN: dict[str, Any] = {
@@ -132,16 +134,38 @@ def test_a_delivery_becomes_plain_json() -> None:
     assert (data["kind"], data["signals"]) == (99, [])
 
 
-def test_refused_signals_are_written_down_with_the_reasons(tmp_path: Path) -> None:
+def test_a_signal_goes_out_as_the_line_that_it_is_published_from() -> None:
+    plain = signal("T-1")
+    full = signal(
+        "T-2", confidence=Confidence.LOW, severity=Severity.INFO, handling=Handling.RED, audience=("beta", "gamma"),
+        election=b"e" * 32, target_class=2, observed_at_ms=START_MS, actioned_at_ms=START_MS + 1, source_action=3,
+        guidance_clause="4.2", lawful_basis=1, backfill=True, replaces=(b"r" * 32,), derived_from=(b"d" * 32,),
+        quality=70,
+    )  # fmt: skip
+    for made in (plain, full):
+        assert signal_from_json(json.loads(json.dumps(signal_to_json(made))), now_ms=0) == made
+    assert signal_to_json(plain).keys() == {
+        "label", "indicators", "expires_at", "confidence", "severity", "handling", "case_ref",
+    }  # fmt: skip
+    assert signal_to_json(full).keys() == _KEYS - {"expires_in_days"}
+
+
+def test_what_is_refused_is_written_down_with_the_reasons_as_it_was_given(tmp_path: Path) -> None:
     refused = RejectFile(tmp_path / "folder" / "rejects.jsonl")
     assert not refused.path.exists()
     error = InvalidStatement((Violation("records[0]", "is wrong"), Violation("b", "too")), hint="look here")
-    refused.write(Outcome(signal("T-1"), None, None, error))
-    refused.write_line("{]\n", Rejected(Reason.MALFORMED, "not JSON"))
-    first, second = map(json.loads, refused.path.read_text().splitlines())
-    assert (first["case_ref"], first["reason"], first["hint"]) == ("T-1", "invalid", "look here")
-    assert first["violations"] == ["records[0]: is wrong", "b: too"]
-    assert second == {"line": "{]", "reason": "malformed", "message": "not JSON"}
+    made = signal("T-1")
+    refused.write(Outcome(made, None, None, error))
+    refused.write_line(PLAIN, error)
+    refused.write_line("{]", Rejected(Reason.MALFORMED, "not JSON"))
+    first, second, third = map(json.loads, refused.path.read_text().splitlines())
+    assert first["error"] == second["error"] == {
+        "reason": "invalid", "message": error.message, "hint": "look here",
+        "violations": ["records[0]: is wrong", "b: too"],
+    }  # fmt: skip
+    assert signal_from_json(first["line"], now_ms=START_MS) == made
+    assert second["line"] == PLAIN
+    assert third == {"line": "{]", "error": {"reason": "malformed", "message": "not JSON"}}
     assert refused.path.stat().st_mode & 0o077 == 0
 
 

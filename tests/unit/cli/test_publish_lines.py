@@ -1,40 +1,125 @@
-"""What `exchange publish` reads: line by line, whatever is in them, to the end or to the failure."""
+"""What `exchange publish` reads: line by line, whatever is in them, to the end or to the failure; and what a line gives."""
 
 from __future__ import annotations
 
-import errno
-import io
+import asyncio
+import json
+import os
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from exchange.cli.publish import _chunks, _parse
+from exchange.cli.lines import BULK, Lines
+from exchange.cli.publish import line_of, signal_of
 from exchange.errors import Reason, Rejected
 
 
-async def read(source: BinaryIO) -> list[bytes]:
-    return [line async for bulk in _chunks(source) for line in bulk]
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe: the end to read, and the end to write, which a test may close."""
+    reading, writing = os.pipe()
+    yield reading, writing
+    for end in (reading, writing):
+        try:
+            os.close(end)
+        except OSError:
+            continue
 
 
-async def test_lines_come_whole_and_in_order_and_empty_ones_are_left_out() -> None:
-    assert await read(io.BytesIO(b"one\n\n  \ntwo\r\nlast")) == [b"one\n", b"two\r\n", b"last"]
+async def taken(lines: Lines) -> list[bytes]:
+    return [line async for bulk in lines.bulks() for line in bulk]
 
 
-async def test_a_line_that_is_no_text_is_a_line() -> None:
-    assert await read(io.BytesIO(b"one\n\xff\xfe\ntwo\n")) == [b"one\n", b"\xff\xfe\n", b"two\n"]
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"one\n\n  \ntwo\r\nlast", [b"one", b"two\r", b"last"]),
+        (b"one\n\xff\xfe\ntwo\n", [b"one", b"\xff\xfe", b"two"]),
+        (b"", []),
+        (b"x" * 200_000 + b"\nend", [b"x" * 200_000, b"end"]),
+    ],
+)
+async def test_lines_come_whole_and_in_order_and_empty_ones_are_left_out(
+    tmp_path: Path, pipe: tuple[int, int], data: bytes, lines: list[bytes]
+) -> None:
+    (tmp_path / "file").write_bytes(data)
+    with (tmp_path / "file").open("rb") as file:
+        assert await taken(Lines(file.fileno())) == lines
+    reading = asyncio.create_task(taken(Lines(pipe[0])))
+    await asyncio.to_thread(os.write, pipe[1], data[:7])
+    await asyncio.to_thread(os.write, pipe[1], data[7:])
+    os.close(pipe[1])
+    assert await reading == lines
+
+
+async def test_a_file_comes_in_bulks(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes((b"x" * 99 + b"\n") * (2 * BULK))
+    with (tmp_path / "file").open("rb") as file:
+        sizes = [len(bulk) async for bulk in Lines(file.fileno()).bulks()]
+    assert sum(sizes) == 2 * BULK
+    assert len(sizes) == 2
+    assert BULK <= sizes[0] < BULK + 1_000
+
+
+async def test_a_pipe_that_stays_open_is_read_as_it_comes_and_left_when_told(pipe: tuple[int, int]) -> None:
+    lines = Lines(pipe[0])
+    with closing(os.fdopen(os.dup(pipe[1]), "wb", buffering=0)) as writing:
+        bulks = lines.bulks()
+        for number in range(3):
+            writing.write(b"line %d\n" % number)
+            assert await anext(bulks) == [b"line %d" % number]
+        writing.write(b"half a li")
+        last = asyncio.ensure_future(anext(bulks))
+        while not lines.unfinished:
+            await asyncio.sleep(0.001)
+        lines.stop()
+        with pytest.raises(StopAsyncIteration):
+            await last
+        assert lines.unfinished
+
+
+async def test_a_source_that_fails_is_told_behind_what_it_gave(pipe: tuple[int, int]) -> None:
+    os.write(pipe[1], b"one\n")
+    lines = Lines(pipe[0])
+    bulks = lines.bulks()
+    assert await anext(bulks) == [b"one"]
+    lines._descriptor = os.open("/proc/self/mem", os.O_RDONLY)  # its first page cannot be read
+    try:
+        with pytest.raises(Rejected, match="Input/output error"):
+            await anext(bulks)
+    finally:
+        os.close(lines._descriptor)
+
+
+@pytest.mark.parametrize(
+    ("line", "gives"),
+    [
+        (b'{"label": "x"}\n', {"label": "x"}),
+        (b"nonsense\r\n", "nonsense"),
+        (b"[1]", "[1]"),
+        (b"\xff\xfe\n", "\\xff\\xfe"),
+        (b'{"a": NaN}', '{"a": NaN}'),
+        (b'{"a": ' + b"[" * 50 + b"]" * 50 + b"}", '{"a": ' + "[" * 50 + "]" * 50 + "}"),
+        (b'{"line": {"label": "x"}, "error": {"reason": "invalid"}}', {"label": "x"}),
+        (b'{"line": "{\\"label\\": \\"x\\"}", "error": {}}', {"label": "x"}),
+        (b'{"line": "nonsense", "error": {}}', "nonsense"),
+        (b'{"line": [1], "error": null}', "[1]"),
+        (b'{"line": {"label": "x"}}', {"line": {"label": "x"}}),
+    ],
+)
+def test_what_a_line_gives(line: bytes, gives: object) -> None:
+    assert line_of(line) == gives
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60) | st.text('{}[]",:0eE.-\\abNaI ', max_size=40).map(str.encode))
+def test_what_is_no_object_is_malformed_and_can_be_mended_in_its_place(line: bytes) -> None:
+    gives = line_of(line)
+    assert line_of(json.dumps({"line": gives, "error": {}}).encode()) == gives
     with pytest.raises(Rejected) as caught:
-        _parse(b"\xff\xfe\n", 0)
-    assert caught.value.reason is Reason.MALFORMED
-
-
-async def test_a_source_that_fails_is_told_behind_what_it_gave() -> None:
-    def failing() -> Iterator[bytes]:
-        yield b"one\n"
-        raise OSError(errno.EIO, "Input/output error")
-
-    found: list[bytes] = []
-    with pytest.raises(Rejected, match="Input/output error"):
-        async for bulk in _chunks(cast("BinaryIO", failing())):
-            found += bulk
-    assert found == [b"one\n"]
+        signal_of(gives, 0)
+    assert caught.value.reason is (Reason.MALFORMED if isinstance(gives, str) else Reason.INVALID)

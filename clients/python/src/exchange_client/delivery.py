@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exchange.codec import Delivered
-from exchange.domain.statement import Header, Indicator, IndicatorView, RecordView, SignalHeader, VideoFrame
+from exchange.domain.statement import Header, Indicator, RecordView, SignalHeader
+from exchange_client.signals import indicators_of
 from exchange_client.verify import VerifiedEntry
 
 
@@ -77,13 +78,4 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
 
 
 def _signal(signal_id: bytes, record: RecordView) -> ReceivedSignal:
-    indicators = tuple([_indicator(view) for view in record.indicators])
-    return ReceivedSignal(signal_id, indicators, record.case_ref, record.quality)
-
-
-def _indicator(view: IndicatorView) -> Indicator:
-    value = view.value
-    if value:
-        return Indicator(view.type, value, view.profile)
-    frames = tuple([VideoFrame(frame.frame_ms, frame.quality, frame.pdq) for frame in view.frames])
-    return Indicator(view.type, value, view.profile, frames)
+    return ReceivedSignal(signal_id, indicators_of(record), record.case_ref, record.quality)

@@ -153,6 +153,37 @@ def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
     )
 
 
+def signal_to_json(signal: Signal) -> dict[str, object]:
+    """Return a signal as the JSON object that it can be published from: `signal_from_json` the other way round.
+
+    Only what was said. A ``url`` is known by its hash alone: such a line cannot be published as it is.
+    """
+    data: dict[str, object] = {
+        "label": signal.label.word,
+        "indicators": [indicator_to_json(indicator) for indicator in signal.indicators],
+        "expires_at": signal.expires_at_ms,
+    }
+    optional: dict[str, object] = {
+        "confidence": _name(Confidence, signal.confidence),
+        "severity": _name(Severity, signal.severity),
+        "handling": _name(Handling, signal.handling),
+        "election": signal.election.hex(),
+        "target_class": _name(TargetClass, signal.target_class),
+        "observed_at": signal.observed_at_ms,
+        "actioned_at": signal.actioned_at_ms,
+        "source_action": _name(SourceAction, signal.source_action),
+        "guidance_clause": signal.guidance_clause,
+        "lawful_basis": _name(LawfulBasis, signal.lawful_basis),
+        "backfill": signal.backfill,
+        "replaces": [id_.hex() for id_ in signal.replaces],
+        "derived_from": [id_.hex() for id_ in signal.derived_from],
+        "case_ref": signal.case_ref,
+        "quality": signal.quality,
+    }
+    data |= {key: value for key, value in optional.items() if value}
+    return data if signal.audience is None else data | {"audience": list(signal.audience)}
+
+
 def delivery_to_json(delivery: Delivery) -> dict[str, object]:
     """Return a delivery as JSON."""
     row = KINDS.get(delivery.kind)
@@ -219,11 +250,13 @@ def _optional_word(words: type[E], text: object, what: str) -> int:
 
 def _expiry(data: Mapping[str, Any], now_ms: int) -> int:
     days = data.get("expires_in_days")
+    if days is None and data.get("expires_at") is None:
+        raise _invalid("say when it expires: `expires_in_days`, a number of days, or `expires_at`, a time")
     if days is None:
         return _time(data.get("expires_at"), "expires_at")
     plain = isinstance(days, int | float) and not isinstance(days, bool) and 0 < days <= MAX_EXPIRY_DAYS
     if not plain or "expires_at" in data:
-        raise _invalid("give either `expires_in_days` (a number) or `expires_at`")
+        raise _invalid("say when it expires: either `expires_in_days`, a number of days, or `expires_at`, a time")
     return now_ms + int(days * DAY_MS)
 
 

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -25,7 +25,7 @@ from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
 from exchange_client.outbox import Outbox
 from exchange_client.receipt import Receipt, verify_receipt
-from exchange_client.signals import Drafter, Signal
+from exchange_client.signals import Drafter, Signal, signals_of
 from exchange_client.transport import PublishStream, Transport
 from exchange_client.verify import Distrusted
 from exchange_client.wire import WireReceipt, WireResult
@@ -51,6 +51,8 @@ class Outcome:
     signal_id: bytes | None
     receipt: Receipt | None
     error: ExchangeError | None
+    #: Whether it is still in the outbox, where it met an error: the next run sends it, so do not publish it again.
+    kept: bool = False
 
 
 @dataclass(slots=True)
@@ -64,6 +66,14 @@ class _InFlight:
     before: Statement | None = None
     #: How often it may still change hands between our keys.
     changes_left: int = MAX_KEY_CHANGES
+    #: Whether the outbox has it still, whatever was answered.
+    kept: bool = True
+
+    def told(self, signal: Signal, signal_id: bytes, result: Receipt | ExchangeError) -> Outcome:
+        """Return what became of one of its signals."""
+        if isinstance(result, Receipt):
+            return Outcome(signal, signal_id, result, None)
+        return Outcome(signal, signal_id, None, result, self.kept)
 
 
 def _size(statement: Statement) -> int:
@@ -97,6 +107,8 @@ class Publisher:
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._refusals = 0
+        #: What an earlier run left, until `earlier` has told what became of it.
+        self._earlier: deque[_InFlight] = deque()
         #: When the present message of results came.
         self._taken_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -105,7 +117,7 @@ class Publisher:
     async def __aenter__(self) -> Self:
         """Open the stream, and send again what an earlier run left without a receipt."""
         for statement in await self.outbox.pending():
-            _ = self._enqueue(replace(statement, resubmission=True), made_at_ms=0)
+            self._earlier.append(self._enqueue(replace(statement, resubmission=True), made_at_ms=0))
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
         return self
@@ -137,28 +149,43 @@ class Publisher:
         ]
         if statements:
             await self.outbox.add(statements, cases, now_ms=now)
-        answers = [self._enqueue(statement, made_at_ms=now) for statement in statements]
+        sent = [self._enqueue(statement, made_at_ms=now) for statement in statements]
         async with asyncio.timeout(timeout_s):
-            results = await asyncio.gather(*(_settled(answer) for answer in answers))
+            results = await asyncio.gather(*(_settled(waiting.answer) for waiting in sent))
         found = {place: Outcome(signals[place], None, None, error) for place, error in refused}
-        for draft, result in zip(drafts, results, strict=True):
-            receipt, failed = (result, None) if isinstance(result, Receipt) else (None, result)
+        for draft, waiting, result in zip(drafts, sent, results, strict=True):
             for place, signal_id in zip(draft.places, draft.ids, strict=True):
-                found[place] = Outcome(signals[place], signal_id, receipt, failed)
+                found[place] = waiting.told(signals[place], signal_id, result)
         return [found[place] for place in range(len(signals))]
+
+    @property
+    def left(self) -> int:
+        """How many signals of an earlier run `earlier` has not told of yet."""
+        return sum(len(waiting.statement.records) for waiting in self._earlier)
+
+    async def earlier(self) -> AsyncGenerator[list[Outcome], None]:
+        """Yield what becomes of each statement that an earlier run left without a receipt; ends behind the last.
+
+        They are sent whether anybody asks or not. Raises `Distrusted` when the hub's answers do not hold.
+        """
+        while self._earlier:
+            waiting = self._earlier[0]
+            result = await _settled(waiting.answer)
+            self._earlier.popleft()
+            yield [waiting.told(signal, id_, result) for id_, signal in signals_of(waiting.statement)]
 
     async def submit(self, statement: Statement) -> Receipt:
         """Publish one ready statement; return its verified receipt. Raises `ExchangeError` when it is refused."""
         now = self._now_ms()
         await self.outbox.add([statement], [], now_ms=now)
-        return await asyncio.shield(self._enqueue(statement, made_at_ms=now))
+        return await asyncio.shield(self._enqueue(statement, made_at_ms=now).answer)
 
     async def settled(self) -> None:
         """Return when nothing waits for a receipt any more."""
         while self._waiting:
             await asyncio.gather(*(_settled(waiting.answer) for waiting in list(self._waiting.values())))
 
-    def _enqueue(self, statement: Statement, *, made_at_ms: int) -> asyncio.Future[Receipt]:
+    def _enqueue(self, statement: Statement, *, made_at_ms: int) -> _InFlight:
         id_ = statement_id(statement.payload)
         waiting = self._waiting.get(id_)
         if waiting is None:
@@ -168,7 +195,7 @@ class Publisher:
                 self._fail_all(Fatal("the publisher has stopped"))
             self._queue.append(id_)
             self._wake.set()
-        return waiting.answer
+        return waiting
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Let nobody wait for a task that has died of a bug."""
@@ -177,7 +204,7 @@ class Publisher:
 
     async def _run(self) -> None:
         """Keep a stream open as long as there is something to send; go to the next hub when one fails."""
-        backoff = Backoff()
+        backoff = Backoff("publishing")
         while True:
             await self._something_to_send()
             try:
@@ -187,12 +214,12 @@ class Publisher:
                 pass
             except Unavailable as error:
                 if self._waiting:
-                    await backoff.after(error, "publishing broke off")
+                    await backoff.after(error, "broke off")
             except ExchangeError as error:
                 # A stream is also cut when the directory takes something from us: what is left, a new one tells.
                 self._refusals += 1
                 if self._refusals < MAX_REFUSALS:
-                    await backoff.after(error, "the stream was refused")
+                    await backoff.after(error, "was refused")
                 else:
                     self._refusals = 0
                     self._fail_all(error)
@@ -264,6 +291,7 @@ class Publisher:
                 settled.append((waiting, result.error))
                 if result.error.reason not in _OF_THE_KEY:
                     refused.append(waiting.statement)
+                    waiting.kept = False
                 if not waiting.made_at_ms:
                     message = "a statement of an earlier run was refused: %s"
                     logging.getLogger("exchange_client").error(message, result.error.diagnostics())

@@ -1,4 +1,8 @@
-"""The reject file of a bulk job: what was refused, and why, on the publisher's own disk."""
+"""The reject file of a bulk job: what was refused, and why, on the publisher's own disk.
+
+Each line is ``{"line": ..., "error": {...}}``: the line as it was given (an object, or the text of what is none), so
+that it can be mended where it stands, and published from there.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,11 @@ import json
 from pathlib import Path
 
 from exchange.errors import ExchangeError, InvalidStatement
-from exchange_client.jsonl import indicator_to_json
+from exchange_client.jsonl import signal_to_json
 from exchange_client.publisher import Outcome
+
+#: What a line of a reject file holds.
+KEYS = frozenset({"line", "error"})
 
 
 class RejectFile:
@@ -18,27 +25,16 @@ class RejectFile:
         self.path = path
 
     def write(self, outcome: Outcome) -> None:
-        """Note a refused signal."""
-        signal = outcome.signal
-        self._append(
-            {
-                "case_ref": signal.case_ref,
-                "label": signal.label.word,
-                "indicators": [indicator_to_json(i) for i in signal.indicators],
-                **_why(outcome.error),
-            }
-        )
+        """Note a refused signal of which there is no line."""
+        self.write_line(signal_to_json(outcome.signal), outcome.error)
 
-    def write_line(self, line: str, error: ExchangeError) -> None:
-        """Note a line that is no signal."""
-        self._append({"line": line.rstrip("\n"), **_why(error)})
-
-    def _append(self, data: dict[str, object]) -> None:
+    def write_line(self, line: object, error: ExchangeError | None) -> None:
+        """Note a refused line: the object in it, or its text when there is none."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.path.exists():
             self.path.touch(mode=0o600)
         with self.path.open("a") as file:
-            file.write(json.dumps(data) + "\n")
+            file.write(json.dumps({"line": line, "error": _why(error)}) + "\n")
 
 
 def _why(error: ExchangeError | None) -> dict[str, object]:

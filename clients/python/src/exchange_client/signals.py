@@ -20,11 +20,14 @@ from exchange.domain.statement import (
     Handling,
     Header,
     Indicator,
+    IndicatorView,
     Record,
+    RecordView,
     Severity,
     SignalHeader,
     Signature,
     Statement,
+    VideoFrame,
     audience_id,
     signal_ids,
 )
@@ -163,6 +166,57 @@ class Drafter:
         payload = codec.encode_header(header)
         signature = Signature(self._key.key_id, self._key.sign(pae(HEADER_TYPE, payload)))
         return Statement(payload, (signature,), records, audience_record)
+
+
+def signals_of(statement: Statement) -> list[tuple[bytes, Signal]]:
+    """Return the signals that a statement was made from, each behind its id; none for what says no signals.
+
+    Raises `Rejected` (MALFORMED).
+    """
+    header = codec.decode_header(statement.payload, strict=False)
+    body = header.body
+    if not isinstance(body, SignalHeader):
+        return []
+    everyone = body.audience == Audience.EVERYONE
+    try:
+        common = Signal(
+            label=Label(body.label),
+            indicators=(),
+            expires_at_ms=body.expires_at_ms,
+            confidence=Confidence(body.confidence),
+            severity=Severity(body.severity),
+            handling=Handling(body.handling),
+            audience=None if everyone else codec.decode_audience(statement.audience_record, strict=False),
+            election=body.election,
+            target_class=body.target_class,
+            observed_at_ms=body.observed_at_ms,
+            actioned_at_ms=body.actioned_at_ms,
+            source_action=body.source_action,
+            guidance_clause=body.guidance_clause,
+            lawful_basis=body.lawful_basis,
+            backfill=body.backfill,
+            replaces=body.replaces,
+            derived_from=body.derived_from,
+        )
+    except ValueError as error:
+        raise codec.malformed(f"a signal of no form that this release knows: {error}") from error
+    return [
+        (id_, replace(common, indicators=indicators_of(record), case_ref=record.case_ref, quality=record.quality))
+        for id_, record in zip(header.signal_ids, codec.decode_records(statement.records, strict=False), strict=False)
+    ]
+
+
+def indicators_of(record: RecordView) -> tuple[Indicator, ...]:
+    """Return a record's indicators."""
+    return tuple([_indicator(view) for view in record.indicators])
+
+
+def _indicator(view: IndicatorView) -> Indicator:
+    value = view.value
+    if value:
+        return Indicator(view.type, value, view.profile)
+    frames = tuple([VideoFrame(frame.frame_ms, frame.quality, frame.pdq) for frame in view.frames])
+    return Indicator(view.type, value, view.profile, frames)
 
 
 def _body(signal: Signal, records: Sequence[Record], committed: bytes) -> SignalHeader:

@@ -77,7 +77,7 @@ class Subscriber:
         """Yield verified entries for ever. Raises `ExchangeError` when the hub refuses or cannot be trusted."""
         position = await self._start(cursor, from_now=from_now)
         self._verifier = FeedVerifier(self._origin, self._log_verifier, position)
-        backoff = Backoff()
+        backoff = Backoff(f"the feed of {self._origin}")
         cut = 0
         try:
             while True:
@@ -88,14 +88,14 @@ class Subscriber:
                 except Moved:
                     continue  # from here on over the new connection
                 except Unavailable as error:
-                    await backoff.after(error, f"the feed of {self._origin} broke off")
+                    await backoff.after(error, "broke off")
                 except (Denied, Unauthenticated) as error:
                     # A live stream is cut when the directory takes something from us, or our certificate has ended;
                     # what is left, a new one tells.
                     cut = cut + 1 if self._heard < 2 else 1
                     if not self._heard or cut > MAX_CUTS:
                         raise
-                    await backoff.after(error, f"the feed of {self._origin} was cut")
+                    await backoff.after(error, "was cut")
         finally:
             await self.store()
 

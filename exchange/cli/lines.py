@@ -1,0 +1,105 @@
+"""Lines from a file, pipe or terminal, as they come.
+
+Without a thread: one that is waiting in a read cannot be ended, and would keep the process from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+from exchange.errors import Reason, Rejected
+
+BULK = 5_000
+_LINGER_S = 0.02
+_READ_BYTES = 64 * 1024
+
+
+class Lines:
+    """The lines of one source. Bytes, because one line that is no text must not end them all."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Read from this file descriptor, to its end or until `stop`."""
+        self._descriptor = descriptor
+        self._rest = bytearray()
+        self._over = False
+        self._failed: OSError | None = None
+        self._wake: Callable[[], object] = lambda: None
+
+    def stop(self) -> None:
+        """Read no further: the bulk that is being gathered is the last."""
+        self._over = True
+        self._wake()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a line has begun whose end was not read."""
+        return bool(self._rest)
+
+    async def bulks(self) -> AsyncIterator[list[bytes]]:
+        """Yield lines in bulks: what has come within a moment, so that a live pipe never waits for a full one.
+
+        Without empty lines. Raises `Rejected` (CONFIG) when reading fails, behind what was read before.
+        """
+        while not self._over:
+            bulk = [line for line in await self._bulk() if line.strip()]
+            if bulk:
+                yield bulk
+        if self._failed is not None:
+            raise Rejected(Reason.CONFIG, f"the source cannot be read on: {self._failed.strerror}") from self._failed
+
+    async def _bulk(self) -> list[bytes]:
+        bulk: list[bytes] = []
+        until: float | None = None
+        while len(bulk) < BULK and await self._ready(until) and not self._over:
+            bulk += self._read()
+            if bulk and until is None:
+                until = asyncio.get_running_loop().time() + _LINGER_S
+        return bulk
+
+    async def _ready(self, until: float | None) -> bool:
+        """Return once there is something to read or we are to stop; False when neither is so in time."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        self._wake = partial(_done, ready)
+        try:
+            loop.add_reader(self._descriptor, self._wake)
+        except PermissionError:
+            return True  # a file on disk: there is always something to read, or its end
+        try:
+            async with asyncio.timeout_at(until):
+                if not self._over:
+                    await ready
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self._descriptor)
+        return True
+
+    def _read(self) -> list[bytes]:
+        """Return the lines that end in what there is now."""
+        try:
+            data = os.read(self._descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            self._failed, self._over = error, True
+            return []
+        if not data:
+            self._over = True
+            last, self._rest = bytes(self._rest), bytearray()
+            return [last]
+        whole, newline, rest = data.rpartition(b"\n")
+        if not newline:
+            self._rest += data
+            return []
+        lines = (bytes(self._rest) + whole).split(b"\n")
+        self._rest = bytearray(rest)
+        return lines
+
+
+def _done(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
