@@ -80,10 +80,10 @@ fuzz: setup  ## Every reader of bytes from outside under a coverage-guided fuzze
 demo: setup  ## A whole exchange on this machine: a hub, three platforms, real photographs, a SIGKILL
 	$(BIN)/python clients/python/examples/demo/run.py $(ARGS)
 
-bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, or ARGS=--quick for two minutes
+bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, or ARGS=--quick for a few minutes
 	$(BIN)/python -m tests.bench $(ARGS)
 
-bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make bench-growth, or ARGS=--quick for two minutes
+bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make bench-growth, or ARGS=--quick for a few minutes
 	$(BIN)/python -m tests.bench.growth $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code

@@ -271,8 +271,8 @@ def configuration_page() -> str:
         parts.append(title + _table(head, rows))
     intro = (
         "The hub reads one TOML file (`hub.toml`, or what `--config` or `EXCHANGE_CONFIG` names), once, at its start. "
-        "Unknown keys are errors. Paths are relative to the file. `exchange check-config` prints what is in force. "
-        "The file holds no secrets."
+        "Unknown keys are errors. Paths are relative to the file. `exchange check-config` prints what is in force, and "
+        "which of the files that it names cannot be read. The file holds no secrets."
     )
     return _page("Configuration of the hub", intro, *parts)
 
@@ -290,7 +290,7 @@ def errors_page() -> str:
         "for each statement. A refusal changes nothing. What the hub did not expect is `INTERNAL` with an incident "
         "number that stands in its log.\n\n"
         "Exit codes of the command line: 0 for success, 1 for a refusal or a failed check, 2 for wrong usage, 3 when "
-        "a hub or store cannot be used now."
+        "a hub or store cannot be used now; 130 and 143 when `exchange publish` was ended by SIGINT or SIGTERM."
     )
     return _page("Errors", intro, _table(head, rows))
 

@@ -165,6 +165,17 @@ class Config(_Section, frozen=True):
         """The folder of signing keys in force."""
         return self.keys or self.data / "keys"
 
+    @property
+    def marks_folder(self) -> Path:
+        """The folder of marks in force."""
+        return self.marks or self.data / "marks"
+
+    def resolved(self) -> Config:
+        """Return it with what is in force in the place of what was left out, and whole paths."""
+        tls = TLS(*(path.resolve() for path in (self.tls.certificate, self.tls.key, self.tls.client_authority)))
+        data, keys, marks = (path.resolve() for path in (self.data, self.keys_folder, self.marks_folder))
+        return msgspec.structs.replace(self, trust_domain=self.domain, data=data, keys=keys, marks=marks, tls=tls)
+
 
 def _wrong(path: Path, what: str) -> Rejected:
     return Rejected(

@@ -1,7 +1,8 @@
 """The command line: everything an operator, a pipeline in any language, or an auditor does by hand.
 
 Commands print for people by default and JSON with ``--json``. Errors go to stderr with what to do next; the exit code
-is 0 for success, 1 for a refusal or failed check, 2 for wrong usage, 3 when a hub or store cannot be used now.
+is 0 for success, 1 for a refusal or failed check, 2 for wrong usage, 3 when a hub or store cannot be used now;
+`publish` ends with 130 or 143 after a signal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.version_option(__version__, prog_name="exchange")
 def main() -> None:
     """Share hashed signals of breaching content between platforms, over a ledger that everyone can check.
+
+    EXCHANGE_CLIENT may stand for --client, and EXCHANGE_CONFIG for --config.
 
     \b
     A first hub:

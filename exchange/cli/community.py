@@ -25,8 +25,8 @@ def community() -> None:
 
     \b
     Examples:
-      exchange community create uk-elections --title "UK elections" --client operator/client.toml
-      exchange community list --client operator/client.toml
+      exchange community create uk-elections --config hub/hub.toml --client hub/operator/client.toml
+      exchange community list --client hub/operator/client.toml
     """
 
 

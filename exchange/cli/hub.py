@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +14,7 @@ import msgspec
 
 from exchange import app, config
 from exchange.cli.client_files import client_toml, write_new
-from exchange.cli.output import config_option, emit, json_option, say
+from exchange.cli.output import REFUSED, config_option, emit, json_option, say
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
@@ -113,7 +116,7 @@ def serve(config_path: Path, *, adopt: bool, accept_clock: bool) -> None:
     \b
     Examples:
       exchange serve --config hub/hub.toml
-      exchange serve --accept-clock      (after the hub was down for more than an hour)
+      exchange serve --config hub/hub.toml --accept-clock      (after the hub was down for more than an hour)
     """
     settings = config.load(config_path)
     logging.configure(level=settings.log_level)
@@ -124,14 +127,43 @@ def serve(config_path: Path, *, adopt: bool, accept_clock: bool) -> None:
 @config_option
 @json_option
 def check_config(config_path: Path, *, as_json: bool) -> None:
-    """Check the hub's configuration and print what is in force. Holds no secrets."""
-    settings = config.load(config_path)
+    """Check the hub's configuration and print what is in force, with whole paths. Holds no secrets.
+
+    Also looks whether the files and folders that it names are there and can be read; 1 when one cannot.
+
+    \b
+    Example:
+      exchange check-config --config hub/hub.toml
+    """
+    settings = config.load(config_path).resolved()
     plain = msgspec.to_builtins(settings, enc_hook=str)
     if as_json:
         emit(plain, as_json=True)
-        return
-    for key, value in plain.items():
-        for line in (
-            [f"{key}.{k} = {v!r}" for k, v in value.items()] if isinstance(value, dict) else [f"{key} = {value!r}"]
-        ):
-            say(line)
+    for key, value in {} if as_json else plain.items():
+        values = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
+        say(*(f"{name} = {json.dumps(each)}" for name, each in values.items()))
+    problems = [f"{name}: {path}: {what}" for name, path, what in _unusable(settings)]
+    say(*problems, mark=("cannot be used: ", "red"), err=True)
+    if problems:
+        sys.exit(REFUSED)
+
+
+def _unusable(settings: config.Config) -> Iterator[tuple[str, Path, str]]:
+    """Yield what a hub could not start with: key, path, and why."""
+    tls = settings.tls
+    for name, path in (
+        ("tls.certificate", tls.certificate),
+        ("tls.key", tls.key),
+        ("tls.client_authority", tls.client_authority),
+    ):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            yield name, path, error.strerror or "cannot be read"
+    for name, folder in (("data", settings.data), ("keys", settings.keys_folder), ("marks", settings.marks_folder)):
+        if name == "marks" and not folder.exists():
+            continue  # made with the first mark
+        try:
+            next(folder.iterdir(), None)
+        except OSError as error:
+            yield name, folder, error.strerror or "cannot be read"

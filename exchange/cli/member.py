@@ -29,9 +29,9 @@ def member() -> None:
     \b
     Examples:
       exchange member add alpha --name "Alpha Social" --community uk-elections \\
-          --client operator/client.toml --development-pki pki --folder alpha
-      exchange member key add alpha --role pipeline --public-key 3d4017c3...
-      exchange member suspend alpha --reason "credential stolen"
+          --client hub/operator/client.toml --development-pki hub/pki --folder alpha
+      exchange member key add alpha --role pipeline --public-key 3d4017c3... --client hub/operator/client.toml
+      exchange member suspend alpha --reason "credential stolen" --client hub/operator/client.toml
     """
 
 

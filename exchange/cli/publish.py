@@ -68,7 +68,7 @@ def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None
     or one of a rejects file, whose `line` was mended.
     Examples:
       exchange publish signals.jsonl --community uk-elections --client alpha/pipeline/client.toml
-      my-pipeline | exchange publish - --community uk-elections --json
+      my-pipeline | exchange publish - --community uk-elections --client alpha/pipeline/client.toml --json
     """
     tally = _Tally(as_json=as_json)
     try:

@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from exchange.cli.connect import origin_of, with_client
-from exchange.cli.output import client_option, community_option, emit, json_option
+from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Filter
 from exchange_client.jsonl import delivery_to_json
+
+_HEAD = f"{'index':>8}  {'publisher':<20} {'label or kind':<28} {'signals or state':<16} {'lag':>9}"
 
 
 @click.command()
@@ -50,7 +52,7 @@ def watch(
     \b
     Examples:
       exchange watch --community uk-elections --client beta/pipeline/client.toml
-      exchange watch --community uk-elections --json --label harassment_targeted | my-pipeline
+      exchange watch --community uk-elections --client beta/pipeline/client.toml --json | my-pipeline
     """
     wanted = Filter(
         labels=frozenset(_number(Label, word, "label") for word in labels),
@@ -60,6 +62,8 @@ def watch(
     async def job(client: ExchangeClient, settings: ClientConfig) -> None:
         origin = origin_of(settings.exchange, name)
         seen = 0
+        if not as_json:
+            say(_HEAD)
         stream = client.subscribe(origin, cursor=cursor, from_now=from_now, wanted=wanted, skip=frozenset(skip))
         async with contextlib.aclosing(stream) as deliveries:
             async for delivery in deliveries:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def main() -> int:
     """Run the benchmark; the exit status says whether every gate holds."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about two minutes: one repetition, smaller loads")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: one repetition, smaller loads")
     parser.add_argument("--repetitions", type=int, help="repeat the throughput runs so often (3; quick: 1)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go")
     parser.add_argument(

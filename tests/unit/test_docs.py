@@ -147,6 +147,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @each_page
+def test_no_heading_stands_twice_at_its_level(page: Path) -> None:
+    headings = re.findall(r"^(##? .+)$", prose(page.read_text()), re.MULTILINE)
+    assert [heading for heading in set(headings) if headings.count(heading) > 1] == []
+
+
+@each_page
 def test_every_make_target_exists(page: Path) -> None:
     text = page.read_text()
     code = "\n".join([*INLINE.findall(prose(text)), *(body for _, body in FENCE.findall(text))])

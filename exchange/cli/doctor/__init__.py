@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from exchange import config
 from exchange.cli.doctor.client import look_from_client
@@ -21,16 +22,31 @@ _COLOURS = {GOOD: "green", WARN: "yellow", BAD: "red"}
 
 @click.command()
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="Look at a hub's machine."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="EXCHANGE_CONFIG",
+    show_envvar=True,
+    help="Look at a hub's machine.",
 )
-@click.option("--client", "client_path", type=click.Path(path_type=Path, dir_okay=False), help="Look from a client.")
+@click.option(
+    "--client",
+    "client_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="EXCHANGE_CLIENT",
+    show_envvar=True,
+    help="Look from a client.",
+)
 @json_option
-def doctor(config_path: Path | None, client_path: Path | None, *, as_json: bool) -> None:
+@click.pass_context
+def doctor(context: click.Context, config_path: Path | None, client_path: Path | None, *, as_json: bool) -> None:
     """Check a hub's machine, a client's way to the hub, or both. Changes nothing.
 
     From a client: its files and keys; then each address, layer by layer: name, TCP, TLS, the hub's certificate, what
     the hub says of ours, clocks, standing, and the directory from the pinned genesis. At a hub's machine: TLS files,
     keys, disk and its fsync, memory, open files, clock, and every log.
+
+    What is named on the command line is looked at; only without any, what the environment names.
 
     Ends with 0 when there is nothing worse than a warning, 1 when there is a problem, 2 for wrong usage.
 
@@ -39,6 +55,10 @@ def doctor(config_path: Path | None, client_path: Path | None, *, as_json: bool)
       exchange doctor --config hub/hub.toml
       exchange doctor --client alpha/pipeline/client.toml
     """
+    named = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if named & {"config_path", "client_path"}:
+        config_path = config_path if "config_path" in named else None
+        client_path = client_path if "client_path" in named else None
     if config_path is None and client_path is None:
         raise click.UsageError("say what to look at: --config, --client, or both")
     worst = False

@@ -1,7 +1,7 @@
 """``make bench-growth``: what a signal costs as the ledger, the subscribers and the communities grow.
 
 Prints a table and writes ``build/growth.json``; the full run also writes docs/growth.md with its plots. ``--quick``
-takes about two minutes. The whole run takes long, so it can be cut: ``--fill`` only makes the ledgers, ``--only``
+takes a few minutes. The whole run takes long, so it can be cut: ``--fill`` only makes the ledgers, ``--only``
 measures some points and adds them to the figures that are there, ``--docs`` writes the page of what is there.
 """
 
@@ -155,7 +155,7 @@ def place(folder: Path | None) -> Iterator[Path]:
 def main() -> int:
     """Run the benchmark; the exit status says whether what should be constant is."""
     parser = argparse.ArgumentParser(prog="make bench-growth", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about two minutes: small ledgers, one repetition")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: small ledgers, one repetition")
     parser.add_argument(
         "--only", help=f"some of: {', '.join(names(FULL))}; adds to the figures that are there; '' measures none"
     )

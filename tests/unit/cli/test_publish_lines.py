@@ -56,6 +56,23 @@ async def test_lines_come_whole_and_in_order_and_empty_ones_are_left_out(
     assert await reading == lines
 
 
+async def test_nothing_and_a_terminal_are_read_too() -> None:
+    with Path("/dev/null").open("rb") as nothing:
+        assert await taken(Lines(nothing.fileno())) == []
+    ours, theirs = os.openpty()
+    try:
+        lines = Lines(theirs)
+        bulks = lines.bulks()
+        os.write(ours, b"typed\n")
+        assert await anext(bulks) == [b"typed"]
+        os.write(ours, b"\x04")
+        with pytest.raises(StopAsyncIteration):
+            await anext(bulks)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 async def test_a_file_comes_in_bulks(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes((b"x" * 99 + b"\n") * (2 * BULK))
     with (tmp_path / "file").open("rb") as file:
