@@ -32,7 +32,7 @@ from exchange.cli.output import (
     say,
     say_progress,
 )
-from exchange.errors import ExchangeError, Reason, Rejected
+from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal, reject
 from exchange_client.jsonl import signal_from_json
 
@@ -40,7 +40,7 @@ from exchange_client.jsonl import signal_from_json
 GRACE_S = 5.0
 #: How deep a line may be nested; a signal has four levels.
 _LEVELS = 16
-_NOTHING_TAKEN = "nothing was taken from the source, so run it again"
+_NOTHING_TAKEN = "nothing was taken from the source"
 
 
 @click.command()
@@ -81,7 +81,8 @@ def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None
         if tally.begun:
             say(tally.summary, err=True)
         else:
-            error.hint = f"{_NOTHING_TAKEN}; {error.hint}" if error.hint else _NOTHING_TAKEN
+            again = ", so run it again later" if isinstance(error, Unavailable) else ""
+            error.hint = "; ".join(filter(None, [_NOTHING_TAKEN + again, error.hint]))
         raise
     _conclude(tally, refused, run.lines, number)
 

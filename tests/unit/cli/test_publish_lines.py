@@ -57,10 +57,10 @@ async def test_lines_come_whole_and_in_order_and_empty_ones_are_left_out(
 
 
 async def test_nothing_and_a_terminal_are_read_too() -> None:
-    with Path("/dev/null").open("rb") as nothing:
-        assert await taken(Lines(nothing.fileno())) == []
+    nothing = os.open(os.devnull, os.O_RDONLY)
     ours, theirs = os.openpty()
     try:
+        assert await taken(Lines(nothing)) == []
         lines = Lines(theirs)
         bulks = lines.bulks()
         os.write(ours, b"typed\n")
@@ -69,8 +69,8 @@ async def test_nothing_and_a_terminal_are_read_too() -> None:
         with pytest.raises(StopAsyncIteration):
             await anext(bulks)
     finally:
-        os.close(ours)
-        os.close(theirs)
+        for end in (nothing, ours, theirs):
+            os.close(end)
 
 
 async def test_a_file_comes_in_bulks(tmp_path: Path) -> None:
