@@ -215,7 +215,7 @@ def _check_times(findings: Findings, body: SignalHeader, rules: Rules) -> None:
     elif body.expires_at_ms <= rules.now_ms:
         findings.add("signal.expires_at_ms", "lies in the past")
     elif body.expires_at_ms > rules.now_ms + rules.max_expiry_days * DAY_MS:
-        findings.add("signal.expires_at_ms", f"is more than {rules.max_expiry_days} days away, the most here")
+        findings.add("signal.expires_at_ms", f"is over {rules.max_expiry_days} days away, the longest life here")
     latest_ms = rules.now_ms + SKEW_MS
     findings.check(0 <= body.observed_at_ms <= latest_ms, "signal.observed_at_ms", "lies in the future")
     findings.check(0 <= body.actioned_at_ms <= latest_ms, "signal.actioned_at_ms", "lies in the future")
