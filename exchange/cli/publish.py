@@ -138,10 +138,12 @@ class _Run:
     refused: RejectFile
     lines: Lines
     origin: str
+    #: Whether receipts are waited for.
+    waits: bool = False
 
     async def job(self, client: ExchangeClient, _: ClientConfig) -> int:
         """Publish all there is; return the signal that ended it before the source did, or 0."""
-        with Interruption(self.lines.stop) as interruption, suppress(Interrupted):
+        with Interruption(self._end) as interruption, suppress(Interrupted):
             async with await interruption.unless(client.open_publisher(self.origin)) as publisher:
                 try:
                     await self._all(publisher, interruption)
@@ -151,13 +153,21 @@ class _Run:
                     end_progress()
         return interruption.number
 
+    def _end(self) -> None:
+        self.lines.stop()
+        if self.waits:
+            say(f"ending: waits {GRACE_S:.0f} s for receipts; interrupt again to end at once", err=True)
+
     async def _all(self, publisher: Publisher, interruption: Interruption) -> None:
         if publisher.left:
             say(f"{publisher.left} of an earlier run are sent first", err=True)
+            self.waits = True
         await interruption.unless(self._earlier(publisher), grace_s=GRACE_S)
+        self.waits = False
         async for bulk in self.lines.bulks():
-            self.tally.begun = True
+            self.tally.begun = self.waits = True
             await interruption.unless(self._publish(publisher, bulk), grace_s=GRACE_S)
+            self.waits = False
             say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
 
     async def _earlier(self, publisher: Publisher) -> None:

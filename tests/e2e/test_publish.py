@@ -100,6 +100,7 @@ def test_what_is_interrupted_without_its_receipt_is_sent_by_the_next_run(place: 
             place.hub.send_signal(signal.SIGCONT)
     assert code == 130
     assert "interrupted: 1 in the ledger, 0 refused, " in said
+    assert "interrupt again to end at once" in said
     left = unsent(place, "beta")
     assert left in (1, 2)
     done = run("publish", "-", "--community", "uk", "--client", place.client("beta"), "--json", stdin="")
