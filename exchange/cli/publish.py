@@ -227,7 +227,8 @@ def line_of(line: bytes) -> dict[str, object] | str:
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        return line.decode(errors="backslashreplace").rstrip("\r\n")
+        # Told apart from what it would be with its bytes escaped: that may be a signal of another text.
+        return "not UTF-8: " + line.decode(errors="backslashreplace").rstrip("\r\n")
     data = _object(text)
     if data is not None and data.keys() == reject.KEYS:
         inner = data["line"]
