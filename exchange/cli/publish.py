@@ -8,6 +8,7 @@ source.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -251,15 +252,17 @@ def _json(text: str) -> object:
         raise ValueError(f"{word} is no number")
 
     value = json.loads(text, parse_constant=refuse)
-    if not _is_flat(value, _LEVELS):
-        raise ValueError("nested too deep")
+    if not _is_plain(value, _LEVELS):
+        raise ValueError("nested too deep, or a number too large")
     return value
 
 
-def _is_flat(value: object, levels: int) -> bool:
-    """Whether a value is nested no deeper than that, so that it can be written again."""
+def _is_plain(value: object, levels: int) -> bool:
+    """Whether a value is nested no deeper than that, and can be written as JSON again."""
+    if isinstance(value, float):
+        return math.isfinite(value)
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_flat(each, levels - 1) for each in inner)
+    return levels > 0 and all(_is_plain(each, levels - 1) for each in inner)
 
 
 def signal_of(given: dict[str, object] | str, now_ms: int) -> Signal:
