@@ -7,6 +7,7 @@ from tests.fuzz import (
     file_targets,
     hub_targets,
     ledger_targets,
+    privacy_targets,
     store_targets,
     text_targets,
     wire_targets,
@@ -17,6 +18,7 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for module in (
         ledger_targets,
+        privacy_targets,
         wire_targets,
         hub_targets,
         client_targets,
