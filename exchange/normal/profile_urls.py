@@ -278,19 +278,41 @@ def profile_site(text: str) -> str | None:
     Raises:
         Rejected: not an absolute ``http`` or ``https`` address.
     """
+    found = _account(text)
+    return None if found is None else found[0].name
+
+
+def account_address(text: str) -> str:
+    """Return an account's address as one text for all its spellings: site or host, a slash, and what names the account.
+
+    Sub-domains, tabs of the account's page, letter case, and an ``@`` at the start are dropped.
+
+    Raises:
+        Rejected: not an absolute ``http`` or ``https`` address, or not known to be an account's.
+    """
+    found = _account(text)
+    if found is None:
+        raise Rejected(Reason.INVALID, "this is not known to be the address of an account")
+    site, name, host = found
+    place = host if site is ANYWHERE else site.name.lower()
+    return f"{place}/{name.removeprefix('@').lower()}"
+
+
+def _account(text: str) -> tuple[Site, str, str] | None:
+    """Return the site, what names the account there, and the host; None if the address is not an account's."""
     url = URL(canonical_url(text))
-    path = "/".join(segment for segment in unquote(url.pathname).split("/") if segment)
+    segments = [segment for segment in unquote(url.pathname).split("/") if segment]
+    path = "/".join(segments)
     parameters = unquote(url.search.removeprefix("?")).split("&")
+    # The shortest is tried first: what follows it is a tab of the account's page.
+    names = ["/".join(segments[:count]) for count in range(1, len(segments))]
     candidates = (path, *(f"{path}?{parameter}" for parameter in parameters))
-    for site in SITES:
-        if _belongs(site, url.hostname) and _is_account(site, candidates):
-            return site.name
-    return ANYWHERE.name if _is_account(ANYWHERE, candidates) else None
-
-
-def _is_account(site: Site, candidates: tuple[str, ...]) -> bool:
-    pattern = _account_pattern(site)
-    return any(pattern.fullmatch(candidate) for candidate in candidates)
+    for site in (*(site for site in SITES if _belongs(site, url.hostname)), ANYWHERE):
+        pattern = _account_pattern(site)
+        if any(map(pattern.fullmatch, candidates)):
+            name = next(filter(pattern.fullmatch, (*names, *candidates)))
+            return site, url.hostname.split(".")[0] if site.by_subdomain else name, url.hostname
+    return None
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ from exchange.domain.validation import Rules
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
 from exchange.normal import text_forms
+from exchange.normal.accounts import AccountType, normal_account
 from exchange.normal.profile_urls import profile_site, refuse_profile_url
 from exchange.normal.url import canonical_url, url_digest
 from exchange_client import ClientConfig
@@ -165,6 +166,18 @@ def read_url(data: bytes) -> object:
     return canonical
 
 
+_ACCOUNTS = dict(zip("ephuxdt", AccountType, strict=True))
+
+
+def read_account(data: bytes) -> object:
+    """A letter for the type, then the identifier. What is normal is its own normal form, and nothing shows the text."""
+    type_ = _ACCOUNTS.get(text_of(data[:1]), AccountType.EMAIL)
+    account = normal_account(type_, text_of(data[1:]), country="GB")
+    assert type_ is AccountType.PROFILE_URL or normal_account(type_, account.text) == account
+    assert len(account.text) < 4 or account.text not in repr(account)
+    return account
+
+
 def read_origin(data: bytes) -> object:
     text = text_of(data)
     found = Origin.parse(origin_of("exchange.example", text))
@@ -219,6 +232,25 @@ TARGETS = (
                 ),
             )
         ),
+        examples=200,
+    ),
+    Target(
+        "account",
+        read_account,
+        tuple(
+            map(
+                bytes_of,
+                (
+                    "eSome.One+x@GoogleMail.com",
+                    "ejos\u00e9@b\u00fccher.example",
+                    "p+44 (0)7700 900123",
+                    "h@Ali\u0301ce",
+                    "uhttps://m.facebook.com/profile.php?id=1&x",
+                    "xissuer:AbC",
+                ),
+            )
+        ),
+        max_bytes=512,
         examples=200,
     ),
     Target("origin", read_origin, (b"uk", b"exchange.example/uk"), max_bytes=256),

@@ -157,7 +157,7 @@ def test_lock_names_files_by_hash_and_nothing_else() -> None:
 def test_both_distributions_have_one_version() -> None:
     base, client = (_project(path)["project"] for path in ("pyproject.toml", "clients/python/pyproject.toml"))
     assert base["version"] == client["version"]
-    assert f"signal-exchange=={base['version']}" in client["dependencies"]
+    assert f"signal-exchange[accounts]=={base['version']}" in client["dependencies"]
 
 
 def test_licence_is_there_and_is_the_one_we_say() -> None:
