@@ -32,6 +32,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the thread has been told to end."""
+        return self._closed
+
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
