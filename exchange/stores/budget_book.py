@@ -30,7 +30,7 @@ _REPLACE = (
     "INSERT INTO reserved VALUES (?, ?, ?, ?, ?) ON CONFLICT (epoch, member)"
     " DO UPDATE SET users = excluded.users, daily_left = excluded.daily_left, day = excluded.day"
 )
-_ADD = "INSERT INTO totals VALUES (?, ?, ?, ?) ON CONFLICT (day, epoch, member) DO UPDATE SET count = count + excluded.count"
+_ADD = "INSERT INTO totals VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 
 
 class BudgetFile:

@@ -1,0 +1,72 @@
+"""Key epochs: how long a pseudonym key is used, and when it must be gone.
+
+An epoch lasts `LIFE_DAYS`; the next one begins `OVERLAP_DAYS` before it ends, so that a platform can index its accounts
+anew while the old pseudonyms still match. In the overlap both are live and a signal is published under each. When an
+epoch has ended its key is destroyed: nobody, the service included, can make or check its pseudonyms any more. That is
+how they expire for certain.
+
+What must stay true: numbers only grow; two epochs never begin at the same time; what is destroyed is never live again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from exchange.errors import Reason, Rejected
+
+DAY_MS = 86_400_000
+LIFE_DAYS = 365
+OVERLAP_DAYS = 30
+
+
+class EpochState(StrEnum):
+    """Where an epoch stands."""
+
+    COMING = "coming"
+    LIVE = "live"
+    ENDED = "ended"
+    DESTROYED = "destroyed"
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One key epoch, as everybody may know it."""
+
+    #: From 1 on.
+    number: int
+    #: A compressed point on P-256, 33 bytes.
+    public_key: bytes
+    #: Milliseconds since 1970; live from the first on, and no more from the second on.
+    begins_ms: int
+    ends_ms: int
+    #: Versions of what can change a normal form: members with others make other pseudonyms.
+    data_versions: Mapping[str, str]
+    destroyed: bool = False
+
+    def state(self, now_ms: int) -> EpochState:
+        """Return where it stands at a time."""
+        if self.destroyed:
+            return EpochState.DESTROYED
+        if now_ms < self.begins_ms:
+            return EpochState.COMING
+        return EpochState.LIVE if now_ms < self.ends_ms else EpochState.ENDED
+
+
+def next_times(epochs: Iterable[Epoch], now_ms: int) -> tuple[int, int, int]:
+    """Return number, begin and end of the epoch that follows these: in time for the overlap, and never in the past."""
+    known = list(epochs)
+    if not known:
+        return 1, now_ms, now_ms + LIFE_DAYS * DAY_MS
+    last = max(known, key=lambda epoch: epoch.number)
+    begins = max(now_ms, last.ends_ms - OVERLAP_DAYS * DAY_MS)
+    return last.number + 1, begins, begins + LIFE_DAYS * DAY_MS
+
+
+def live_epoch(epochs: Mapping[int, Epoch], number: int, now_ms: int) -> Epoch:
+    """Return a live epoch. Raises `Rejected` (NOT_FOUND), with the same words for every other one."""
+    epoch = epochs.get(number)
+    if epoch is None or epoch.state(now_ms) is not EpochState.LIVE:
+        raise Rejected(Reason.NOT_FOUND, "no such key epoch is live", hint="ask for the list of key epochs")
+    return epoch

@@ -1,0 +1,136 @@
+"""The pseudonym service's keys on disk, one file for each key epoch, readable by its owner only.
+
+<folder>/<number>.json   public part, times, and the secret scalar: zeros once it is destroyed
+
+Destroying writes zeros over the secret where it lies, in one write, and syncs. What a file system or a drive has copied
+elsewhere is out of reach: keep the folder on an encrypted volume, and out of backups.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from exchange.errors import Conflict, Fatal, Reason, Rejected
+from exchange.privacy.voprf import EvaluationKey
+from exchange.pseudonyms.epochs import Epoch
+from exchange.stores.durable import make_folders, sync_folder
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_DESTROYED = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKey:
+    """A key epoch, and its key unless that is destroyed."""
+
+    epoch: Epoch
+    key: EvaluationKey | None
+
+
+class EpochKeys:
+    """All key epochs of a service. Files are read once: a service learns of a new epoch when it starts or reloads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use this folder; it is made when the first key is."""
+        self._folder = folder
+
+    def load(self) -> dict[int, EpochKey]:
+        """Return all epochs by number. Raises `Fatal`: a file is damaged, or others on this machine may read it."""
+        if not self._folder.is_dir():
+            return {}
+        found = [_read(path) for path in sorted(self._folder.glob("*.json"))]
+        return {each.epoch.number: each for each in found}
+
+    def create(self, number: int, begins_ms: int, ends_ms: int, data_versions: dict[str, str]) -> Epoch:
+        """Make a new key, durably. Raises `Conflict` when there is an epoch of that number."""
+        make_folders(self._folder)
+        key = EvaluationKey.generate(os.urandom)
+        epoch = Epoch(number, key.public_key, begins_ms, ends_ms, data_versions)
+        path = self._path(number)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise Conflict(f"{path}: exists already; keys are never overwritten") from error
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_encoded(epoch, key.secret()))
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self._folder)
+        return epoch
+
+    def destroy(self, number: int) -> Epoch:
+        """Destroy an epoch's key for good; again is no error. Raises `Rejected` (NOT_FOUND)."""
+        path = self._path(number)
+        if not path.exists():
+            raise Rejected(Reason.NOT_FOUND, f"there is no key epoch {number}")
+        epoch, _ = _parsed(path)
+        zeros = _encoded(epoch, _DESTROYED)
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            if os.pwrite(descriptor, zeros, 0) != len(zeros):
+                raise Fatal(f"{path}: was not written whole; try again")
+            os.fsync(descriptor)
+        except OSError as error:
+            raise Fatal(f"{path}: {error.strerror}; try again") from error
+        finally:
+            os.close(descriptor)
+        return _read(path).epoch
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.json"
+
+
+def _encoded(epoch: Epoch, secret: bytes) -> bytes:
+    return json.dumps(
+        {
+            "number": epoch.number,
+            "public_key": epoch.public_key.hex(),
+            "begins_ms": epoch.begins_ms,
+            "ends_ms": epoch.ends_ms,
+            "data_versions": dict(epoch.data_versions),
+            "secret": secret.hex(),
+        },
+        indent=1,
+    ).encode()
+
+
+def _parsed(path: Path) -> tuple[Epoch, bytes]:
+    """Return the public part and the secret, which is not checked."""
+    try:
+        mode, data = path.stat().st_mode, path.read_bytes()
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG) from error
+    if mode & _OTHERS:
+        raise Fatal(f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}")
+    try:
+        row = json.loads(data)
+        secret = bytes.fromhex(row["secret"])
+        epoch = Epoch(
+            int(row["number"]),
+            bytes.fromhex(row["public_key"]),
+            int(row["begins_ms"]),
+            int(row["ends_ms"]),
+            {str(name): str(version) for name, version in row["data_versions"].items()},
+            destroyed=secret == _DESTROYED,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Not chained: the error may hold parts of the secret.
+        raise Fatal(f"{path}: is not a key epoch, or is damaged") from None
+    return epoch, secret
+
+
+def _read(path: Path) -> EpochKey:
+    epoch, secret = _parsed(path)
+    if epoch.destroyed:
+        return EpochKey(epoch, None)
+    try:
+        key = EvaluationKey(secret)
+    except Rejected:
+        raise Fatal(f"{path}: its secret is not a key") from None
+    if key.public_key != epoch.public_key:
+        raise Fatal(f"{path}: the secret is not that of the public key")
+    return EpochKey(epoch, key)
