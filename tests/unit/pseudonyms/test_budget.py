@@ -11,29 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.errors import Fatal, OverQuota
-from exchange.pseudonyms.budget import BLOCK, DAY_MS, HELD_DAYS, ROUNDED_TO, BudgetBook, Budgets, Reserved, Terms
+from exchange.pseudonyms.budget import BLOCK, DAY_MS, HELD_DAYS, ROUNDED_TO, BudgetBook, Budgets, Terms
 from exchange.stores.budget_book import BudgetFile
-
-
-class _Book:
-    """A book in memory."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[int, str], Reserved] = {}
-        self.days: dict[int, dict[tuple[int, str], int]] = {}
-        self.writes = 0
-
-    async def read(self, epoch: int, member: str) -> Reserved | None:
-        return self.rows.get((epoch, member))
-
-    async def write(self, epoch: int, member: str, reserved: Reserved, *, day: int, count: int) -> None:
-        self.writes += 1
-        self.rows[epoch, member] = reserved
-        totals = self.days.setdefault(day, {})
-        totals[epoch, member] = totals.get((epoch, member), 0) + count
-
-    async def totals(self, day: int) -> dict[tuple[int, str], int]:
-        return dict(self.days.get(day, {}))
+from tests.unit.pseudonyms.budget_book import MemoryBook
 
 
 class _Clock:
@@ -65,7 +45,7 @@ async def used_up(budget: Budgets, epoch: int = 1, step: int = 10) -> int:
 
 
 async def test_the_declared_users_once_and_an_increment_a_day(clock: _Clock) -> None:
-    budget = budgets(_Book(), clock)
+    budget = budgets(MemoryBook(), clock)
     assert await used_up(budget) == 10_000 + 100
     assert await used_up(budget) == 0
     clock.day += 1
@@ -78,7 +58,7 @@ async def test_the_declared_users_once_and_an_increment_a_day(clock: _Clock) -> 
 
 
 async def test_a_clock_that_goes_back_gives_nothing(clock: _Clock) -> None:
-    budget = budgets(_Book(), clock)
+    budget = budgets(MemoryBook(), clock)
     await used_up(budget)
     for day in (-5, 5, -5, 5):
         clock.day += day
@@ -86,7 +66,7 @@ async def test_a_clock_that_goes_back_gives_nothing(clock: _Clock) -> None:
 
 
 async def test_a_refusal_takes_nothing_and_says_when(clock: _Clock) -> None:
-    book = _Book()
+    book = MemoryBook()
     budget = budgets(book, clock, users=50, daily=0)
     with pytest.raises(OverQuota) as caught:
         await budget.take(1, "alpha", 51)
@@ -96,14 +76,14 @@ async def test_a_refusal_takes_nothing_and_says_when(clock: _Clock) -> None:
 
 
 async def test_a_restart_wastes_a_block_at_most_and_never_gives_one_back(clock: _Clock) -> None:
-    book = _Book()
+    book = MemoryBook()
     await budgets(book, clock).take(1, "alpha", 1)
     assert await used_up(budgets(book, clock)) == 10_000 + 100 - BLOCK
     assert await used_up(budgets(book, clock)) == 0
 
 
 async def test_one_write_for_a_block(clock: _Clock) -> None:
-    book = _Book()
+    book = MemoryBook()
     budget = budgets(book, clock)
     for _ in range(BLOCK):
         await budget.take(1, "alpha", 1)
@@ -111,13 +91,13 @@ async def test_one_write_for_a_block(clock: _Clock) -> None:
 
 
 async def test_members_do_not_share(clock: _Clock) -> None:
-    budget = budgets(_Book(), clock)
+    budget = budgets(MemoryBook(), clock)
     await used_up(budget)
     await budget.take(1, "beta", 10_000)
 
 
 async def test_totals_are_rounded_up(clock: _Clock) -> None:
-    budget = budgets(_Book(), clock)
+    budget = budgets(MemoryBook(), clock)
     await budget.take(1, "alpha", BLOCK + 1)
     await budget.take(1, "beta", 1)
     assert await budget.rounded_totals(clock.day) == {(1, "alpha"): 2 * ROUNDED_TO, (1, "beta"): ROUNDED_TO}
@@ -126,7 +106,7 @@ async def test_totals_are_rounded_up(clock: _Clock) -> None:
 
 @given(counts=st.lists(st.integers(1, 3_000), max_size=12), users=st.integers(0, 5_000), daily=st.integers(0, 500))
 async def test_never_more_than_its_terms(counts: list[int], users: int, daily: int) -> None:
-    clock, book = _Clock(), _Book()
+    clock, book = _Clock(), MemoryBook()
     taken = 0
     budget = budgets(book, clock, users, daily)
     for count in counts:
