@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 
 class Reason(StrEnum):
@@ -63,6 +63,10 @@ class ExchangeError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it cross to another process whole, whatever its constructor takes."""
+        return _again, (type(self), self.args, self.__dict__)
+
     def diagnostics(self) -> str:
         """The message and, where there is one, the person's next step."""
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -71,6 +75,12 @@ class ExchangeError(Exception):
         """Return it, to be kept: without traceback and causes, whose frames hold what was refused, and its message."""
         self.__traceback__ = self.__cause__ = self.__context__ = None
         return self
+
+
+def _again(kind: type[ExchangeError], args: tuple[Any, ...], state: dict[str, Any]) -> ExchangeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class Rejected(ExchangeError):

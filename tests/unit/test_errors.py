@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -127,3 +129,10 @@ def test_what_a_person_reads() -> None:
     assert Denied("no").diagnostics() == "no"
     many = InvalidStatement((Violation("a", "b"), Violation("c", "d")), total=40)
     assert many.message == "a: b (and 39 more)"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_crosses_to_another_process_whole(error: ExchangeError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (again.args, again.__dict__) == (error.args, error.__dict__)

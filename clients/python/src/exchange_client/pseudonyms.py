@@ -1,0 +1,103 @@
+"""Pseudonyms of account identifiers: blinded here, evaluated by the pseudonym service, checked and unblinded here.
+
+What is sent is a random point for each identifier; what comes back is used only after its proof holds against the key
+that the ledger announced for the epoch. Blinding and unblinding cost about a millisecond an identifier, so they run in
+processes beside the event loop, a batch at a time, and several batches are under way at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from types import TracebackType
+from typing import Self
+
+from exchange.normal.accounts import Account
+from exchange.privacy.voprf import Blind, Evaluation, blind, finalize
+
+#: Identifiers sent in one call.
+BATCH = 256
+#: Calls under way at once: one is blinded or unblinded while another is evaluated.
+UNDER_WAY = 4
+#: Pseudonyms kept in memory, newest first.
+REMEMBERED = 100_000
+
+#: Has a batch of blinded elements evaluated under an epoch.
+Evaluate = Callable[[int, Sequence[bytes]], Awaitable[Evaluation]]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKey:
+    """A key epoch's number and public key (33 bytes), as the ledger announced them."""
+
+    number: int
+    public_key: bytes
+
+
+class Pseudonyms:
+    """Makes pseudonyms under one key epoch. An async context manager: its processes end with it."""
+
+    def __init__(self, evaluate: Evaluate, epoch: EpochKey, *, processes: int = 1) -> None:
+        """Nothing is started or sent yet."""
+        self.epoch = epoch
+        self._evaluate = evaluate
+        self._processes = processes
+        self._pool: Executor | None = None
+        self._under_way = asyncio.Semaphore(UNDER_WAY)
+        self._known: OrderedDict[Account, bytes] = OrderedDict()
+
+    async def __aenter__(self) -> Self:
+        """Start the processes."""
+        self._pool = ProcessPoolExecutor(self._processes, mp_context=get_context("spawn"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+
+    async def of(self, accounts: Sequence[Account]) -> list[bytes]:
+        """Return the pseudonyms (32 bytes each) of these accounts, in their order.
+
+        Raises `VerificationFailed` when the service answered with another key or not what was asked, `OverQuota` when
+        the member's evaluations are used up, and whatever else the service refuses. What was made before that is kept.
+        """
+        found = {account: pseudonym for account in accounts if (pseudonym := self._recall(account)) is not None}
+        missing = [account for account in dict.fromkeys(accounts) if account not in found]
+        batches = [missing[at : at + BATCH] for at in range(0, len(missing), BATCH)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._batch(batch)) for batch in batches]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        for batch, task in zip(batches, tasks, strict=True):
+            found.update(zip(batch, task.result(), strict=True))
+        return [found[account] for account in accounts]
+
+    async def _batch(self, accounts: Sequence[Account]) -> tuple[bytes, ...]:
+        loop = asyncio.get_running_loop()
+        async with self._under_way:
+            blinds = await loop.run_in_executor(self._pool, _blinded, [account.to_bytes() for account in accounts])
+            evaluation = await self._evaluate(self.epoch.number, [each.element for each in blinds])
+            outputs = await loop.run_in_executor(self._pool, finalize, blinds, evaluation, self.epoch.public_key)
+        for account, output in zip(accounts, outputs, strict=True):
+            self._known[account] = output
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return outputs
+
+    def _recall(self, account: Account) -> bytes | None:
+        if account in self._known:
+            self._known.move_to_end(account)
+        return self._known.get(account)
+
+
+def _blinded(inputs: Sequence[bytes]) -> tuple[Blind, ...]:
+    return blind(inputs, os.urandom)
