@@ -180,7 +180,7 @@ def test_a_line_that_is_no_text_does_not_end_the_others(place: Place, tmp_path: 
     )  # fmt: skip
     assert "1 in the ledger, 1 refused" in done.stdout
     (refused,) = lines(rejects.read_text())
-    assert (refused["error"]["reason"], refused["line"]) == ("malformed", "\\xff\\xfe")
+    assert (refused["error"]["reason"], refused["line"]) == ("malformed", "not UTF-8: \\xff\\xfe")
 
 
 def test_a_suspended_member_is_told_so_and_comes_back(place: Place) -> None:
