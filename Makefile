@@ -26,7 +26,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e faults load demo bench bench-growth lint format gen check-gen lock clean fuzz
+.PHONY: help setup test e2e faults load demo bench bench-growth bench-matching lint format gen check-gen lock clean fuzz
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, o
 
 bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make bench-growth, or ARGS=--quick for a few minutes
 	$(BIN)/python -m tests.bench.growth $(ARGS)
+
+bench-matching: setup  ## The SDK's PDQ index at a million hashes, beside threatexchange's: ARGS='--beside PYTHON' names who has it
+	$(BIN)/python -m tests.bench.matching $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code
 	$(BIN)/ruff check .

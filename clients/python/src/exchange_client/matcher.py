@@ -1,8 +1,7 @@
 """Matching content against known signals, in memory. Nothing bans by itself: a match is advice, with its provenance.
 
 Exact types are looked up in a dictionary. PDQ hashes (of photographs and of a video's frames) match within a Hamming
-distance of 31 of 256 bits, found by comparing with every known hash at once: recall is complete, adding and removing
-are incremental.
+distance of 31 of 256 bits: recall is complete, adding and removing are incremental.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorType
 from exchange.domain.statement import Indicator, SignalHeader
 from exchange_client.delivery import Delivery
+from exchange_client.hamming import HammingIndex
 
-_WORDS = 4
-_FIRST_ROWS = 1024
 #: A darker or emptier frame looks like every other one.
 MIN_FRAME_QUALITY = 50
 _PERCEPTUAL = (IndicatorType.PDQ, IndicatorType.VPDQ)
@@ -66,47 +61,6 @@ class _Known:
         )
 
 
-class _HammingTable:
-    """Rows of 256 bits, each with its owner; a row that goes is filled with the last one."""
-
-    def __init__(self) -> None:
-        self._bits: NDArray[np.uint64] = np.zeros((_FIRST_ROWS, _WORDS), dtype=np.uint64)
-        self._owners: list[bytes] = []
-        self._rows: dict[bytes, set[int]] = {}
-
-    def add(self, owner: bytes, value: bytes) -> None:
-        row = len(self._owners)
-        if row == len(self._bits):
-            self._bits = np.concatenate([self._bits, np.zeros_like(self._bits)])
-        self._bits[row] = np.frombuffer(value, dtype=np.uint64)
-        self._owners.append(owner)
-        self._rows.setdefault(owner, set()).add(row)
-
-    def remove(self, owner: bytes) -> None:
-        while rows := self._rows.get(owner):
-            row = rows.pop()
-            last = len(self._owners) - 1
-            if row != last:
-                moved = self._owners[last]
-                self._bits[row] = self._bits[last]
-                self._owners[row] = moved
-                self._rows[moved].discard(last)
-                self._rows[moved].add(row)
-            self._owners.pop()
-        self._rows.pop(owner, None)
-
-    def within(self, value: bytes, distance: int) -> dict[bytes, int]:
-        """Return the owners of rows within this distance, each with its smallest one."""
-        count = len(self._owners)
-        difference = self._bits[:count] ^ np.frombuffer(value, dtype=np.uint64)
-        distances = np.bitwise_count(difference).sum(axis=1, dtype=np.int64)
-        found: dict[bytes, int] = {}
-        for row in np.flatnonzero(distances <= distance):
-            owner, bits = self._owners[row], int(distances[row])
-            found[owner] = min(bits, found.get(owner, bits))
-        return found
-
-
 class Matcher:
     """The signals of one or more logs, ready to be asked."""
 
@@ -114,7 +68,7 @@ class Matcher:
         self._known: dict[bytes, _Known] = {}
         self._exact: dict[tuple[int, int, bytes], set[bytes]] = {}
         self._exact_of: dict[bytes, set[tuple[int, int, bytes]]] = {}
-        self._pdq = _HammingTable()
+        self._pdq = HammingIndex()
         #: Removed for good: a repeat by their publisher does not bring them back.
         self._gone: set[bytes] = set()
 
@@ -129,20 +83,22 @@ class Matcher:
         header = delivery.signal
         if header is None:
             return
+        perceptual: list[tuple[bytes, bytes]] = []
         for signal in delivery.signals:
             if signal.signal_id not in self._known and signal.signal_id not in self._gone:
                 self._known[signal.signal_id] = _Known(signal.signal_id, delivery, header)
-                self._index(signal.signal_id, signal.indicators)
+                perceptual.extend(self._index(signal.signal_id, signal.indicators))
+        self._pdq.add([signal_id for signal_id, _ in perceptual], [value for _, value in perceptual])
         for replaced in header.replaces:
             known = self._known.get(replaced)
             if known is not None and known.delivery.publisher == delivery.publisher:
                 self.remove(replaced)
 
-    def _index(self, signal_id: bytes, indicators: Iterable[Indicator]) -> None:
+    def _index(self, signal_id: bytes, indicators: Iterable[Indicator]) -> Iterable[tuple[bytes, bytes]]:
+        """Take the exact indicators, and yield the hashes of the others: those of a delivery are added together."""
         for indicator in indicators:
             if indicator.type in _PERCEPTUAL:
-                for value in _hashes(indicator):
-                    self._pdq.add(signal_id, value)
+                yield from ((signal_id, value) for value in _hashes(indicator))
             else:
                 key = (indicator.type, indicator.profile, indicator.value)
                 self._exact.setdefault(key, set()).add(signal_id)

@@ -1,0 +1,182 @@
+"""The Hamming index finds what comparing with every hash finds, whatever was added and removed before, in any order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from exchange_client import hamming
+from exchange_client.hamming import HASH_BYTES, TABLES_REACH, HammingIndex
+
+#: So many unrelated rows keep the index from comparing all of them.
+NOISE = 3000
+CENTRES = (bytes(32), b"\xff" * 32, bytes(range(32)), b"\x00\xff" * 16)
+NOISE_OWNER = b"noise"
+
+
+def distance(one: bytes, other: bytes) -> int:
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()
+
+
+def apart(value: bytes, bits: Sequence[int]) -> bytes:
+    number = int.from_bytes(value, "big")
+    for bit in bits:
+        number ^= 1 << bit
+    return number.to_bytes(HASH_BYTES, "big")
+
+
+def noise(seed: int, count: int = NOISE) -> list[bytes]:
+    source = random.Random(seed)
+    return [source.randbytes(HASH_BYTES) for _ in range(count)]
+
+
+def filled(values: Sequence[bytes], owner: bytes = NOISE_OWNER) -> HammingIndex:
+    index = HammingIndex()
+    index.add([owner] * len(values), values)
+    return index
+
+
+def both_ways(index: HammingIndex, asked: bytes, limit: int = TABLES_REACH) -> dict[bytes, int]:
+    """Ask the tables and the comparison of all rows, each made to answer; they agree."""
+    found = []
+    for cost in (0, 1 << 40):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hamming, "_ENTRY_COST", cost)
+            found.append(index.within(asked, limit))
+    assert found[0] == found[1]
+    assert index.within(asked, limit) == found[0]
+    return found[0]
+
+
+def nearest(known: Sequence[tuple[bytes, bytes]], asked: bytes, limit: int = TABLES_REACH) -> dict[bytes, int]:
+    wanted: dict[bytes, int] = {}
+    for owner, value in known:
+        bits = distance(value, asked)
+        if bits <= limit:
+            wanted[owner] = min(bits, wanted.get(owner, bits))
+    return wanted
+
+
+#: Near a centre, up to where the edge lies and a little beyond: many buckets are shared, and many distances are 31 or 32.
+some_bits = st.lists(st.integers(0, 255), max_size=40, unique=True)
+a_hash = st.one_of(
+    st.builds(apart, st.sampled_from(CENTRES), some_bits), st.binary(min_size=HASH_BYTES, max_size=HASH_BYTES)
+)
+an_owner = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
+
+
+class Interleaved(RuleBasedStateMachine):
+    """Adding, removing and asking in any order, beside a list of pairs."""
+
+    @initialize(seed=st.integers(0, 3), count=st.sampled_from([0, 40, NOISE]))
+    def begin(self, seed: int, count: int) -> None:
+        values = noise(seed, count)
+        self.index = filled(values)
+        self.known = [(NOISE_OWNER, value) for value in values]
+
+    @rule(pairs=st.lists(st.tuples(an_owner, a_hash), max_size=30))
+    def add(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        self.index.add([owner for owner, _ in pairs], [value for _, value in pairs])
+        self.known.extend(pairs)
+
+    @rule(owner=an_owner, value=a_hash, times=st.integers(2, 20))
+    def add_one_hash_many_times(self, owner: bytes, value: bytes, times: int) -> None:
+        self.add([(owner, value)] * times)
+
+    @rule(owner=st.one_of(an_owner, st.sampled_from([NOISE_OWNER, b"unknown"])))
+    def remove(self, owner: bytes) -> None:
+        self.index.remove(owner)
+        self.known = [pair for pair in self.known if pair[0] != owner]
+
+    @rule(asked=a_hash, limit=st.sampled_from([0, 1, 15, 30, 31, 32, 100, 256]))
+    def ask(self, asked: bytes, limit: int) -> None:
+        assert both_ways(self.index, asked, limit) == nearest(self.known, asked, limit)
+
+    @rule(data=st.data(), bits=st.sampled_from([0, 1, 16, 30, 31, 32]))
+    def ask_so_far_from_a_known_one(self, data: st.DataObject, bits: int) -> None:
+        if self.known:
+            _, value = data.draw(st.sampled_from(self.known[-50:]))
+            asked = apart(value, data.draw(st.permutations(range(256)))[:bits])
+            assert both_ways(self.index, asked) == nearest(self.known, asked)
+
+    @invariant()
+    def it_is_as_long_as_it_should_be(self) -> None:
+        if hasattr(self, "known"):
+            assert len(self.index) == len(self.known)
+
+
+TestInterleaved = Interleaved.TestCase
+TestInterleaved.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+@settings(max_examples=150, deadline=None)
+@given(counts=st.lists(st.integers(0, 4), min_size=16, max_size=16), seed=st.integers())
+def test_31_bits_are_found_however_they_lie_over_the_blocks(counts: list[int], seed: int) -> None:
+    source = random.Random(seed)
+    while sum(counts) != TABLES_REACH:
+        block = source.randrange(16)
+        step = 1 if sum(counts) < TABLES_REACH else -1
+        counts[block] = max(0, min(16, counts[block] + step))
+    value = source.randbytes(HASH_BYTES)
+    bits = [16 * block + bit for block, count in enumerate(counts) for bit in source.sample(range(16), count)]
+    index = filled([*noise(1), value])
+    assert both_ways(index, apart(value, bits))[NOISE_OWNER] == TABLES_REACH
+    beyond = next(bit for bit in range(256) if bit not in bits)
+    assert both_ways(index, apart(value, [*bits, beyond])) == {}
+
+
+def test_an_index_filled_at_once_is_one_that_was_filled_bit_by_bit() -> None:
+    values = noise(2, 2 * hamming._MANY)
+    owners = [number.to_bytes(4, "big") for number in range(len(values))]
+    at_once, slowly = HammingIndex(), HammingIndex()
+    at_once.add(owners, values)
+    for start in range(0, len(values), 100):
+        slowly.add(owners[start : start + 100], values[start : start + 100])
+    for number in (0, 99, 100, hamming._MANY - 1, hamming._MANY, len(values) - 1):
+        asked = apart(values[number], range(7, 7 + TABLES_REACH))
+        assert both_ways(at_once, asked) == both_ways(slowly, asked) == {owners[number]: TABLES_REACH}
+
+
+def test_a_bucket_that_moves_takes_what_it_holds_along() -> None:
+    index = filled(noise(3))
+    for number in range(300):
+        index.add([number.to_bytes(4, "big")], [CENTRES[2]])
+    assert len(both_ways(index, CENTRES[2])) == 300
+    for number in range(0, 300, 2):
+        index.remove(number.to_bytes(4, "big"))
+    assert set(both_ways(index, CENTRES[2])) == {number.to_bytes(4, "big") for number in range(1, 300, 2)}
+
+
+def test_rows_that_were_left_are_used_again() -> None:
+    index = HammingIndex()
+    values = noise(4, 200)
+    for _ in range(20):
+        index.add([b"owner"] * len(values), values)
+        index.remove(b"owner")
+    assert len(index) == 0
+    assert len(index._owners) == len(values)
+    assert index._pool_end <= 16 * len(values) * 8
+    assert both_ways(index, values[0]) == {}
+
+
+def test_nothing_is_found_in_an_empty_one() -> None:
+    index = HammingIndex()
+    index.add([], [])
+    index.remove(b"unknown")
+    assert both_ways(index, bytes(HASH_BYTES)) == {}
+    assert index.within(bytes(HASH_BYTES), 256) == {}
+
+
+@pytest.mark.parametrize("values", [[b"short"], [bytes(32), bytes(33)], [bytes(16), bytes(48)], [bytes(32)] * 3])
+def test_what_is_no_hash_or_has_no_owner_changes_nothing(values: list[bytes]) -> None:
+    index = filled(noise(5, 10))
+    with pytest.raises(ValueError, match="32 bytes"):
+        index.add([b"a", b"b"][: len(values)], values)
+    assert len(index) == 10
+    with pytest.raises(ValueError, match="32 bytes"):
+        index.within(b"short", 31)
