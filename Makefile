@@ -86,7 +86,7 @@ bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, o
 bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make bench-growth, or ARGS=--quick for a few minutes
 	$(BIN)/python -m tests.bench.growth $(ARGS)
 
-bench-matching: setup  ## The SDK's PDQ index at a million hashes, beside threatexchange's: ARGS='--beside PYTHON' names who has it
+bench-matching: setup  ## The SDK's index of PDQ hashes beside threatexchange's: ARGS='--beside PYTHON-THAT-HAS-IT'
 	$(BIN)/python -m tests.bench.matching $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code

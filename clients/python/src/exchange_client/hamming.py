@@ -54,9 +54,9 @@ class HammingIndex:
         #: None where a row is free.
         self._owners: list[bytes | None] = []
         self._free: list[int] = []
-        #: The rows of an owner: its last one, and from each the one before it.
-        self._last_row: dict[bytes, int] = {}
-        self._row_before: list[int | None] = []
+        #: Most owners have one row; the others' further ones are apart, since a million lists are much to collect.
+        self._first_row: dict[bytes, int] = {}
+        self._further_rows: dict[bytes, list[int]] = {}
         buckets = _BLOCKS * _BUCKETS
         self._starts: NDArray[np.int64] = np.zeros(buckets, dtype=np.int64)
         self._counts: NDArray[np.int32] = np.zeros(buckets, dtype=np.int32)
@@ -69,7 +69,7 @@ class HammingIndex:
 
     def add(self, owners: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Add hashes, each with its owner; many at once are much cheaper."""
-        if len(owners) != len(values) or any(len(value) != HASH_BYTES for value in values):
+        if len(owners) != len(values) or not set(map(len, values)) <= {HASH_BYTES}:
             raise ValueError(f"every hash is {HASH_BYTES} bytes and has an owner")
         if not values:
             return
@@ -83,13 +83,13 @@ class HammingIndex:
     def remove(self, owner: bytes) -> None:
         """Remove all hashes of an owner; an unknown one is ignored."""
         with self._lock:
-            row = self._last_row.pop(owner, None)
-            while row is not None:
+            first = self._first_row.pop(owner, None)
+            if first is None:
+                return
+            for row in (first, *self._further_rows.pop(owner, ())):
                 self._leave(row)
                 self._owners[row] = None
                 self._free.append(row)
-                before, self._row_before[row] = self._row_before[row], None
-                row = before
 
     def within(self, value: bytes, distance: int) -> dict[bytes, int]:
         """Return the owners of hashes within this distance, each with its smallest one."""
@@ -146,16 +146,16 @@ class HammingIndex:
     def _take_rows(self, owners: Sequence[bytes]) -> NDArray[np.int64]:
         """Give each owner a row, a free one first."""
         rows = [self._free.pop() for _ in range(min(len(owners), len(self._free)))]
-        new = range(len(self._owners), len(self._owners) + len(owners) - len(rows))
-        rows.extend(new)
-        self._owners.extend([None] * len(new))
-        self._row_before.extend([None] * len(new))
+        for row, owner in zip(rows, owners, strict=False):
+            self._owners[row] = owner
+        new = owners[len(rows) :]
+        rows.extend(range(len(self._owners), len(self._owners) + len(new)))
+        self._owners.extend(new)
         for word in self._words:
             _grow(word, len(self._owners))
         for row, owner in zip(rows, owners, strict=True):
-            self._owners[row] = owner
-            self._row_before[row] = self._last_row.get(owner)
-            self._last_row[owner] = row
+            if self._first_row.setdefault(owner, row) != row:
+                self._further_rows.setdefault(owner, []).append(row)
         return np.array(rows, dtype=np.int64)
 
     def _enter(self, rows: NDArray[np.int64], blocks: NDArray[np.uint16]) -> None:
@@ -166,12 +166,15 @@ class HammingIndex:
             order = np.argsort(buckets, kind="stable")
             self._put(buckets[order], entries[order])
             return
-        low = rows.astype(np.uint64)
+        columns = np.ascontiguousarray(blocks.T)
+        # An entry's four quarters, the lowest first: its row takes two.
+        quarters = np.empty((len(rows), 4), dtype="<u2")
+        quarters.view("<u4")[:, 0] = rows
         for table, first in enumerate(_FIRST_BUCKETS):
-            order = np.argsort(blocks[:, table], kind="stable")
-            following = [blocks[:, (table + step) % _BLOCKS].astype(np.uint64) for step in (1, 2)]
-            entries = following[0] << _ROW_BITS | following[1] << _NEXT_BITS | low
-            self._put(blocks[order, table] + first, entries[order])
+            order = np.argsort(columns[table], kind="stable")
+            quarters[:, 2] = columns[(table + 1) % _BLOCKS]
+            quarters[:, 3] = columns[(table + 2) % _BLOCKS]
+            self._put(columns[table][order] + first, quarters.view("<u8")[:, 0][order])
 
     def _put(self, buckets: NDArray[np.int64], entries: NDArray[np.uint64]) -> None:
         """Append entries to their buckets, which are in order."""
