@@ -130,6 +130,16 @@ def test_31_bits_are_found_however_they_lie_over_the_blocks(counts: list[int], s
     assert both_ways(index, apart(value, [*bits, beyond])) == {}
 
 
+@pytest.mark.parametrize("block", range(16))
+def test_the_one_way_that_31_bits_leave_the_tables_is_looked_at(block: int) -> None:
+    # Two bits in every block but one, which differs in one: only its table tells, with five bits in three blocks.
+    value = random.Random(block).randbytes(HASH_BYTES)
+    index = filled([*noise(6), value])
+    twos = [16 * each + bit for each in range(16) if each != block for bit in (each, (each + 5) % 16)]
+    for bit in range(16):
+        assert both_ways(index, apart(value, [*twos, 16 * block + bit])) == {NOISE_OWNER: TABLES_REACH}
+
+
 def test_an_index_filled_at_once_is_one_that_was_filled_bit_by_bit() -> None:
     values = noise(2, 2 * hamming._MANY)
     owners = [number.to_bytes(4, "big") for number in range(len(values))]

@@ -14,14 +14,16 @@ class Sdk:
 
     def __init__(self) -> None:
         self._index = HammingIndex()
+        self._ids: list[bytes] = []
 
     def form(self, hashes: Hashes) -> Sequence[bytes]:
-        """Return bytes."""
+        """Return bytes. The ids of their signals are there before, too."""
+        self._ids = self._ids or [row.to_bytes(32, "big") for row in range(len(hashes))]
         return [each.tobytes() for each in hashes]
 
     def build(self, hashes: Sequence[bytes]) -> None:
         """Fill it at once."""
-        self._index.add([row.to_bytes(32, "big") for row in range(len(hashes))], hashes)
+        self._index.add(self._ids, hashes)
 
     def ask(self, value: bytes) -> dict[int, int]:
         """Return rows and distances."""
