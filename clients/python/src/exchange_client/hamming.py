@@ -6,7 +6,8 @@ the next two in at most 5. So each hash stands in 16 tables, one for each block,
 its own 16 blocks and of those one bit beside them, 272 of a million. An entry carries the next two blocks with its row,
 which tells nearly all that are too far before their whole hash is read. Nothing is ever built anew: a bucket that is
 full moves to the end of the pool with twice its size. Where the buckets hold too large a part of all rows (many near
-duplicates of one picture), or more than 31 bits may differ, all rows are compared.
+duplicates of one picture), or more than 31 bits may differ, all rows are compared; so are a few thousand rows, which
+have no tables yet.
 
 The arrays grow in place, so that no call copies them; a lock keeps out readers of other threads meanwhile.
 """
@@ -34,6 +35,8 @@ _PROBES = np.array([0, *(1 << bit for bit in range(16))], dtype=np.int64)
 _ROW = np.uint64(0xFFFFFFFF)
 _ROW_BITS, _NEXT_BITS = np.uint64(32), np.uint64(48)
 _SMALLEST_BUCKET = 4
+#: From so many rows on there are tables; comparing fewer is as fast, and the tables alone take 17 MB.
+_TABLED = 1 << 11
 #: From so many rows on, sorting each table for itself is faster than sorting all at once.
 _MANY = 4096
 #: Looking at an entry costs as much as comparing so many rows one after the other.
@@ -57,11 +60,11 @@ class HammingIndex:
         #: Most owners have one row; the others' further ones are apart, since a million lists are much to collect.
         self._first_row: dict[bytes, int] = {}
         self._further_rows: dict[bytes, list[int]] = {}
-        buckets = _BLOCKS * _BUCKETS
-        self._starts: NDArray[np.int64] = np.zeros(buckets, dtype=np.int64)
-        self._counts: NDArray[np.int32] = np.zeros(buckets, dtype=np.int32)
-        self._sizes: NDArray[np.int32] = np.zeros(buckets, dtype=np.int32)
-        self._pool: NDArray[np.uint64] = np.zeros(_FIRST_ENTRIES, dtype=np.uint64)
+        self._tabled = False
+        self._starts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._counts: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self._sizes: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self._pool: NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
         self._pool_end = 0
 
     def __len__(self) -> int:
@@ -78,7 +81,10 @@ class HammingIndex:
             rows = self._take_rows(owners)
             for number, word in enumerate(self._words):
                 word[rows] = np.frombuffer(joined, dtype="<u8")[number::_WORDS]
-            self._enter(rows, np.frombuffer(joined, dtype="<u2").reshape(-1, _BLOCKS))
+            if self._tabled:
+                self._enter(rows, np.frombuffer(joined, dtype="<u2").reshape(-1, _BLOCKS))
+            elif len(self) >= _TABLED:
+                self._make_tables()
 
     def remove(self, owner: bytes) -> None:
         """Remove all hashes of an owner; an unknown one is ignored."""
@@ -87,7 +93,8 @@ class HammingIndex:
             if first is None:
                 return
             for row in (first, *self._further_rows.pop(owner, ())):
-                self._leave(row)
+                if self._tabled:
+                    self._leave(row)
                 self._owners[row] = None
                 self._free.append(row)
 
@@ -96,7 +103,7 @@ class HammingIndex:
         if len(value) != HASH_BYTES:
             raise ValueError(f"a hash is {HASH_BYTES} bytes")
         with self._lock:
-            candidates = self._entered_near(value) if distance <= TABLES_REACH else None
+            candidates = self._entered_near(value) if self._tabled and distance <= TABLES_REACH else None
             if candidates is None:
                 candidates = self._near_in_half(value, distance)
             if not len(candidates):
@@ -157,6 +164,15 @@ class HammingIndex:
             if self._first_row.setdefault(owner, row) != row:
                 self._further_rows.setdefault(owner, []).append(row)
         return np.array(rows, dtype=np.int64)
+
+    def _make_tables(self) -> None:
+        buckets = _BLOCKS * _BUCKETS
+        self._starts = np.zeros(buckets, dtype=np.int64)
+        self._counts, self._sizes = np.zeros(buckets, dtype=np.int32), np.zeros(buckets, dtype=np.int32)
+        rows = np.array([row for row, owner in enumerate(self._owners) if owner is not None], dtype=np.int64)
+        words = np.stack([word[rows] for word in self._words], axis=1).astype("<u8", copy=False)
+        self._enter(rows, words.view("<u2"))
+        self._tabled = True
 
     def _enter(self, rows: NDArray[np.int64], blocks: NDArray[np.uint16]) -> None:
         """Put rows into every table."""
