@@ -30,6 +30,11 @@ def apart(value: bytes, bits: Sequence[int]) -> bytes:
     return number.to_bytes(HASH_BYTES, "big")
 
 
+def apart_in_order(value: bytes, bits: Sequence[int]) -> bytes:
+    """As ``apart``, but bit 0 is the first block's: blocks are read from the front, the lower byte first."""
+    return apart(value[::-1], bits)[::-1]
+
+
 def noise(seed: int, count: int = NOISE) -> list[bytes]:
     source = random.Random(seed)
     return [source.randbytes(HASH_BYTES) for _ in range(count)]
@@ -130,14 +135,20 @@ def test_31_bits_are_found_however_they_lie_over_the_blocks(counts: list[int], s
     assert both_ways(index, apart(value, [*bits, beyond])) == {}
 
 
-@pytest.mark.parametrize("block", range(16))
-def test_the_one_way_that_31_bits_leave_the_tables_is_looked_at(block: int) -> None:
-    # Two bits in every block but one, which differs in one: only its table tells, with five bits in three blocks.
-    value = random.Random(block).randbytes(HASH_BYTES)
+@pytest.mark.parametrize("first", range(16))
+@pytest.mark.parametrize("counts", [(1, 2, 2), (0, 3, 2)])
+def test_31_bits_are_found_also_where_one_table_alone_tells(first: int, counts: tuple[int, ...]) -> None:
+    # All other blocks differ in two bits: no probe reaches those, and this one's entry is as far off as one may be.
+    source = random.Random(first)
+    value = source.randbytes(HASH_BYTES)
     index = filled([*noise(6), value])
-    twos = [16 * each + bit for each in range(16) if each != block for bit in (each, (each + 5) % 16)]
-    for bit in range(16):
-        assert both_ways(index, apart(value, [*twos, 16 * block + bit])) == {NOISE_OWNER: TABLES_REACH}
+    assert index._tabled
+    for flipped in range(16):
+        bits = []
+        for step, count in enumerate([*counts, *[2] * 13]):
+            chosen = [flipped, *source.sample([bit for bit in range(16) if bit != flipped], 15)][:count]
+            bits += [16 * ((first + step) % 16) + bit for bit in chosen]
+        assert both_ways(index, apart_in_order(value, bits)) == {NOISE_OWNER: TABLES_REACH}
 
 
 def test_an_index_filled_at_once_is_one_that_was_filled_bit_by_bit() -> None:

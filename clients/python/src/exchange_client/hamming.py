@@ -169,9 +169,10 @@ class HammingIndex:
         buckets = _BLOCKS * _BUCKETS
         self._starts = np.zeros(buckets, dtype=np.int64)
         self._counts, self._sizes = np.zeros(buckets, dtype=np.int32), np.zeros(buckets, dtype=np.int32)
-        rows = np.array([row for row, owner in enumerate(self._owners) if owner is not None], dtype=np.int64)
-        words = np.stack([word[rows] for word in self._words], axis=1).astype("<u8", copy=False)
-        self._enter(rows, words.view("<u2"))
+        # None is free: so many were never here before, and free ones are taken first.
+        count = len(self._owners)
+        words = np.stack([word[:count] for word in self._words], axis=1).astype("<u8", copy=False)
+        self._enter(np.arange(count), words.view("<u2"))
         self._tabled = True
 
     def _enter(self, rows: NDArray[np.int64], blocks: NDArray[np.uint16]) -> None:
