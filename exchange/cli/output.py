@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -68,9 +68,14 @@ class Failing(click.Group):
             logging.lastResort.setFormatter(_VisibleLines())
         try:
             return super().invoke(ctx)
-        except* ExchangeError as group:
-            errors = list(_leaves(group))
-            fail(errors[0])
+        except ExchangeError as error:
+            fail(error)
+        except BaseExceptionGroup as group:
+            # Not `except*`: what is raised in that, Python 3.11.2 puts into a group of its own, an exit too.
+            ours, others = group.split(ExchangeError)
+            if ours is None or others is not None:
+                raise
+            fail(next(_leaves(ours)))
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Any:  # noqa: ANN401 - a generator over nested groups
@@ -81,7 +86,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Any:  # noqa: ANN401 - 
             yield error
 
 
-def fail(error: ExchangeError) -> None:
+def fail(error: ExchangeError) -> NoReturn:
     """Print an error with its next step, and exit."""
     click.secho(f"error: {visible(error.message)}", fg="red", err=True)
     if isinstance(error, InvalidStatement):
