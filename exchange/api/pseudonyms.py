@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -45,8 +43,6 @@ class PseudonymServicer(pseudonyms_pb2_grpc.PseudonymServiceServicer):
         self._budgets = budgets
         self._evaluator = evaluator
         self._now_ms = now_ms
-        #: One call of a member at a time: else two would reserve the same block.
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ListKeyEpochs(  # noqa: D102 - as in the proto
         self,
@@ -67,9 +63,8 @@ class PseudonymServicer(pseudonyms_pb2_grpc.PseudonymServiceServicer):
             raise Rejected(Reason.TOO_LARGE, f"a batch has from 1 to {MAX_BATCH:,} elements")
         for element in request.elements:
             decode_point(element)  # before anything is charged
-        async with self._turns[workload.member]:
-            await self._budgets.take(epoch.number, workload.member, len(request.elements))
-            found = await self._evaluator.evaluate(epoch.number, request.elements)
+        await self._budgets.take(epoch.number, workload.member, len(request.elements))
+        found = await self._evaluator.evaluate(epoch.number, request.elements)
         return pb.EvaluateResponse(elements=found.elements, proof=found.proof)
 
 

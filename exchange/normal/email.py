@@ -9,7 +9,7 @@ Profile 1, after RFC 5321, RFC 6531 and the UTS 46 form of the domain (by email-
    refused.
 2. The domain is written in ASCII (A-labels), in lower case.
 3. The local part is in NFC and lower case. RFC 5321 lets a server tell cases apart; none of weight does.
-4. The provider's own rules, by the table `PROVIDERS`: its other domains are its first one, what follows a separator
+4. The provider's own rules, by the table `PROVIDERS`: its other domains are its first one, what follows a ``+``
    is a label of the user's own and is dropped, and what it ignores is left out.
 
 What must stay true: the function is idempotent; any text gives an address or `Rejected`; no message repeats the
@@ -33,8 +33,6 @@ class Provider:
 
     #: Its domains, parted by spaces, that lead to the same mailbox; the first one stands for all.
     domains: str
-    #: What begins a label of the user's own, within the local part; empty where there is none.
-    separator: str = "+"
     #: Characters of the local part that it ignores.
     ignored: str = ""
 
@@ -56,6 +54,8 @@ PROVIDERS = (
     Provider("fastmail.fm"),
 )
 
+#: What begins a label of the user's own, within the local part: the same with all of them.
+_LABEL = "+"
 _BY_DOMAIN = {domain: provider for provider in PROVIDERS for domain in provider.domains.split()}
 
 
@@ -73,8 +73,7 @@ def normal_email(text: str) -> str:
     provider = _BY_DOMAIN.get(domain)
     if provider is not None:
         domain = provider.domains.split()[0]
-        local = local.split(provider.separator, 1)[0] if provider.separator else local
-        local = local.translate({ord(character): None for character in provider.ignored})
+        local = local.partition(_LABEL)[0].translate({ord(character): None for character in provider.ignored})
         if not local:
             raise _refused()
     return f"{local}@{domain}"

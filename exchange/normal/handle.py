@@ -52,7 +52,8 @@ def normal_handle(text: str) -> str:
             "this is not a handle",
             hint="one word of letters and digits, with or without an @ before it",
         ) from None
-    if len(_scripts(handle)) > 1 and not any(_scripts(handle) <= together for together in _TOGETHER):
+    scripts = _scripts(handle)
+    if len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER):
         raise Rejected(Reason.INVALID, "a handle must not mix letters of several scripts")
     return handle
 

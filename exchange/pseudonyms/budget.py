@@ -9,10 +9,13 @@ one back. What a member has used is told rounded up, by `ROUNDED_TO` a day, so t
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from exchange.domain.validation import DAY_MS
 from exchange.errors import OverQuota
 
 #: Evaluations reserved at once: one durable write for so many.
@@ -20,7 +23,6 @@ BLOCK = 1_000
 #: Days of the increment that may be saved up.
 HELD_DAYS = 7
 ROUNDED_TO = 1_000
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class BudgetBook(Protocol):
 
 
 class Budgets:
-    """The budgets of all members. Calls of one member must not overlap: each waits for the one before."""
+    """The budgets of all members."""
 
     def __init__(self, book: BudgetBook, terms: Callable[[str], Terms], now_ms: Callable[[], int]) -> None:
         """``terms`` are those of a member at present; ``now_ms`` is the wall clock."""
@@ -69,14 +71,17 @@ class Budgets:
         self._terms = terms
         self._now_ms = now_ms
         #: Of blocks that are reserved on disk: what is not used yet.
-        self._loose: dict[tuple[int, str], int] = {}
+        self._loose: defaultdict[tuple[int, str], int] = defaultdict(int)
+        #: One call at a time for each: else two would reserve the same block.
+        self._turns: defaultdict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def take(self, epoch: int, member: str, count: int) -> None:
         """Reserve so many evaluations. Raises `OverQuota`, with nothing taken, when the member has not so many left."""
-        loose = self._loose.get((epoch, member), 0)
-        if count > loose:
-            loose += await self._reserve(epoch, member, count - loose)
-        self._loose[epoch, member] = loose - count
+        async with self._turns[epoch, member]:
+            missing = count - self._loose[epoch, member]
+            if missing > 0:
+                self._loose[epoch, member] += await self._reserve(epoch, member, missing)
+            self._loose[epoch, member] -= count
 
     async def _reserve(self, epoch: int, member: str, least: int) -> int:
         """Reserve a block, or ``least`` where that is more; a smaller one where no more is left. Return its size."""

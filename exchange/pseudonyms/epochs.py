@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exchange.domain.validation import DAY_MS
 from exchange.errors import Reason, Rejected
 
-DAY_MS = 86_400_000
 LIFE_DAYS = 365
 OVERLAP_DAYS = 30
 

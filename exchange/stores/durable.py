@@ -38,6 +38,16 @@ def write_once(path: Path, data: bytes) -> bool:
     return True
 
 
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, for its owner only. Raises FileExistsError."""
+    make_folders(path.parent)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
 def replace(path: Path, data: bytes) -> None:
     """Write a file, for its owner only, where there may be one: a reader finds the old bytes or the new ones."""
     make_folders(path.parent)

@@ -17,7 +17,7 @@ from pathlib import Path
 from exchange.errors import Conflict, Fatal, Reason, Rejected
 from exchange.privacy.voprf import EvaluationKey
 from exchange.pseudonyms.epochs import Epoch
-from exchange.stores.durable import make_folders, sync_folder
+from exchange.stores.durable import write_secret
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _DESTROYED = bytes(32)
@@ -47,19 +47,13 @@ class EpochKeys:
 
     def create(self, number: int, begins_ms: int, ends_ms: int, data_versions: dict[str, str]) -> Epoch:
         """Make a new key, durably. Raises `Conflict` when there is an epoch of that number."""
-        make_folders(self._folder)
         key = EvaluationKey.generate(os.urandom)
         epoch = Epoch(number, key.public_key, begins_ms, ends_ms, data_versions)
         path = self._path(number)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write_secret(path, _encoded(epoch, key.secret()))
         except FileExistsError as error:
             raise Conflict(f"{path}: exists already; keys are never overwritten") from error
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_encoded(epoch, key.secret()))
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(self._folder)
         return epoch
 
     def destroy(self, number: int) -> Epoch:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from exchange.errors import Fatal, Reason
 from exchange.ledger.ed25519 import SigningKey
-from exchange.stores.durable import make_folders, sync_folder
+from exchange.stores.durable import write_secret
 
 _SEED_BYTES = 32
 
@@ -66,15 +66,9 @@ def read_key(path: Path) -> SigningKey:
 
 def make_key(path: Path) -> SigningKey:
     """Make a new signing key in a file that must not exist yet. Raises `Fatal` (CONFIG) when it does."""
-    make_folders(path.parent)
     seed = os.urandom(_SEED_BYTES)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_secret(path, f"{seed.hex()}\n".encode())
     except FileExistsError as error:
         raise Fatal(f"{path}: exists already; keys are never overwritten", reason=Reason.CONFIG) from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(seed.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
     return SigningKey(seed)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.domain.validation import DAY_MS
 from exchange.errors import Fatal, OverQuota
-from exchange.pseudonyms.budget import BLOCK, DAY_MS, HELD_DAYS, ROUNDED_TO, BudgetBook, Budgets, Terms
+from exchange.pseudonyms.budget import BLOCK, HELD_DAYS, ROUNDED_TO, BudgetBook, Budgets, Terms
 from exchange.stores.budget_book import BudgetFile
 from tests.unit.pseudonyms.budget_book import MemoryBook
 

@@ -16,10 +16,11 @@ from exchange.api.guard import _CALLER
 from exchange.api.pseudonyms import PseudonymServicer
 from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload
+from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, ExchangeError, OverQuota, Reason, Rejected, Unavailable
 from exchange.privacy.voprf import MAX_BATCH, Evaluation, EvaluationKey, blind, finalize
 from exchange.pseudonyms.budget import Budgets, Terms
-from exchange.pseudonyms.epochs import DAY_MS, Epoch
+from exchange.pseudonyms.epochs import Epoch
 from exchange.pseudonyms.evaluator import Evaluator
 from exchange.v1 import pseudonyms_pb2 as pb
 from tests.unit.pseudonyms.budget_book import MemoryBook

@@ -20,6 +20,7 @@ import apsw
 from exchange.errors import Fatal, Reason
 from exchange.normal.accounts import Account
 from exchange_client.pseudonyms import BATCH, UNDER_WAY, Pseudonyms
+from exchange_client.state import open_private
 
 #: Accounts looked up, evaluated and committed together.
 STEP = BATCH * UNDER_WAY
@@ -56,16 +57,10 @@ class AccountIndex:
 
     def __init__(self, path: Path, pseudonyms: Pseudonyms) -> None:
         """Open the file, or make it. Raises `Fatal` (CONFIG) when it is another epoch's, or cannot be used."""
-        self._path = path
         self._pseudonyms = pseudonyms
         epoch = pseudonyms.epoch
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(10_000)
-            self._connection.pragma("journal_mode", "wal")
-            self._connection.pragma("synchronous", "FULL")
+            self._connection = open_private(path)
             version = self._connection.pragma("user_version")
             if version == 0:
                 with self._connection:
@@ -120,7 +115,8 @@ class AccountIndex:
 
     def _digest(self, own: Own) -> bytes:
         """Return what tells that this identifier of this account is indexed."""
-        said = len(own.reference.encode()).to_bytes(4, "big") + own.reference.encode() + own.account.to_bytes()
+        reference = own.reference.encode()
+        said = len(reference).to_bytes(4, "big") + reference + own.account.to_bytes()
         return hmac.digest(self._digest_key, said, hashlib.sha256)
 
     def _known(self, digests: Sequence[bytes]) -> set[bytes]:

@@ -54,6 +54,18 @@ CREATE TABLE folds(
 """
 
 
+def open_private(path: Path) -> apsw.Connection:
+    """Open or make a database that only its owner can read, with durable commits. Raises apsw.Error and OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Made by us first: it holds what is the member's own, and SQLite would let everyone read it.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(10_000)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "FULL")
+    return connection
+
+
 def checked(row: tuple[Any, ...], *types: type) -> tuple[Any, ...]:
     """Return a row with values of these types: SQLite looks at types when it writes, not when it reads.
 
@@ -74,13 +86,7 @@ class StateFile:
         self.closed = False
         self._lock = asyncio.Lock()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Made by us first: it holds signals in clear, and SQLite would let everyone read it.
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(10_000)
-            self._connection.pragma("journal_mode", "wal")
-            self._connection.pragma("synchronous", "FULL")
+            self._connection = open_private(path)
             version = self._connection.pragma("user_version")
             if version in {0, 1}:
                 with self._connection:
