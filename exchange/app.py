@@ -30,9 +30,10 @@ from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
+from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
-from exchange.opening import Judging, Memory, OpenLog, Room, at_once, open_log, origin_here
+from exchange.opening import Judging, Memory, OpenLog, Room, at_once, keeper_of, open_log, origin_here
 from exchange.ops import collector
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
@@ -46,10 +47,8 @@ from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.folders import read_key
 from exchange.stores.retention import first_younger
-from exchange.stores.snapshot_file import FoldFile
 from exchange.views.directory import DIRECTORY, DirectoryView
 from exchange.views.keeper import Keeper, SnapshotDiffers
-from exchange.views.replay import Leaves
 
 _log = structlog.get_logger()
 
@@ -138,13 +137,18 @@ class App:
         await self._view.refresh()
         if self._view.directory.genesis is None:
             raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
-        self._intake = Intake(self._view.fresh, quotas, self._clock.now_ms)
+        self._intake = Intake(self._view.fresh, self._key_epochs, quotas, self._clock.now_ms)
         return self._view.directory
+
+    def _key_epochs(self, origin: str) -> KeyEpochs:
+        log = self._logs.get(origin)
+        if log is None or log.key_epochs is None:
+            raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
+        return log.key_epochs.current()
 
     def _directory_keeper(self, log: Log) -> Keeper[Directory]:
         key = read_key(self._folders.key(Origin.DIRECTORY_LOG))
-        file = FoldFile(self._folders.fold(Origin.DIRECTORY_LOG, DIRECTORY.name))
-        return Keeper(DIRECTORY, log.origin, Leaves(log.store, log.history), file, key, time.monotonic)
+        return keeper_of(DIRECTORY, log, self._folders, key, time.monotonic)
 
     async def _open_community(self, text: str) -> None:
         if (origin := origin_here(self._folders, text)) is None:
@@ -192,6 +196,9 @@ class App:
         self._logs[name] = opened.log
         self._tasks.create_task(self._keep(name, opened.log.sequencer))
         self._tasks.create_task(self._follow(name, opened.log.tail.run))
+        if opened.log.key_epochs is not None and opened.keeper is not None:
+            self._tasks.create_task(self._follow(name, opened.log.key_epochs.run))
+            self._tasks.create_task(self._follow(name, opened.keeper.run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
 

@@ -9,19 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from exchange.domain.kinds import Kind
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Body,
+    Budget,
+    BudgetTotal,
     Community,
+    DataVersion,
     Genesis,
     GenesisKey,
     Key,
+    KeyEpoch,
     Member,
     Membership,
     Quota,
     SignalHeader,
     Suspension,
 )
+from exchange.domain.kinds import Kind
 from exchange.v1 import statement_pb2 as pb
 
 
@@ -72,6 +76,25 @@ def _write_genesis(b: Genesis) -> pb.Genesis:
     return pb.Genesis(**{**_fields(b), "keys": keys})
 
 
+def _read_budget(m: pb.Budget) -> Budget:
+    return Budget(m.day, tuple(BudgetTotal(each.member, each.key_epoch, each.evaluations) for each in m.totals))
+
+
+def _write_budget(b: Budget) -> pb.Budget:
+    totals = [pb.BudgetTotal(member=t.member, key_epoch=t.key_epoch, evaluations=t.evaluations) for t in b.totals]
+    return pb.Budget(day=b.day, totals=totals)
+
+
+def _read_key_epoch(m: pb.KeyEpoch) -> KeyEpoch:
+    versions = tuple(DataVersion(each.name, each.version) for each in m.data_versions)
+    return KeyEpoch(m.number, m.state, m.public_key, m.begins_ms, m.ends_ms, versions)
+
+
+def _write_key_epoch(b: KeyEpoch) -> pb.KeyEpoch:
+    versions = [pb.DataVersion(name=each.name, version=each.version) for each in b.data_versions]
+    return pb.KeyEpoch(**{**_fields(b), "data_versions": versions})
+
+
 def _fields(body: Body) -> dict[str, Any]:
     return {name: getattr(body, name) for name in body.__slots__}
 
@@ -92,6 +115,8 @@ def _plain(message: type[Any], body: type[Any]) -> tuple[Callable[[Any], Any], C
 
 _BODIES: dict[Kind, _BodyRow] = {
     Kind.SIGNAL: _BodyRow("signal", SignalHeader, _read_signal, lambda b: pb.SignalHeader(**_fields(b))),
+    Kind.BUDGET: _BodyRow("budget", Budget, _read_budget, _write_budget),
+    Kind.KEY_EPOCH: _BodyRow("key_epoch", KeyEpoch, _read_key_epoch, _write_key_epoch),
     Kind.GENESIS: _BodyRow("genesis", Genesis, _read_genesis, _write_genesis),
     Kind.MEMBER: _BodyRow("member", Member, *_plain(pb.Member, Member)),
     Kind.KEY: _BodyRow("key", Key, *_plain(pb.Key, Key)),

@@ -8,15 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exchange import codec
 from exchange.api.logs import Log
+from exchange.domain.bodies import Genesis, GenesisKey
 from exchange.domain.directory_rules import validate_genesis
 from exchange.domain.identifiers import Origin
+from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.policy import Workload
-from exchange.domain.statement import HEADER_TYPE, Genesis, GenesisKey, Header, Signature, Statement, statement_id
+from exchange.domain.statement import (
+    HEADER_TYPE,
+    Header,
+    Signature,
+    Statement,
+    statement_id,
+)
 from exchange.errors import Fatal, Reason
 from exchange.fanout.tail import Tail
 from exchange.ledger.checkpoint import log_verifier
@@ -28,7 +36,11 @@ from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Sequencer
 from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.sealed_mark import SealedMarkFile
+from exchange.stores.snapshot_file import FoldFile
 from exchange.stores.sqlite import SqliteStore
+from exchange.views.keeper import Keeper
+from exchange.views.key_epochs import KEY_EPOCHS, KeyEpochsView
+from exchange.views.replay import F, Leaves, Recipe
 
 
 async def at_once(_: int) -> None:
@@ -98,6 +110,8 @@ class OpenLog:
     log: Log
     store: SqliteStore
     mark: SealedMarkFile
+    #: Of the snapshots of the log's key epochs; None for the directory.
+    keeper: Keeper[KeyEpochs] | None
 
     async def aclose(self) -> None:
         """Close store and mark. Idempotent."""
@@ -148,8 +162,22 @@ async def open_log(
         await mark.aclose()
         raise
     memory.take(origin, room)
-    verifier = log_verifier(str(origin), key.public_key)
-    return OpenLog(Log(str(origin), verifier, store, store, sequencer, tail), store, mark)
+    log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
+    if origin.is_directory:
+        return OpenLog(log, store, mark, None)
+    keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
+    view = KeyEpochsView(store, await keeper.load(), clock_s)
+    return OpenLog(replace(log, key_epochs=view), store, mark, keeper)
+
+
+def keeper_of(
+    recipe: Recipe[F], log: Log, folders: Folders, key: SigningKey, clock_s: Callable[[], float]
+) -> Keeper[F]:
+    """Return the keeper of a log's fold, whose snapshots lie beside the log."""
+    name = log.origin.rpartition("/")[2]
+    return Keeper(
+        recipe, log.origin, Leaves(log.store, log.history), FoldFile(folders.fold(name, recipe.name)), key, clock_s
+    )
 
 
 async def make_log(folders: Folders, origin: Origin) -> SigningKey:

@@ -21,9 +21,12 @@ from exchange.fanout.item import item_of
 from exchange.proving import consistency_proof, inclusion_proof
 from exchange.v1 import ledger_pb2 as pb
 from exchange.v1 import ledger_pb2_grpc
+from exchange.views.replay import Leaves
 
 MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE = 1_000
+#: Of the newest key epochs: a year each.
+MAX_KEY_EPOCHS = 16
 #: What reading costs, in the measure of a turn's work, which is records checked: an entry of a page, and a proof.
 _ENTRY_WORK = 5
 _PROOF_WORK = 120
@@ -133,6 +136,25 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             new_size=size,
             checkpoint=head.checkpoint if size == head.sealed.size else b"",
         )
+
+    async def ListKeyEpochLeaves(  # noqa: D102
+        self,
+        request: pb.ListKeyEpochLeavesRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> pb.ListKeyEpochLeavesResponse:
+        log, _ = self._log(request.origin)
+        if log.key_epochs is None:
+            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no key epochs")
+        indexes = sorted(log.key_epochs.current().told_at(MAX_KEY_EPOCHS))
+        head = await log.store.head()
+        async with self._one_at_a_time(caller().member):
+            leaves = [await self._proven(log, index, head.sealed.size) for index in indexes]
+        return pb.ListKeyEpochLeavesResponse(leaves=leaves, checkpoint=head.checkpoint)
+
+    async def _proven(self, log: Log, index: int, size: int) -> pb.ProvenLeaf:
+        await self._hub.turns.take(caller().member, _PROOF_WORK)
+        (leaf,) = await Leaves(log.store, log.history).read(index, 1)
+        return pb.ProvenLeaf(leaf=leaf, inclusion_proof=await inclusion_proof(log.history, index, size))
 
 
 def _size(asked: int, sealed: int) -> int:

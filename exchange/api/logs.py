@@ -17,6 +17,7 @@ from exchange.publish.signatures import Signatures
 from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
+from exchange.views.key_epochs import KeyEpochsView
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Log:
     history: History
     sequencer: Sequencer
     tail: Tail
+    #: None for the directory.
+    key_epochs: KeyEpochsView | None = None
 
 
 @dataclass(frozen=True, slots=True)

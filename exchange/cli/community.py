@@ -10,8 +10,8 @@ import click
 from exchange import config
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, config_option, emit, json_option
+from exchange.domain.bodies import Community
 from exchange.domain.identifiers import Origin
-from exchange.domain.statement import Community
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
 from exchange.opening import make_log

@@ -9,9 +9,16 @@ import click
 from exchange.cli.client_files import client_toml
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, emit, json_option
+from exchange.domain.bodies import (
+    Body,
+    Key,
+    Member,
+    Membership,
+    State,
+    Suspension,
+)
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
-from exchange.domain.statement import Body, Key, Member, Membership, State, Suspension
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import KEY_BYTES
 from exchange.ops import certificates

@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from exchange.domain.identifiers import Origin
-from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Community,
     Genesis,
-    Header,
     Key,
     Member,
     Membership,
@@ -24,6 +21,9 @@ from exchange.domain.statement import (
     State,
     Suspension,
 )
+from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import MemberClass, Role
+from exchange.domain.statement import Header
 
 _ROLES = {role.value: role for role in Role}
 _CLASSES = frozenset(MemberClass)

@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
+from exchange.domain.bodies import (
+    Community,
+    Genesis,
+    GenesisKey,
+    Quota,
+)
 from exchange.domain.directory import Directory, KeyEntry, MemberEntry
 from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import Community, Genesis, GenesisKey, Quota
 from exchange.errors import Reason, Rejected
 
 FORMAT = 1

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from exchange.domain.directory import Directory
-from exchange.domain.identifiers import Origin, is_name
-from exchange.domain.kinds import CLASS_ROLES, KINDS, MemberClass, Role
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Body,
     Community,
     Genesis,
-    Header,
     Key,
     Member,
     Membership,
@@ -24,6 +20,10 @@ from exchange.domain.statement import (
     State,
     Suspension,
 )
+from exchange.domain.directory import Directory
+from exchange.domain.identifiers import Origin, is_name
+from exchange.domain.kinds import CLASS_ROLES, KINDS, MemberClass, Role
+from exchange.domain.statement import Header
 from exchange.domain.validation import Findings, check_envelope
 
 KEY_BYTES = 32

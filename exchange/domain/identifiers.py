@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 PDQ_BYTES = 32
+#: A pseudonym's value: the key epoch, big-endian, and the output of the VOPRF.
+KEY_EPOCH_BYTES = 4
+PSEUDONYM_BYTES = KEY_EPOCH_BYTES + 32
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
@@ -33,6 +36,7 @@ class IndicatorType(IntEnum):
     DOCUMENT_MD5 = 10
     DOCUMENT_SHA256 = 11
     URL = 12
+    PSEUDONYM = 13
 
     @property
     def word(self) -> str:
@@ -82,6 +86,7 @@ INDICATOR_TYPES: dict[int, IndicatorRow] = {
         _row(IndicatorType.DOCUMENT_MD5, 16, "MD5 of a document file"),
         _row(IndicatorType.DOCUMENT_SHA256, 32, "SHA-256 of a document file"),
         _row(IndicatorType.URL, 32, "SHA-256 of a canonical URL"),
+        _row(IndicatorType.PSEUDONYM, PSEUDONYM_BYTES, "key epoch and pseudonym of an account identifier"),
     )
 }
 
@@ -118,3 +123,13 @@ class Origin:
 def is_name(text: str) -> bool:
     """Whether a text is a valid member id, exchange name or log name."""
     return _NAME.fullmatch(text) is not None
+
+
+def pseudonym_value(key_epoch: int, output: bytes) -> bytes:
+    """Return a pseudonym as an indicator has it: pseudonyms of two key epochs never meet."""
+    return key_epoch.to_bytes(KEY_EPOCH_BYTES, "big") + output
+
+
+def key_epoch_of(value: bytes) -> int:
+    """Return the key epoch of a pseudonym's value."""
+    return int.from_bytes(value[:KEY_EPOCH_BYTES], "big")

@@ -167,9 +167,16 @@ _ROWS = (
     _community(Kind.ELECTION, _OPERATOR, "an election's window, target classes, lag target and expiry"),
     _community(Kind.QUARANTINE, frozenset({Role.OPERATOR, Role.AUTOMATION}), "flags a member's entries until release"),
     _community(Kind.RELEASE, _OPERATOR, "ends a quarantine"),
-    _community(Kind.BUDGET, frozenset({Role.PSEUDONYMS}), "rounded daily totals of pseudonym evaluations"),
+    _community(
+        Kind.BUDGET, frozenset({Role.PSEUDONYMS}), "rounded daily totals of pseudonym evaluations", accepted=True
+    ),
     _community(Kind.ERASURE, _PLATFORM | _OPERATOR, "salt and data of signals leave every store", threshold=True),
-    _community(Kind.KEY_EPOCH, frozenset({Role.PSEUDONYMS}), "a pseudonym key is announced, overlaps or is destroyed"),
+    _community(
+        Kind.KEY_EPOCH,
+        frozenset({Role.PSEUDONYMS}),
+        "a pseudonym key is announced, overlaps or is destroyed",
+        accepted=True,
+    ),
     _directory(Kind.GENESIS, "the exchange itself; entry 0, self-signed by the first operator"),
     _directory(Kind.MEMBER, "an organisation and the roles it may have", threshold=True),
     _directory(Kind.KEY, "a member's signing key for one role, or its revocation", threshold=True),

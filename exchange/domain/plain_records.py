@@ -10,14 +10,16 @@ What must stay true: a recognised record is one that the close look finds no fau
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from exchange.domain.identifiers import INDICATOR_TYPES
+from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType, key_epoch_of
 from exchange.domain.statement import RECORD_PREFIX, SALT_BYTES
 
 MAX_INDICATORS = 8
 MAX_QUALITY = 100
 
 _INDICATOR, _CASE_REF, _QUALITY = 0x12, 0x1A, 0x20
+_PSEUDONYM = IndicatorType.PSEUDONYM.value
 _AFTER_SALT = len(RECORD_PREFIX) + SALT_BYTES
 #: Lengths and numbers above this take a second byte on the wire.
 _ONE_BYTE = 0x7F
@@ -38,22 +40,35 @@ def _heads() -> Iterable[tuple[bytes, tuple[int, int]]]:
 _HEADS: dict[bytes, tuple[int, int]] = dict(_heads())
 
 
-def sift(records: Iterable[bytes]) -> tuple[set[int], list[int]]:
-    """Return the indicator types in the plain records, and the positions of all other records."""
-    types: set[int] = set()
-    others: list[int] = []
+@dataclass(slots=True)
+class Sifted:
+    """What the plain records hold."""
+
+    #: Their indicator types, and the key epochs of the pseudonyms among them.
+    types: set[int] = field(default_factory=set)
+    key_epochs: set[int] = field(default_factory=set)
+    #: Positions of all other records.
+    others: list[int] = field(default_factory=list)
+
+
+def sift(records: Iterable[bytes]) -> Sifted:
+    """Look through records: what is plain in them, and where those are that must be looked at closely."""
+    sifted = Sifted()
+    types, others = sifted.types, sifted.others
     find = _HEADS.get
     for position, record in enumerate(records):
         size, at, count = len(record), _AFTER_SALT, 0
         found = find(record[at : at + _HEAD_BYTES]) if record[:2] == RECORD_PREFIX else None
         while found is not None:
             types.add(found[0])
+            if found[0] == _PSEUDONYM:
+                sifted.key_epochs.add(key_epoch_of(record[at + _HEAD_BYTES : at + found[1]]))
             at += found[1]
             count += 1
             found = find(record[at : at + _HEAD_BYTES])
         if not 0 < count <= MAX_INDICATORS or not _ends_plainly(record, at, size):
             others.append(position)
-    return types, others
+    return sifted
 
 
 def _ends_plainly(record: bytes, at: int, size: int) -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from exchange.domain.bodies import State, Suspension
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, KINDS, KindRow, Log, MemberClass, Role
-from exchange.domain.statement import Header, State, Suspension
+from exchange.domain.statement import Header
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 

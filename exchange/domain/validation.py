@@ -9,30 +9,32 @@ wrong is not looked into further. Who may say it is `exchange.domain.policy`; wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorRow, IndicatorType, is_name
+from exchange.domain.bodies import (
+    Audience,
+    Confidence,
+    Handling,
+    LawfulBasis,
+    Severity,
+    SignalHeader,
+    SourceAction,
+    TargetClass,
+)
+from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorRow, IndicatorType, is_name, key_epoch_of
 from exchange.domain.kinds import KINDS
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.plain_records import MAX_INDICATORS, MAX_QUALITY, sift
+from exchange.domain.plain_records import MAX_INDICATORS, MAX_QUALITY, Sifted, sift
 from exchange.domain.statement import (
     ID_BYTES,
     NONCE_BYTES,
     RECORD_PREFIX,
     SALT_BYTES,
-    Audience,
-    Confidence,
-    Handling,
     Header,
     IndicatorView,
-    LawfulBasis,
     RecordView,
-    Severity,
-    SignalHeader,
-    SourceAction,
-    TargetClass,
     audience_id,
     signal_ids,
 )
@@ -89,6 +91,9 @@ class Rules:
     replay_window_days: int
     #: Statement ids of the elections that may be named.
     elections: Collection[bytes] = frozenset()
+    #: When each key epoch ends (Unix milliseconds) that a pseudonym may be of now: those that are live. None where
+    #: they are not known, and the hub is the one to judge.
+    key_epochs: Mapping[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -161,13 +166,14 @@ def validate(
     findings = Findings()
     check_envelope(findings, header)
     if not isinstance(body, SignalHeader):
-        findings.add("signal", "is missing")
+        findings.add(KINDS[header.kind].name, "is missing")
         findings.raise_if_any()
         return
     _check_signal_header(findings, body, rules)
     _check_counts(findings, header, body, raw_records)
     findings.raise_if_any()
-    _check_records(findings, body, raw_records, read)
+    sifted = _check_records(findings, body, raw_records, read)
+    _check_key_epochs(findings, body, sifted.key_epochs, rules)
     _check_ids(findings, header, raw_records)
     _check_audience(findings, header, body, audience_record, audience)
     findings.raise_if_any()
@@ -251,16 +257,29 @@ def _check_counts(findings: Findings, header: Header, body: SignalHeader, raw_re
         findings.check(count == 1, "records", "must be exactly one with replaces or derived_from")
 
 
-def _check_records(findings: Findings, body: SignalHeader, raw_records: Sequence[bytes], read: ReadRecords) -> None:
-    seen, others = sift(raw_records)
-    odd = [raw_records[position] for position in others]
-    for position, raw, record in zip(others, odd, read(odd) if odd else (), strict=True):
+def _check_records(findings: Findings, body: SignalHeader, raw_records: Sequence[bytes], read: ReadRecords) -> Sifted:
+    seen = sift(raw_records)
+    odd = [raw_records[position] for position in seen.others]
+    for position, raw, record in zip(seen.others, odd, read(odd) if odd else (), strict=True):
         _check_record(findings, f"records[{position}]", raw, record, seen)
-    if not findings.total and seen != set(body.indicator_types):
+    if not findings.total and seen.types != set(body.indicator_types):
         findings.add("signal.indicator_types", "differs from the types in the records")
+    return seen
 
 
-def _check_record(findings: Findings, where: str, raw: bytes, record: RecordView, seen: set[int]) -> None:
+def _check_key_epochs(findings: Findings, body: SignalHeader, named: Collection[int], rules: Rules) -> None:
+    """A pseudonym says nothing outside of its epoch, so the signal may not outlive it."""
+    if rules.key_epochs is None:
+        return
+    for number in sorted(named):
+        ends_ms = rules.key_epochs.get(number)
+        if ends_ms is None:
+            findings.add("records", f"hold a pseudonym of key epoch {number}, which is not live here")
+        elif body.expires_at_ms > ends_ms:
+            findings.add("signal.expires_at_ms", f"lies behind the end of key epoch {number}")
+
+
+def _check_record(findings: Findings, where: str, raw: bytes, record: RecordView, seen: Sifted) -> None:
     if raw[:2] != RECORD_PREFIX or len(record.salt) != SALT_BYTES:
         findings.add(f"{where}.salt", f"must be the record's first field, {SALT_BYTES} bytes")
     has_video = any(indicator.type == IndicatorType.VPDQ for indicator in record.indicators)
@@ -275,7 +294,9 @@ def _check_record(findings: Findings, where: str, raw: bytes, record: RecordView
     )
     for position, indicator in enumerate(record.indicators):
         check_indicator(findings, f"{where}.indicators[{position}]", indicator)
-        seen.add(indicator.type)
+        seen.types.add(indicator.type)
+        if indicator.type == IndicatorType.PSEUDONYM:
+            seen.key_epochs.add(key_epoch_of(indicator.value))
 
 
 def check_indicator(findings: Findings, where: str, indicator: IndicatorView) -> None:

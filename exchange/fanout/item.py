@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sys import intern
 
 from exchange import codec
-from exchange.domain.statement import Audience
+from exchange.domain.bodies import Audience
 from exchange.ports import StoredEntry
 
 #: What an item takes beside its frames: the objects themselves.

@@ -4,9 +4,9 @@ Why: people, files and other programmes write hashes as text, in forms of which 
 type. A hash stored in the wrong case never matches anything and nobody notices, so a form that is not exactly
 the canonical one is refused with a message that says what it should be; nothing is mended in silence.
 
-What must stay true: ``format_x(parse_x(text)) == text`` for every accepted text of `pdq`, `md5`, `sha256` and
-`tlsh`, and ``parse_x(format_x(value)) == value`` for every type; any text gives a value or `Rejected`; and no
-message repeats the value.
+What must stay true: ``format_x(parse_x(text)) == text`` for every accepted text of all but `vpdq`, and
+``parse_x(format_x(value)) == value`` for every type; any text gives a value or `Rejected`; and no message repeats the
+value.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ MAX_VPDQ_CHARACTERS = MAX_VPDQ_FRAMES * 128
 """The longest `vpdq` text that is looked at: a frame is written in about 80 characters."""
 
 _PDQ_BYTES = 32
+_KEY_EPOCH_BYTES = 4
+_MAX_KEY_EPOCH = 2**32 - 1
+_KEY_EPOCH = re.compile(r"0|[1-9][0-9]{0,9}")
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?(e[+-]0?[0-9])?")
 _QUALITY = re.compile(r"0|[1-9][0-9]?|100")
 
@@ -87,6 +90,7 @@ _PDQ = _HexForm("pdq", _PDQ_BYTES)
 _MD5 = _HexForm("md5", 16)
 _SHA256 = _HexForm("sha256", 32)
 _TLSH = _HexForm("tlsh", 35, prefix="T1", upper=True)
+_PSEUDONYM = _HexForm("pseudonym", 32)
 
 
 def parse_pdq(text: str) -> bytes:
@@ -130,6 +134,24 @@ def parse_tlsh(text: str) -> bytes:
 def format_tlsh(value: bytes) -> str:
     """35 bytes to ``T1`` and 70 upper-case hexadecimal digits. Raises `Rejected` on another length."""
     return _TLSH.format(value)
+
+
+def parse_pseudonym(text: str) -> bytes:
+    """``<key epoch>:<64 lower-case hexadecimal digits>`` to 36 bytes. Raises `Rejected` on anything else."""
+    epoch, colon, digits = text.partition(":")
+    if not colon or not _KEY_EPOCH.fullmatch(epoch) or int(epoch) > _MAX_KEY_EPOCH:
+        raise Rejected(Reason.INVALID, "pseudonym is written as its key epoch, a colon, and 64 hexadecimal digits")
+    return int(epoch).to_bytes(_KEY_EPOCH_BYTES, "big") + _PSEUDONYM.parse(digits)
+
+
+def format_pseudonym(value: bytes) -> str:
+    """36 bytes to ``<key epoch>:<64 lower-case hexadecimal digits>``. Raises `Rejected` on another length."""
+    if len(value) != _KEY_EPOCH_BYTES + _PSEUDONYM.size:
+        raise Rejected(
+            Reason.INVALID, f"pseudonym has {_KEY_EPOCH_BYTES + _PSEUDONYM.size} bytes; this has {len(value)}"
+        )
+    epoch = int.from_bytes(value[:_KEY_EPOCH_BYTES], "big")
+    return f"{epoch}:{_PSEUDONYM.format(value[_KEY_EPOCH_BYTES:])}"
 
 
 def parse_vpdq(text: str) -> tuple[VpdqFrame, ...]:

@@ -7,14 +7,29 @@ look things up. The sequencer asks `Intake.judge` again when the statement's gro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from exchange import codec
+from exchange.domain.bodies import (
+    Budget,
+    Community,
+    Key,
+    KeyEpoch,
+    SignalHeader,
+    State,
+)
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
 from exchange.domain.policy import Workload, may_publish
-from exchange.domain.statement import HEADER_TYPE, Community, Header, Key, State, Statement, statement_id
+from exchange.domain.statement import (
+    HEADER_TYPE,
+    Header,
+    Statement,
+    statement_id,
+)
 from exchange.domain.validation import (
     LEAF_OVERHEAD_BYTES,
     MAX_LEAF_BYTES,
@@ -26,6 +41,7 @@ from exchange.domain.validation import (
 from exchange.errors import Denied, InvalidStatement, Reason, Rejected, VerificationFailed, Violation
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
+from exchange.privacy.p256 import decode_point
 from exchange.publish.quota import Quotas
 from exchange.signatures.batch import Signed
 
@@ -76,9 +92,16 @@ class Admitted:
 class Intake:
     """Checks statements for every log of one exchange."""
 
-    def __init__(self, directory: Callable[[], Directory], quotas: Quotas, now_ms: Callable[[], int]) -> None:
-        """``directory`` returns the current view or raises `Unavailable` when it is stale."""
+    def __init__(
+        self,
+        directory: Callable[[], Directory],
+        key_epochs: Callable[[str], KeyEpochs],
+        quotas: Quotas,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """``directory`` returns the current view, ``key_epochs`` a community's, or they raise `Unavailable`."""
         self._directory = directory
+        self._key_epochs = key_epochs
         self._quotas = quotas
         self._now_ms = now_ms
 
@@ -111,7 +134,7 @@ class Intake:
         if header.origin == directory.origin:
             late = self._check_directory(directory, header, statement)
         else:
-            late = self._check_signal(directory, header, statement)
+            late = self._check_in_community(directory, header, statement)
         return Candidate(statement_id(statement.payload), statement, header, workload, keys, late, judged_at)
 
     def author(self, workload: Workload, admitted: Admitted) -> None:
@@ -144,13 +167,46 @@ class Intake:
         _check_new_key(header)
         return late
 
-    def _check_signal(self, directory: Directory, header: Header, statement: Statement) -> bool:
+    def _check_in_community(self, directory: Directory, header: Header, statement: Statement) -> bool:
         community = directory.communities[header.origin]
-        rules = Rules(self._now_ms(), community.max_expiry_days, community.replay_window_days)
+        now_ms, body = self._now_ms(), header.body
+        rules = Rules(
+            now_ms,
+            community.max_expiry_days,
+            community.replay_window_days,
+            key_epochs=self._live_epochs(header.origin, body, now_ms),
+        )
         late = check_created(header, rules, resubmission=statement.resubmission)
+        if isinstance(body, KeyEpoch | Budget):
+            self._check_of_pseudonyms(directory, header, body, statement, now_ms)
+        else:
+            self._check_signal(header, statement, rules)
+        return late
+
+    def _live_epochs(self, origin: str, body: object, now_ms: int) -> Mapping[int, int] | None:
+        """Return when the key epochs end that a signal may name; None for what names none."""
+        if not isinstance(body, SignalHeader) or IndicatorType.PSEUDONYM not in body.indicator_types:
+            return None
+        return self._key_epochs(origin).ends_of_live(now_ms)
+
+    def _check_of_pseudonyms(
+        self, directory: Directory, header: Header, body: KeyEpoch | Budget, statement: Statement, now_ms: int
+    ) -> None:
+        if statement.records or statement.audience_record:
+            raise Rejected(Reason.INVALID, "what the pseudonym service says has no records")
+        if isinstance(body, Budget):
+            validate_budget(header, body, directory.members, now_ms=now_ms)
+            return
+        validate_key_epoch(header, body, self._key_epochs(header.origin))
+        try:
+            decode_point(body.public_key)
+        except Rejected as error:
+            raise InvalidStatement((Violation("key_epoch.public_key", error.message),)) from error
+
+    @staticmethod
+    def _check_signal(header: Header, statement: Statement, rules: Rules) -> None:
         audience = codec.decode_audience(statement.audience_record, strict=True)
         validate(header, statement.records, codec.decode_strict_records, statement.audience_record, audience, rules)
-        return late
 
 
 def _check_sizes(statement: Statement) -> None:

@@ -16,7 +16,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from exchange import codec
-from exchange.domain.statement import Header, Leaf, SignalHeader, Statement, audience_id, signal_ids, statement_id
+from exchange.domain.bodies import SignalHeader
+from exchange.domain.statement import (
+    Header,
+    Leaf,
+    Statement,
+    audience_id,
+    signal_ids,
+    statement_id,
+)
 from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey

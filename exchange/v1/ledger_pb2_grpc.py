@@ -55,6 +55,11 @@ class LedgerServiceStub:
                 request_serializer=exchange_dot_v1_dot_ledger__pb2.GetConsistencyProofRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_ledger__pb2.GetConsistencyProofResponse.FromString,
                 _registered_method=True)
+        self.ListKeyEpochLeaves = channel.unary_unary(
+                '/exchange.v1.LedgerService/ListKeyEpochLeaves',
+                request_serializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -86,6 +91,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeyEpochLeaves(self, request, context):
+        """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +120,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetConsistencyProof,
                     request_deserializer=exchange_dot_v1_dot_ledger__pb2.GetConsistencyProofRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_ledger__pb2.GetConsistencyProofResponse.SerializeToString,
+            ),
+            'ListKeyEpochLeaves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyEpochLeaves,
+                    request_deserializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +236,33 @@ class LedgerService:
             '/exchange.v1.LedgerService/GetConsistencyProof',
             exchange_dot_v1_dot_ledger__pb2.GetConsistencyProofRequest.SerializeToString,
             exchange_dot_v1_dot_ledger__pb2.GetConsistencyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeyEpochLeaves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.LedgerService/ListKeyEpochLeaves',
+            exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesRequest.SerializeToString,
+            exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesResponse.FromString,
             options,
             channel_credentials,
             insecure,

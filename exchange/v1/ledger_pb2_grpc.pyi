@@ -38,6 +38,8 @@ class LedgerServiceStub:
     """Pages through the leaves, with records where the caller may read them."""
     GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetInclusionProofRequest, _ledger_pb2.GetInclusionProofResponse]
     GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]
+    ListKeyEpochLeaves: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListKeyEpochLeavesRequest, _ledger_pb2.ListKeyEpochLeavesResponse]
+    """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -49,6 +51,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Pages through the leaves, with records where the caller may read them."""
     GetInclusionProof: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetInclusionProofRequest, _ledger_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
+    ListKeyEpochLeaves: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListKeyEpochLeavesRequest, _ledger_pb2.ListKeyEpochLeavesResponse]  # type: ignore[assignment]
+    """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads and proofs for auditors. The same ledger is served as static C2SP tiles over HTTP."""
@@ -81,5 +85,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.GetConsistencyProofRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetConsistencyProofResponse, _abc.Awaitable[_ledger_pb2.GetConsistencyProofResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListKeyEpochLeaves(
+        self,
+        request: _ledger_pb2.ListKeyEpochLeavesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListKeyEpochLeavesResponse, _abc.Awaitable[_ledger_pb2.ListKeyEpochLeavesResponse]]:
+        """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

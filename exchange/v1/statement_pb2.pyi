@@ -419,6 +419,8 @@ class _IndicatorTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Indicat
     INDICATOR_TYPE_DOCUMENT_MD5: _IndicatorType.ValueType  # 10
     INDICATOR_TYPE_DOCUMENT_SHA256: _IndicatorType.ValueType  # 11
     INDICATOR_TYPE_URL: _IndicatorType.ValueType  # 12
+    INDICATOR_TYPE_PSEUDONYM: _IndicatorType.ValueType  # 13
+    """An account identifier: its key epoch, 4 bytes, big-endian; then the output of the VOPRF, 32 bytes."""
 
 class IndicatorType(_IndicatorType, metaclass=_IndicatorTypeEnumTypeWrapper):
     """A type of indicator. exchange/domain/identifiers.py is the registry: adding a type is one entry there."""
@@ -436,6 +438,8 @@ INDICATOR_TYPE_AUDIO_SHA256: IndicatorType.ValueType  # 9
 INDICATOR_TYPE_DOCUMENT_MD5: IndicatorType.ValueType  # 10
 INDICATOR_TYPE_DOCUMENT_SHA256: IndicatorType.ValueType  # 11
 INDICATOR_TYPE_URL: IndicatorType.ValueType  # 12
+INDICATOR_TYPE_PSEUDONYM: IndicatorType.ValueType  # 13
+"""An account identifier: its key epoch, 4 bytes, big-endian; then the output of the VOPRF, 32 bytes."""
 Global___IndicatorType: _TypeAlias = IndicatorType  # noqa: Y015
 
 class _State:
@@ -449,7 +453,7 @@ class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType
     STATE_ENDED: _State.ValueType  # 2
 
 class State(_State, metaclass=_StateEnumTypeWrapper):
-    """Whether what a directory statement names is in force."""
+    """Whether what a statement names is in force."""
 
 STATE_UNSPECIFIED: State.ValueType  # 0
 STATE_ACTIVE: State.ValueType  # 1
@@ -493,6 +497,8 @@ class Header(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     SIGNAL_IDS_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    KEY_EPOCH_FIELD_NUMBER: _builtins.int
     GENESIS_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
@@ -513,6 +519,10 @@ class Header(_message.Message):
     """32 bytes for each record, in record order."""
     @_builtins.property
     def signal(self) -> Global___SignalHeader: ...
+    @_builtins.property
+    def budget(self) -> Global___Budget: ...
+    @_builtins.property
+    def key_epoch(self) -> Global___KeyEpoch: ...
     @_builtins.property
     def genesis(self) -> Global___Genesis: ...
     @_builtins.property
@@ -537,6 +547,8 @@ class Header(_message.Message):
         nonce: _builtins.bytes = ...,
         signal_ids: _builtins.bytes = ...,
         signal: Global___SignalHeader | None = ...,
+        budget: Global___Budget | None = ...,
+        key_epoch: Global___KeyEpoch | None = ...,
         genesis: Global___Genesis | None = ...,
         member: Global___Member | None = ...,
         key: Global___Key | None = ...,
@@ -545,9 +557,9 @@ class Header(_message.Message):
         community: Global___Community | None = ...,
         quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["community", b"community", "genesis", b"genesis", "key", b"key", "member", b"member", "membership", b"membership", "quota", b"quota", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "community", b"community", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "quota", b"quota", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["community", b"community", "created_at_ms", b"created_at_ms", "genesis", b"genesis", "key", b"key", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "origin", b"origin", "publisher", b"publisher", "quota", b"quota", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "origin", b"origin", "publisher", b"publisher", "quota", b"quota", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -763,6 +775,128 @@ class AudienceRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AudienceRecord: _TypeAlias = AudienceRecord  # noqa: Y015
+
+@_typing.final
+class Budget(_message.Message):
+    """The pseudonym service's rounded totals of one day: how many identifiers each member had evaluated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    day: _builtins.int
+    """Days since 1970, UTC; one that is over."""
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetTotal]:
+        """Sorted by member and epoch, no repeats, never empty."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.int = ...,
+        totals: _abc.Iterable[Global___BudgetTotal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class BudgetTotal(_message.Message):
+    """What one member had evaluated under one key epoch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    key_epoch: _builtins.int
+    evaluations: _builtins.int
+    """Rounded up."""
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+        key_epoch: _builtins.int = ...,
+        evaluations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "key_epoch", b"key_epoch", "member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetTotal: _TypeAlias = BudgetTotal  # noqa: Y015
+
+@_typing.final
+class KeyEpoch(_message.Message):
+    """A pseudonym key is announced (ACTIVE), or it is destroyed and nobody can make its pseudonyms any more (ENDED)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    BEGINS_MS_FIELD_NUMBER: _builtins.int
+    ENDS_MS_FIELD_NUMBER: _builtins.int
+    DATA_VERSIONS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1 on; the announcement of a number comes once."""
+    state: Global___State.ValueType
+    public_key: _builtins.bytes
+    """A compressed point on P-256, 33 bytes."""
+    begins_ms: _builtins.int
+    """Live from the first on, and no more from the second on. Only with ACTIVE, like what follows."""
+    ends_ms: _builtins.int
+    @_builtins.property
+    def data_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___DataVersion]:
+        """Versions of what can change a normal form: members with others make other pseudonyms. Sorted by name, no repeats."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        state: Global___State.ValueType = ...,
+        public_key: _builtins.bytes = ...,
+        begins_ms: _builtins.int = ...,
+        ends_ms: _builtins.int = ...,
+        data_versions: _abc.Iterable[Global___DataVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins_ms", b"begins_ms", "data_versions", b"data_versions", "ends_ms", b"ends_ms", "number", b"number", "public_key", b"public_key", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyEpoch: _TypeAlias = KeyEpoch  # noqa: Y015
+
+@_typing.final
+class DataVersion(_message.Message):
+    """One source of a normal form, such as Unicode, and its version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataVersion: _TypeAlias = DataVersion  # noqa: Y015
 
 @_typing.final
 class Genesis(_message.Message):

@@ -18,6 +18,7 @@ import structlog
 
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.merkle import CompactRange
 from exchange.ledger.snapshot import Snapshot
 from exchange.ports import SnapshotFile, TreeHead
 from exchange.proving import compact_range
@@ -75,7 +76,7 @@ class Keeper(Generic[F]):
                 return await self._open(data, pace)
             except Rejected as error:
                 _log.warning("snapshot_ignored", origin=self._origin, fold=self._recipe.name, reason=error.message)
-        return Replay(self._leaves, self._recipe.empty()), None
+        return self._replay(self._recipe.empty()), None
 
     async def _open(self, data: bytes, pace: Pace | None) -> tuple[Replay[F], Snapshot]:
         snapshot = Snapshot.opened(data, self._key.public_key)
@@ -86,7 +87,10 @@ class Keeper(Generic[F]):
         range_ = await compact_range(self._leaves.history, snapshot.size)
         if range_.root() != snapshot.root:
             raise Rejected(Reason.BAD_PROOF, "it is of another tree than the log's")
-        return Replay(self._leaves, await restore(self._recipe, snapshot, pace), range_), snapshot
+        return self._replay(await restore(self._recipe, snapshot, pace), range_), snapshot
+
+    def _replay(self, fold: F, range_: CompactRange | None = None) -> Replay[F]:
+        return Replay(self._leaves, fold, range_, self._recipe.kinds)
 
     async def run(self) -> None:
         """Check, then renew whenever it is due, until cancelled. Raises `SnapshotDiffers`, and what reading raises."""
@@ -101,7 +105,7 @@ class Keeper(Generic[F]):
 
     async def _check(self, snapshot: Snapshot) -> None:
         pace = Pace(self._clock)
-        replay = Replay(self._leaves, self._recipe.empty())
+        replay = self._replay(self._recipe.empty())
         await replay.read_to(snapshot.size, pace)
         head = TreeHead(snapshot.size, snapshot.root)
         replay.require(head)

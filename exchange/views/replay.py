@@ -9,7 +9,7 @@ their frames; a fold sees no record either way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -63,6 +63,8 @@ class Recipe(Generic[F]):
     empty: Callable[[], F]
     rows: Callable[[F], Iterator[Row]]
     restore: Callable[[], Restore[F]]
+    #: Whose bodies it looks at: None for all. Of others it is told that there was one.
+    kinds: Collection[int] | None = None
 
 
 class Pace:
@@ -101,18 +103,24 @@ class Leaves:
 class Replay(Generic[F]):
     """A fold, and the tree of exactly the leaves that it has taken."""
 
-    def __init__(self, leaves: Leaves, fold: F, range_: CompactRange | None = None) -> None:
-        """Go on from this fold, made of the leaves under this range; from leaf 0 without one."""
+    def __init__(
+        self, leaves: Leaves, fold: F, range_: CompactRange | None = None, kinds: Collection[int] | None = None
+    ) -> None:
+        """Go on from this fold, made of the leaves under this range; from leaf 0 without one.
+
+        ``kinds`` as in `Recipe`.
+        """
         self._leaves = leaves
         self.fold = fold
         self.range = range_ or CompactRange()
+        self._kinds = kinds
 
     async def read_to(self, size: int, pace: Pace | None = None) -> None:
         """Take all leaves below ``size``, which is sealed; hold them against its root with `require`, afterwards."""
         while self.range.size < size:
             page = await self._leaves.read(self.range.size, min(PAGE, size - self.range.size))
             for data in page:
-                self.fold.apply(*_read(data))
+                self.fold.apply(*self._read(data))
                 self.range = self.range.extend((leaf_hash(data),))
                 if pace is not None:
                     await pace.breathe()
@@ -126,7 +134,7 @@ class Replay(Generic[F]):
         range_ = self.range
         while range_.size < head.size:
             page = await self._leaves.read(range_.size, min(PAGE, head.size - range_.size))
-            new.extend(map(_read, page))
+            new.extend(map(self._read, page))
             range_ = range_.extend(map(leaf_hash, page))
         _require(range_, head)
         for header, received_at_ms in new:
@@ -137,10 +145,8 @@ class Replay(Generic[F]):
         """Return if what was taken is the tree of this head. Raises `Fatal`."""
         _require(self.range, head)
 
-
-def _read(data: bytes) -> tuple[Header, int]:
-    leaf = codec.decode_leaf(data)
-    return codec.decode_header(leaf.payload, strict=False), leaf.received_at_ms
+    def _read(self, data: bytes) -> tuple[Header, int]:
+        return codec.decode_for_fold(data, self._kinds)
 
 
 def _require(range_: CompactRange, head: TreeHead) -> None:

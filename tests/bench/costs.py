@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from exchange import codec
-from exchange.domain.directory import Directory
-from exchange.domain.kinds import Kind, MemberClass, Role
-from exchange.domain.policy import Workload
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Body,
     Community,
     Genesis,
     GenesisKey,
-    Header,
     Key,
-    Leaf,
     Member,
     Membership,
     State,
-    Statement,
 )
+from exchange.domain.directory import Directory
+from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.kinds import Kind, MemberClass, Role
+from exchange.domain.policy import Workload
+from exchange.domain.statement import Header, Leaf, Statement
 from exchange.fanout.item import item_of
 from exchange.ledger import ed25519
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, sign_checkpoint
@@ -79,7 +78,7 @@ class _Subject:
         key, operator = SigningKey(secrets.token_bytes(32)), SigningKey(secrets.token_bytes(32))
         directory = _directory(key, operator)
         quotas = Quotas(Limits(10**9, 10**9), lambda: time.monotonic_ns() // 1_000_000)
-        intake = Intake(lambda: directory, quotas, lambda: time.time_ns() // 1_000_000)
+        intake = Intake(lambda: directory, lambda _: KeyEpochs(), quotas, lambda: time.time_ns() // 1_000_000)
         workload = Workload("publisher", Role.PIPELINE)
         messages = [repeated([draft("publisher", _UK, records).sign(key).SerializeToString()]) for _ in range(count)]
         parsed = [publish_pb2.PublishStreamRequest.FromString(message) for message in messages]

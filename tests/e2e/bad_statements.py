@@ -8,10 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from exchange.codec_bodies import kind_of
-from exchange.domain.identifiers import IndicatorType
-from exchange.domain.kinds import KINDS, Kind, MemberClass, Role
-from exchange.domain.labels import ROUTED_ELSEWHERE
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Audience,
     Body,
     Community,
@@ -22,6 +19,9 @@ from exchange.domain.statement import (
     Membership,
     State,
 )
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.kinds import KINDS, Kind, MemberClass, Role
+from exchange.domain.labels import ROUTED_ELSEWHERE
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb

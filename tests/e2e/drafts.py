@@ -9,17 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exchange import codec
+from exchange.domain.bodies import Audience, Body, SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.statement import (
     HEADER_TYPE,
-    Audience,
-    Body,
     Header,
     Indicator,
     Record,
-    SignalHeader,
     Signature,
     Statement,
     VideoFrame,

@@ -20,9 +20,17 @@ import grpc
 from exchange.app import App, monotonic_ms, running, wall_ms
 from exchange.codec_bodies import kind_of
 from exchange.config import TLS, Config, Drain, Feed, Ops, Tiles
+from exchange.domain.bodies import (
+    Body,
+    Community,
+    Key,
+    Member,
+    Membership,
+    State,
+    Suspension,
+)
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
-from exchange.domain.statement import Body, Community, Key, Member, Membership, State, Suspension
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.note import Verifier
@@ -225,10 +233,14 @@ class Registrar:
         await self.say(Community(origin=origin, title=title, log_public_key=key, **(settings | rules)))  # type: ignore[arg-type]
 
     async def enrol(
-        self, member: str, member_class: MemberClass = MemberClass.PLATFORM, communities: Sequence[str] = (UK,)
+        self,
+        member: str,
+        member_class: MemberClass = MemberClass.PLATFORM,
+        communities: Sequence[str] = (UK,),
+        roles: Sequence[Role] = (),
     ) -> None:
-        """Register a member with every role of its class, a key for each, and its communities."""
-        roles = sorted(CLASS_ROLES[member_class])
+        """Register a member with these roles, or all of its class, a key for each, and its communities."""
+        roles = sorted(roles or CLASS_ROLES[member_class])
         await self.say(Member(member, member.title(), member_class, tuple(map(int, roles))))
         for role in roles:
             key = self.exchange.new_workload(member, role)

@@ -16,8 +16,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, TrailersReceived
 
+from exchange.domain.bodies import Key, Quota, State
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Key, Quota, State
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.note import Verifier

@@ -10,9 +10,10 @@ import grpc
 import pytest
 
 from exchange import codec
+from exchange.domain.bodies import Key, State
 from exchange.domain.kinds import Role
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import Key, State, Statement, audience_id
+from exchange.domain.statement import Statement, audience_id
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import publish_pb2

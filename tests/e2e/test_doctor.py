@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from exchange.domain.bodies import Key, State
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Key, State
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ops.certificates import Files, authority_files, create_authority, issue, issued_files
 from exchange_client import ClientConfig

@@ -17,7 +17,7 @@ from h2.errors import ErrorCodes
 from exchange.api import server
 from exchange.api.publish import MEMBER_WINDOW, WINDOW
 from exchange.config import Connections, Ops, Quotas, Tiles
-from exchange.domain.statement import Quota
+from exchange.domain.bodies import Quota
 from exchange.errors import Fatal, Reason
 from exchange.publish.intake import Candidate
 from exchange.publish.waiting import Receipt

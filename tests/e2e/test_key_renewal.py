@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from exchange.domain.bodies import Key, State
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Key, State
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb

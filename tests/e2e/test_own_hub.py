@@ -12,8 +12,13 @@ import pytest
 from exchange import app, codec
 from exchange.codec_bodies import kind_of
 from exchange.config import Ops, Tiles
+from exchange.domain.bodies import (
+    Community,
+    Member,
+    State,
+    Suspension,
+)
 from exchange.domain.kinds import MemberClass
-from exchange.domain.statement import Community, Member, State, Suspension
 from exchange.errors import Fatal, Reason
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.ed25519 import SigningKey

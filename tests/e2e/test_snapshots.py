@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 import pytest
 
+from exchange.domain.bodies import Key, Quota, State
 from exchange.domain.kinds import Kind, Role
-from exchange.domain.statement import Key, Quota, State
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.snapshot import Snapshot

@@ -10,9 +10,16 @@ import pytest
 
 from exchange import codec
 from exchange.codec_bodies import kind_of
+from exchange.domain.bodies import (
+    Body,
+    Community,
+    Key,
+    Membership,
+    State,
+    Suspension,
+)
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Body, Community, Key, Membership, State, Suspension
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import directory_pb2, feed_pb2, publish_pb2

@@ -15,14 +15,13 @@ from clients.python.tests.speech import header_body, statement
 from exchange import codec
 from exchange.api.status import rejection, status_of
 from exchange.codec import Delivered
+from exchange.domain.bodies import Key, State
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.statement import (
     HEADER_TYPE,
     Header,
-    Key,
     Leaf,
     Signature,
-    State,
     Statement,
     audience_id,
     signal_ids,

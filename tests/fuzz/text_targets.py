@@ -132,6 +132,7 @@ def read_hash_text(data: bytes) -> object:
         "m": (text_forms.parse_md5, text_forms.format_md5),
         "s": (text_forms.parse_sha256, text_forms.format_sha256),
         "t": (text_forms.parse_tlsh, text_forms.format_tlsh),
+        "k": (text_forms.parse_pseudonym, text_forms.format_pseudonym),
     }
     if text[:1] not in forms:
         raise Rejected(Reason.INVALID, "no such form")

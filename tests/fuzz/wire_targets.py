@@ -6,8 +6,10 @@ from typing import Any
 
 from exchange import codec
 from exchange.api.offering import MAX_STATEMENTS
+from exchange.domain.bodies import SignalHeader
 from exchange.domain.directory import Directory
-from exchange.domain.plain_records import sift
+from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.plain_records import Sifted, sift
 from exchange.domain.statement import (
     HEADER_TYPE,
     RECORD_PREFIX,
@@ -15,7 +17,6 @@ from exchange.domain.statement import (
     Indicator,
     Leaf,
     Record,
-    SignalHeader,
     Signature,
     Statement,
     VideoFrame,
@@ -100,13 +101,13 @@ def read_records(data: bytes) -> object:
     assert len(lenient) == len(raw)
     for each, view in zip(raw, lenient, strict=True):
         assert value_of(codec.decode_records([each], strict=False)[0]) == value_of(view)
-    types, others = sift(raw)
-    plain = [each for position, each in enumerate(raw) if position not in others]
-    findings, seen = Findings(), set[int]()
+    sifted = sift(raw)
+    plain = [each for position, each in enumerate(raw) if position not in sifted.others]
+    findings, seen = Findings(), Sifted()
     for each, view in zip(plain, codec.decode_records(plain, strict=True), strict=True):
         _check_record(findings, "record", each, view, seen)
     assert not findings.total
-    assert seen <= types
+    assert (seen.types, seen.key_epochs) == (sifted.types, sifted.key_epochs) or sifted.others
     strict = codec.decode_records(raw, strict=True)
     assert [codec.encode_record(value_of(view)) for view in strict] == list(raw)
     assert list(map(value_of, strict)) == list(map(value_of, lenient))
@@ -160,7 +161,7 @@ def read_leaf_of_frame(data: bytes) -> object:
 
 def _intake() -> Intake:
     directory: Directory = make_directory()
-    return Intake(lambda: directory, Quotas(_UNBOUNDED, lambda: 0), lambda: NOW_MS)
+    return Intake(lambda: directory, lambda _: KeyEpochs(), Quotas(_UNBOUNDED, lambda: 0), lambda: NOW_MS)
 
 
 INTAKE = _intake()

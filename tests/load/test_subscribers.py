@@ -10,8 +10,8 @@ import time
 import pytest
 
 from exchange.config import Connections
+from exchange.domain.bodies import Quota
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Quota
 from exchange.v1 import feed_pb2
 from tests.e2e.answers import get
 from tests.e2e.child_hub import ChildHub

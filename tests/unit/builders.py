@@ -14,13 +14,7 @@ from typing import Any
 
 from exchange import codec
 from exchange.codec_bodies import kind_of
-from exchange.domain.directory import Directory, KeyEntry
-from exchange.domain.identifiers import IndicatorType
-from exchange.domain.kinds import Kind, MemberClass, Role
-from exchange.domain.labels import Label
-from exchange.domain.policy import Workload
-from exchange.domain.statement import (
-    HEADER_TYPE,
+from exchange.domain.bodies import (
     Audience,
     Body,
     Community,
@@ -28,16 +22,24 @@ from exchange.domain.statement import (
     Genesis,
     GenesisKey,
     Handling,
-    Header,
-    Indicator,
     Key,
     Member,
     Membership,
-    Record,
     Severity,
     SignalHeader,
-    Signature,
     State,
+)
+from exchange.domain.directory import Directory, KeyEntry
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.kinds import Kind, MemberClass, Role
+from exchange.domain.labels import Label
+from exchange.domain.policy import Workload
+from exchange.domain.statement import (
+    HEADER_TYPE,
+    Header,
+    Indicator,
+    Record,
+    Signature,
     Statement,
     audience_id,
     signal_ids,

@@ -13,25 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange import codec
-from exchange.domain.kinds import Kind
-from exchange.domain.statement import (
-    RECORD_PREFIX,
+from exchange.domain.bodies import (
     Body,
     Community,
     Genesis,
     GenesisKey,
-    Header,
-    Indicator,
     Key,
-    Leaf,
     Member,
     Membership,
     Quota,
-    Record,
     SignalHeader,
+    Suspension,
+)
+from exchange.domain.kinds import Kind
+from exchange.domain.statement import (
+    RECORD_PREFIX,
+    Header,
+    Indicator,
+    Leaf,
+    Record,
     Signature,
     Statement,
-    Suspension,
     VideoFrame,
     signal_ids,
     statement_id,

@@ -16,20 +16,22 @@ from typing import Any
 
 from exchange import codec
 from exchange.codec import Delivered
-from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import (
-    HEADER_TYPE,
+from exchange.domain.bodies import (
     Body,
     Community,
     Genesis,
     GenesisKey,
-    Header,
     Key,
-    Leaf,
     Member,
     Membership,
-    Signature,
     State,
+)
+from exchange.domain.kinds import MemberClass, Role
+from exchange.domain.statement import (
+    HEADER_TYPE,
+    Header,
+    Leaf,
+    Signature,
     Statement,
     statement_id,
 )

@@ -8,10 +8,17 @@ from typing import Any
 
 from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub, signed
 from exchange import codec
+from exchange.domain.bodies import Audience, SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
-from exchange.domain.statement import Audience, Header, Indicator, Record, SignalHeader, Statement, signal_ids
+from exchange.domain.statement import (
+    Header,
+    Indicator,
+    Record,
+    Statement,
+    signal_ids,
+)
 from exchange_client import Delivery, ReceivedSignal, Signal
 
 

@@ -10,8 +10,14 @@ import pytest
 
 from clients.python.tests.fake_hub import DIRECTORY, OPERATOR, UK, FakeHub, client_of
 from clients.python.tests.speech import statement
+from exchange.domain.bodies import (
+    Key,
+    Member,
+    State,
+    Suspension,
+)
 from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import Key, Member, Signature, State, Suspension
+from exchange.domain.statement import Signature
 from exchange.errors import Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.ed25519 import SigningKey
 

@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 
 from clients.python.tests.fake_hub import DAY_MS, START_MS, FakeHub, client_of
 from clients.python.tests.speech import delivery, received, sha, signal
+from exchange.domain.bodies import (
+    Confidence,
+    Handling,
+    Severity,
+    SourceAction,
+)
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Confidence, Handling, Indicator, Severity, SourceAction, VideoFrame
+from exchange.domain.statement import Indicator, VideoFrame
 from exchange.errors import ExchangeError, InvalidStatement, Reason, Rejected, Violation
 from exchange_client import ClientConfig, Outcome, RejectFile
 from exchange_client.jsonl import (

@@ -14,9 +14,10 @@ import pytest
 from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub, client_of, tree_path
 from clients.python.tests.speech import sha, signal, statement
 from exchange import codec
+from exchange.domain.bodies import SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator, SignalHeader, VideoFrame, signal_ids
+from exchange.domain.statement import Indicator, VideoFrame, signal_ids
 from exchange.domain.validation import MAX_STATEMENT_BYTES
 from exchange.errors import (
     Denied,

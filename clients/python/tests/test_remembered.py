@@ -11,8 +11,13 @@ import apsw
 import pytest
 
 from clients.python.tests.fake_hub import DIRECTORY, FakeHub, client_of
+from exchange.domain.bodies import (
+    Key,
+    Member,
+    State,
+    Suspension,
+)
 from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import Key, Member, State, Suspension
 from exchange.errors import CursorAboveSize, Reason, VerificationFailed
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.snapshot import Snapshot

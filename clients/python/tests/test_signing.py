@@ -12,8 +12,9 @@ import pytest
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
 from clients.python.tests.speech import signal
 from exchange import codec
+from exchange.domain.bodies import Key, State
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Key, State, Statement, statement_id
+from exchange.domain.statement import Statement, statement_id
 from exchange.errors import Denied, Reason, Unavailable, VerificationFailed
 from exchange.ledger.ed25519 import SigningKey
 from exchange_client import backoff, client, publisher

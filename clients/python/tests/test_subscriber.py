@@ -13,8 +13,8 @@ import pytest
 
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
 from clients.python.tests.speech import statement
+from exchange.domain.bodies import Key, State
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Key, State
 from exchange.errors import CursorAboveSize, CursorBelowFloor, Denied, Unavailable, VerificationFailed
 from exchange.ledger.ed25519 import SigningKey
 from exchange_client import Delivery, Distrusted, ExchangeClient, backoff

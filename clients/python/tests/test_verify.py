@@ -14,16 +14,18 @@ from clients.python.tests.fake_hub import NOT_FOR_YOU, UK, FakeHub, FakeLog, sig
 from clients.python.tests.speech import header_body, statement
 from exchange import codec
 from exchange.codec import Delivered
-from exchange.domain.directory import Directory
-from exchange.domain.kinds import Role
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Audience,
     Community,
     Key,
-    Leaf,
     Membership,
-    Signature,
     State,
+)
+from exchange.domain.directory import Directory
+from exchange.domain.kinds import Role
+from exchange.domain.statement import (
+    Leaf,
+    Signature,
     audience_id,
     signal_ids,
 )

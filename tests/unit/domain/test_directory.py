@@ -7,9 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from exchange.codec import decode_header, encode_header
+from exchange.domain.bodies import (
+    Key,
+    Member,
+    Membership,
+    Quota,
+    State,
+    Suspension,
+)
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import Key, Member, Membership, Quota, State, Suspension
 from tests.unit.builders import (
     ALPHA,
     ALPHA_LIAISON,

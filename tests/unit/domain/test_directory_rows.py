@@ -11,10 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.domain.bodies import (
+    Body,
+    Key,
+    Member,
+    Membership,
+    Quota,
+    State,
+    Suspension,
+)
 from exchange.domain.directory import Directory
 from exchange.domain.directory_rows import DirectoryRestore, Row, directory_rows
 from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import Body, Key, Member, Membership, Quota, State, Suspension
 from exchange.errors import Rejected
 from tests.unit.builders import NOW_MS, SIDE, UK, community, digest, directory_header, genesis, make_directory, tell
 

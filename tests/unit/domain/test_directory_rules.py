@@ -7,14 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from exchange.domain.directory import Directory
-from exchange.domain.directory_rules import validate_directory_statement, validate_genesis
-from exchange.domain.kinds import Kind, MemberClass, Role
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Body,
     Genesis,
     GenesisKey,
-    Header,
     Key,
     Member,
     Membership,
@@ -22,6 +18,10 @@ from exchange.domain.statement import (
     State,
     Suspension,
 )
+from exchange.domain.directory import Directory
+from exchange.domain.directory_rules import validate_directory_statement, validate_genesis
+from exchange.domain.kinds import Kind, MemberClass, Role
+from exchange.domain.statement import Header
 from exchange.errors import InvalidStatement
 from tests.unit.builders import (
     ALPHA,

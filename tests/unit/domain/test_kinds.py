@@ -7,10 +7,7 @@ from enum import IntEnum
 
 import pytest
 
-from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType, Origin, is_name
-from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, Log, MemberClass, Role
-from exchange.domain.labels import DSA_TERMS, ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Audience,
     Confidence,
     Handling,
@@ -20,6 +17,9 @@ from exchange.domain.statement import (
     State,
     TargetClass,
 )
+from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType, Origin, is_name
+from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, Log, MemberClass, Role
+from exchange.domain.labels import DSA_TERMS, ROUTED_ELSEWHERE, Label
 from exchange.v1 import statement_pb2 as pb
 
 ENUMS: tuple[type[IntEnum], ...] = (
@@ -123,6 +123,7 @@ def test_the_registry_of_indicators() -> None:
         "document_md5": 16,
         "document_sha256": 32,
         "url": 32,
+        "pseudonym": 36,
     }
     assert {row.type for row in INDICATOR_TYPES.values() if row.hamming} == {IndicatorType.PDQ, IndicatorType.VPDQ}
     assert all(number == row.type and row.profiles == {1} for number, row in INDICATOR_TYPES.items())

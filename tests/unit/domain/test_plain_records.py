@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange import codec
-from exchange.domain.identifiers import INDICATOR_TYPES
-from exchange.domain.plain_records import MAX_INDICATORS, sift
+from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType, pseudonym_value
+from exchange.domain.plain_records import MAX_INDICATORS, Sifted, sift
 from exchange.domain.statement import Indicator, Record, VideoFrame
 from exchange.domain.validation import Findings, _check_record
 from exchange.errors import Rejected
@@ -65,36 +65,41 @@ def records(draw: st.DrawFn) -> bytes:
 
 @given(records())
 def test_what_is_recognised_holds_under_the_close_look(raw: bytes) -> None:
-    types, others = sift([raw])
-    assert others in ([], [0])
-    if others:
+    sifted = sift([raw])
+    assert sifted.others in ([], [0])
+    if sifted.others:
         return
     (view,) = codec.decode_records([raw], strict=True)
-    findings, seen = Findings(), set[int]()
+    findings, seen = Findings(), Sifted()
     _check_record(findings, "record", raw, view, seen)
     assert not findings.total
-    assert seen == types
+    assert seen == sifted
 
 
 @pytest.mark.parametrize("row", VALUED, ids=lambda row: row.type.word)
 def test_every_type_of_one_value_is_recognised(row: object) -> None:
     number = row.type.value  # type: ignore[attr-defined]
-    assert sift([of(indicator(number), case_ref="T-1", quality=90)]) == ({number}, [])
+    assert sift([of(indicator(number), case_ref="T-1", quality=90)]).types == {number}
 
 
 def test_the_positions_of_all_others_are_told() -> None:
     plain, odd = of(indicator(1)), of(indicator(1), case_ref="\N{SNOWMAN}")
-    types, others = sift([plain, odd, plain, b"", of(indicator(5), indicator(1))])
-    assert (types, others) == ({1, 5}, [1, 3])
+    sifted = sift([plain, odd, plain, b"", of(indicator(5), indicator(1))])
+    assert (sifted.types, sifted.others) == ({1, 5}, [1, 3])
+
+
+def test_the_key_epochs_of_pseudonyms_are_told() -> None:
+    under = [Indicator(IndicatorType.PSEUDONYM, pseudonym_value(number, bytes(32))) for number in (3, 70_000)]
+    assert sift([of(under[0]), of(indicator(1), under[1])]) == Sifted({1, 13}, {3, 70_000}, [])
 
 
 def test_a_ninth_indicator_is_looked_at_closely() -> None:
-    assert sift([of(*[indicator(1)] * MAX_INDICATORS)])[1] == []
-    assert sift([of(*[indicator(1)] * (MAX_INDICATORS + 1))])[1] == [0]
+    assert sift([of(*[indicator(1)] * MAX_INDICATORS)]).others == []
+    assert sift([of(*[indicator(1)] * (MAX_INDICATORS + 1))]).others == [0]
 
 
 def test_bytes_that_are_no_record_are_refused_by_the_close_look() -> None:
     for raw in (b"", b"\x0a\x10", of(indicator(1))[:-1]):
-        assert sift([raw])[1] == [0]
+        assert sift([raw]).others == [0]
     with pytest.raises(Rejected):
         codec.decode_records([of(indicator(1))[:-1]], strict=True)

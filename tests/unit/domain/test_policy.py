@@ -6,6 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from exchange.domain.bodies import (
+    Member,
+    Membership,
+    State,
+    Suspension,
+)
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import KINDS, Kind, MemberClass, Role
 from exchange.domain.policy import (
@@ -18,7 +24,7 @@ from exchange.domain.policy import (
     require_fresh,
     visible_to,
 )
-from exchange.domain.statement import Header, Member, Membership, State, Suspension
+from exchange.domain.statement import Header
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
 from tests.unit.builders import (
@@ -72,7 +78,10 @@ MATRIX = {
     "community": ("...O...", "......."),
     "quota": ("...O...", "......."),
 }
-ACCEPTED = {"signal", "genesis", "member", "key", "membership", "suspension", "community", "quota"}
+ACCEPTED = {
+    *("signal", "budget", "key_epoch"),
+    *("genesis", "member", "key", "membership", "suspension", "community", "quota"),
+}
 
 
 def full_directory() -> Directory:
@@ -83,6 +92,7 @@ def full_directory() -> Directory:
         Member("operator", "The operator", MemberClass.OPERATOR, roles),
         AUTOMATION.key_body(),
         PSEUDONYMS.key_body(),
+        Membership("operator", UK, State.ACTIVE),
     )
 
 

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from exchange import codec
+from exchange.domain.bodies import Audience
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import Audience, Indicator, Record, VideoFrame, audience_id
+from exchange.domain.statement import (
+    Indicator,
+    Record,
+    VideoFrame,
+    audience_id,
+)
 from exchange.domain.validation import DAY_MS, MAX_REPORTED, SKEW_MS, check_created, validate
 from exchange.errors import InvalidStatement, Reason
 from tests.unit.builders import NOW_MS, RULES, UK, Said, digest, pdq_record, signal_statement

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from exchange import codec
+from exchange.domain.bodies import Key, State, Suspension
 from exchange.domain.directory import Directory
+from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.labels import Label
 from exchange.domain.policy import Workload
-from exchange.domain.statement import Key, Signature, State, Statement, Suspension, statement_id
+from exchange.domain.statement import Signature, Statement, statement_id
 from exchange.domain.validation import DAY_MS, SKEW_MS
 from exchange.errors import Denied, ExchangeError, OverQuota, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.publish.intake import Candidate, Intake
@@ -54,7 +56,8 @@ class Desk:
         self.directory: Directory = make_directory(threshold=threshold)
         self.clock = FakeClock()
         quotas = Quotas(limits or Limits(), lambda: self.clock.monotonic)
-        self.intake = Intake(lambda: self.directory, quotas, lambda: self.clock.wall)
+        self.epochs = KeyEpochs()
+        self.intake = Intake(lambda: self.directory, lambda _: self.epochs, quotas, lambda: self.clock.wall)
 
     def candidate(self, statement: Statement, workload: Workload = ALPHA.workload) -> Candidate:
         admitted = self.intake.admit(workload, statement)
@@ -229,7 +232,7 @@ def test_a_stale_directory_judges_nothing() -> None:
     def stale() -> Directory:
         raise Unavailable("stale")
 
-    intake = Intake(stale, Quotas(Limits(), lambda: 0), lambda: NOW_MS)
+    intake = Intake(stale, lambda _: KeyEpochs(), Quotas(Limits(), lambda: 0), lambda: NOW_MS)
     with pytest.raises(Unavailable):
         intake.admit(ALPHA.workload, GOOD.statement)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.domain.statement import Quota
+from exchange.domain.bodies import Quota
 from exchange.errors import OverQuota, Reason, Rejected
 from exchange.publish.quota import Limits, Quotas
 from tests.unit.builders import make_directory, tell

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import pytest
 
 from exchange import codec
-from exchange.domain.statement import Audience, SignalHeader
+from exchange.domain.bodies import Audience, SignalHeader
 from exchange.errors import Denied, Reason, Unavailable, VerificationFailed
 from exchange.ledger.ed25519 import SigningKey
 from exchange.publish.intake import Candidate

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exchange import codec
+from exchange.domain.bodies import Body, Member
 from exchange.domain.directory import Directory
-from exchange.domain.statement import Body, Leaf, Member, statement_id
+from exchange.domain.statement import Leaf, statement_id
 from exchange.errors import Unavailable
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import photographs
 
+from exchange.domain.bodies import SourceAction
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator, SourceAction
+from exchange.domain.statement import Indicator
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Matcher, Signal
 from exchange_client.pdq import hash_image
 

@@ -6,26 +6,30 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from exchange import codec
+from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
-from exchange.domain.statement import Body, Signature
+from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.statement import Signature
 from exchange.domain.validation import Rules
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
 from exchange.ledger.dsse import pae
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
+from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.config import ClientConfig
 from exchange_client.cursors import Cursors
 from exchange_client.delivery import Delivery
 from exchange_client.directory import DirectoryReader
 from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Renew
+from exchange_client.key_epochs import fold_key_epochs
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt, verify_receipt
@@ -61,6 +65,9 @@ class ExchangeClient:
         self._keys = SigningKeys(config, self.directory)
         self._identity = Identity(config, now_ms, renew)
         self._transport = Transport(config, self._identity)
+        #: Those of pseudonym services that are in use.
+        self._services: set[Transport] = set()
+        self._key_epochs: dict[str, KeyEpochs] = {}
         self._keeping: asyncio.Task[None]
         self._asked_s = -ASK_DIRECTORY_EVERY_S
         #: Whether the connections are still to be moved to a newer certificate.
@@ -105,7 +112,8 @@ class ExchangeClient:
     async def _look(self) -> None:
         self._moves = self._identity.look() or self._moves
         if self._moves:
-            await self._transport.renew()
+            for transport in (self._transport, *self._services):
+                await transport.renew()
             self._moves = False
         await self._identity.keep()
         if self._keys.look() and time.monotonic() >= self._asked_s + ASK_DIRECTORY_EVERY_S:
@@ -166,7 +174,9 @@ class ExchangeClient:
             raise Rejected(Reason.WRONG_ORIGIN, f"{origin} is not a community: signals go to one")
 
         def rules() -> Rules:
-            return Rules(self._now_ms(), community.max_expiry_days, community.replay_window_days)
+            days = community.max_expiry_days, community.replay_window_days
+            known, now_ms = self._key_epochs.get(origin), self._now_ms()
+            return Rules(now_ms, *days, key_epochs=None if known is None else known.ends_of_live(now_ms))
 
         return Publisher(
             self._transport,
@@ -220,6 +230,33 @@ class ExchangeClient:
         """Count a subscription's last delivery as processed, without asking for the next one: before leaving it."""
         for subscriber in self._subscribers:
             subscriber.acknowledge(delivery)
+
+    async def key_epochs(self, origin: str) -> KeyEpochs:
+        """Return a community's newest key epochs, each proven by its ledger. Raises `VerificationFailed`."""
+        verifier = await self._verifier(origin)
+        leaves, checkpoint = await self._transport.key_epoch_leaves(origin)
+        directory = await self._directory.refresh()  # up to what these leaves were judged by
+        self._key_epochs[origin] = fold_key_epochs(origin, directory, verifier, leaves, checkpoint)
+        return self._key_epochs[origin]
+
+    @asynccontextmanager
+    async def pseudonyms(self, origin: str, *, processes: int = 1) -> AsyncIterator[AccountPseudonyms]:
+        """Connect to the pseudonym service for as long as the context lasts.
+
+        ``processes`` blind and unblind, for each live key epoch. Raises `Rejected` (CONFIG) when the configuration
+        names no service, and (NOT_FOUND) when no epoch is live.
+        """
+        service = Transport(self._config.of_pseudonyms, self._identity)
+        self._services.add(service)
+        try:
+            making = AccountPseudonyms(
+                service.evaluate, lambda: self.key_epochs(origin), self._now_ms, processes=processes
+            )
+            async with making as pseudonyms:
+                yield pseudonyms
+        finally:
+            self._services.discard(service)
+            await service.aclose()
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo on our live streams of this log; return how many there are."""

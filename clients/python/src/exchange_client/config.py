@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ class ClientConfig:
     state: Path
     #: Name in the hub's certificate, where it differs from the address.
     server_name: str = ""
+    #: The pseudonym service as "host:port", for who names accounts, and the name in its certificate where that differs.
+    pseudonyms: str = ""
+    pseudonyms_name: str = ""
     #: What brings a newer certificate into the files at two thirds of its life, such as ["step", "ca", "renew", ...].
     #: It finds their names in EXCHANGE_CERTIFICATE, EXCHANGE_KEY and EXCHANGE_AUTHORITY. Empty: somebody else does.
     renew_command: tuple[str, ...] = ()
@@ -67,6 +70,17 @@ class ClientConfig:
         if missing:
             raise _wrong(path, f"`{min(missing)}` is missing")
         return cls(**_typed(path, raw))
+
+    @property
+    def of_pseudonyms(self) -> ClientConfig:
+        """The same workload towards the pseudonym service. Raises `Rejected` (CONFIG) when none is named."""
+        if not self.pseudonyms:
+            raise Rejected(
+                Reason.CONFIG,
+                "this client's file names no pseudonym service, and accounts are shared as pseudonyms only",
+                hint='add a line such as pseudonyms = "pseudonyms.example:7445"',
+            )
+        return replace(self, addresses=(self.pseudonyms,), server_name=self.pseudonyms_name)
 
     @property
     def directory(self) -> str:

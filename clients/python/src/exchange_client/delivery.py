@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exchange.codec import Delivered
-from exchange.domain.statement import Header, Indicator, RecordView, SignalHeader
+from exchange.domain.bodies import SignalHeader
+from exchange.domain.statement import Header, Indicator, RecordView
 from exchange_client.signals import indicators_of
 from exchange_client.verify import VerifiedEntry
 

@@ -10,10 +10,11 @@ import asyncio
 
 from exchange import codec
 from exchange.codec import Delivered
+from exchange.domain.bodies import Genesis
 from exchange.domain.directory import Directory
 from exchange.domain.directory_rules import validate_genesis
 from exchange.domain.policy import Workload, may_publish
-from exchange.domain.statement import Genesis, Header, Leaf
+from exchange.domain.statement import Header, Leaf
 from exchange.errors import CursorAboveSize, ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint

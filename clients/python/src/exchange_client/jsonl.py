@@ -13,20 +13,19 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from exchange.domain.identifiers import IndicatorType
-from exchange.domain.kinds import KINDS
-from exchange.domain.labels import Label
-from exchange.domain.statement import (
+from exchange.domain.bodies import (
     Audience,
     Confidence,
     Handling,
-    Indicator,
     LawfulBasis,
     Severity,
     SourceAction,
     TargetClass,
-    VideoFrame,
 )
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.kinds import KINDS
+from exchange.domain.labels import Label
+from exchange.domain.statement import Indicator, VideoFrame
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Reason, Rejected
 from exchange.normal import text_forms
@@ -51,6 +50,7 @@ _KEYS = frozenset(
 _HASH_FORMS: dict[int, tuple[Callable[[str], bytes], Callable[[bytes], str]]] = {
     IndicatorType.PDQ: (text_forms.parse_pdq, text_forms.format_pdq),
     IndicatorType.TEXT_TLSH: (text_forms.parse_tlsh, text_forms.format_tlsh),
+    IndicatorType.PSEUDONYM: (text_forms.parse_pseudonym, text_forms.format_pseudonym),
     **{t: (text_forms.parse_md5, text_forms.format_md5) for t in IndicatorType if t.word.endswith("_md5")},
     **{t: (text_forms.parse_sha256, text_forms.format_sha256) for t in IndicatorType if t.word.endswith("_sha256")},
 }

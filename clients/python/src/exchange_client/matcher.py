@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from exchange.domain.bodies import SignalHeader
 from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorType
-from exchange.domain.statement import Indicator, SignalHeader
+from exchange.domain.statement import Indicator
 from exchange_client.delivery import Delivery
 from exchange_client.hamming import HammingIndex
 

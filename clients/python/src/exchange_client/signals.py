@@ -8,23 +8,25 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from exchange import codec
+from exchange.domain.bodies import (
+    Audience,
+    Body,
+    Confidence,
+    Handling,
+    Severity,
+    SignalHeader,
+)
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.statement import (
     HEADER_TYPE,
     NONCE_BYTES,
     SALT_BYTES,
-    Audience,
-    Body,
-    Confidence,
-    Handling,
     Header,
     Indicator,
     IndicatorView,
     Record,
     RecordView,
-    Severity,
-    SignalHeader,
     Signature,
     Statement,
     VideoFrame,

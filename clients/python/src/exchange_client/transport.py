@@ -16,6 +16,7 @@ from exchange import codec
 from exchange.codec import Delivered
 from exchange.domain.statement import Statement
 from exchange.errors import Reason, Rejected, Unavailable, Violation
+from exchange.privacy.voprf import Evaluation
 from exchange.v1 import (
     directory_pb2,
     directory_pb2_grpc,
@@ -23,6 +24,8 @@ from exchange.v1 import (
     feed_pb2_grpc,
     ledger_pb2,
     ledger_pb2_grpc,
+    pseudonyms_pb2,
+    pseudonyms_pb2_grpc,
     publish_pb2,
     publish_pb2_grpc,
     statement_pb2,
@@ -37,6 +40,7 @@ from exchange_client.wire import (
     Filter,
     Hello,
     MemberSummary,
+    ProvenLeaf,
     WhoAmI,
     WireReceipt,
     WireResult,
@@ -175,6 +179,26 @@ class Transport:
             request = ledger_pb2.GetInclusionProofRequest(origin=origin, index=index, size=size)
             answer = _told(await stub.GetInclusionProof(request, timeout=CALL_S))
         return answer.leaf_hash, tuple(answer.proof)
+
+    async def key_epoch_leaves(self, origin: str) -> tuple[tuple[ProvenLeaf, ...], bytes]:
+        """Return the leaves about a community's key epochs and the checkpoint that proves them, not verified."""
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
+            request = ledger_pb2.ListKeyEpochLeavesRequest(origin=origin)
+            answer = _told(await stub.ListKeyEpochLeaves(request, timeout=CALL_S))
+        found = [
+            ProvenLeaf(each.leaf, codec.decode_leaf(each.leaf).index, tuple(each.inclusion_proof))
+            for each in answer.leaves
+        ]
+        return tuple(found), bytes(answer.checkpoint)
+
+    async def evaluate(self, epoch: int, elements: Sequence[bytes]) -> Evaluation:
+        """Have blinded elements evaluated: only the pseudonym service does. Not verified."""
+        async with self._connections.using() as connection:
+            stub = pseudonyms_pb2_grpc.PseudonymServiceStub(connection.channel)
+            request = pseudonyms_pb2.EvaluateRequest(epoch=epoch, elements=elements)
+            answer = _told(await stub.Evaluate(request, timeout=CALL_S))
+        return Evaluation(tuple(answer.elements), answer.proof)
 
     async def publish(self, statement: Statement) -> WireReceipt:
         """Publish one statement."""

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from exchange import codec
 from exchange.codec import Delivered
+from exchange.domain.bodies import Audience, SignalHeader
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, Log, Role
 from exchange.domain.statement import (
-    Audience,
     Header,
     Leaf,
     RecordView,
-    SignalHeader,
     audience_id,
     signal_ids,
 )

@@ -28,6 +28,15 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvenLeaf:
+    """A leaf that a hub picked out, with its path in the tree of the checkpoint beside it."""
+
+    leaf: bytes
+    index: int
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FeedMessage:
     """One message of a feed, its parts in the order in which they are to be read."""
 

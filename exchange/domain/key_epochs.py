@@ -1,0 +1,190 @@
+"""A community's key epochs: a pure fold over its log, and the rules for what the pseudonym service says.
+
+`KeyEpochs.apply` takes the log's entries in order. The first announcement of a number wins, numbers only grow, and
+what is destroyed stays so: a statement that says otherwise is refused by a hub, and counts for nothing in a fold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exchange.domain.bodies import (
+    Budget,
+    BudgetTotal,
+    DataVersion,
+    KeyEpoch,
+    State,
+)
+from exchange.domain.statement import Header
+from exchange.domain.validation import DAY_MS, Findings, check_envelope
+from exchange.errors import Reason, Rejected
+
+PUBLIC_KEY_BYTES = 33
+MAX_LIFE_DAYS = 400
+MAX_DATA_VERSIONS = 16
+MAX_TOTALS = 1_000
+#: A version's name and its text: for ever in a leaf, so nothing that could be an identifier.
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}", re.ASCII)
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEpochEntry:
+    """What the log knows of one key epoch."""
+
+    #: As it was announced.
+    epoch: KeyEpoch
+    publisher: str
+    #: Index of the leaf that announced it.
+    announced_at: int
+    #: Index of the leaf that said its key is destroyed; None as long as there is one.
+    destroyed_at: int | None = None
+
+    def is_live(self, now_ms: int) -> bool:
+        """Whether pseudonyms are made and matched under it."""
+        return self.destroyed_at is None and self.epoch.begins_ms <= now_ms < self.epoch.ends_ms
+
+
+class KeyEpochs:
+    """The folded state. Read it freely between calls of `apply`; only `apply` writes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.entries: dict[int, KeyEpochEntry] = {}
+
+    def apply(self, header: Header, received_at_ms: int) -> None:  # noqa: ARG002 - a fold is given both
+        """Take the next entry of the log."""
+        index, self.size = self.size, self.size + 1
+        body = header.body
+        if not isinstance(body, KeyEpoch):
+            return
+        known = self.entries.get(body.number)
+        if body.state == State.ACTIVE and body.number > self.newest:
+            self.entries[body.number] = KeyEpochEntry(body, header.publisher, index)
+        elif body.state == State.ENDED and known is not None and _is_its_end(known, header.publisher, body):
+            self.entries[body.number] = replace(known, destroyed_at=index)
+
+    @property
+    def newest(self) -> int:
+        """The highest number; 0 where there is none."""
+        return max(self.entries, default=0)
+
+    def told_at(self, epochs: int) -> Iterator[int]:
+        """Yield the indexes of the leaves about so many of the newest epochs."""
+        for number in sorted(self.entries)[-epochs:]:
+            entry = self.entries[number]
+            yield entry.announced_at
+            if entry.destroyed_at is not None:
+                yield entry.destroyed_at
+
+    def live(self, now_ms: int) -> list[KeyEpochEntry]:
+        """Return the epochs that are live, the oldest first: one, or two in an overlap."""
+        return [entry for _, entry in sorted(self.entries.items()) if entry.is_live(now_ms)]
+
+    def ends_of_live(self, now_ms: int) -> dict[int, int]:
+        """Return when each live epoch ends, by number: what `Rules` wants to know."""
+        return {entry.epoch.number: entry.epoch.ends_ms for entry in self.live(now_ms)}
+
+
+def _is_its_end(known: KeyEpochEntry, publisher: str, body: KeyEpoch) -> bool:
+    same = (known.publisher, known.epoch.public_key) == (publisher, body.public_key)
+    return same and known.destroyed_at is None
+
+
+def validate_key_epoch(header: Header, body: KeyEpoch, epochs: KeyEpochs) -> None:
+    """Check a statement about a key epoch against those that there are. Raises `InvalidStatement`."""
+    findings = Findings()
+    check_envelope(findings, header)
+    findings.check(not header.signal_ids, "signal_ids", "have no place in a key_epoch")
+    findings.check(len(body.public_key) == PUBLIC_KEY_BYTES, "key_epoch.public_key", "must be 33 bytes")
+    if body.state == State.ACTIVE:
+        _check_announcement(findings, body, epochs)
+    elif body.state == State.ENDED:
+        known = epochs.entries.get(body.number)
+        right = known is not None and _is_its_end(known, header.publisher, body)
+        findings.check(right, "key_epoch.number", "is not that of an epoch of yours, with this key and not destroyed")
+        bare = not (body.begins_ms or body.ends_ms or body.data_versions)
+        findings.check(bare, "key_epoch", "has neither times nor versions when it is destroyed")
+    else:
+        findings.add("key_epoch.state", "is mandatory")
+    findings.raise_if_any()
+
+
+def _check_announcement(findings: Findings, body: KeyEpoch, epochs: KeyEpochs) -> None:
+    newest = epochs.newest
+    findings.check(body.number > newest, "key_epoch.number", f"must be above {newest}, the last one announced")
+    findings.check(0 < body.begins_ms < body.ends_ms, "key_epoch.ends_ms", "must lie behind begins_ms")
+    longest_ms = MAX_LIFE_DAYS * DAY_MS
+    findings.check(
+        body.ends_ms - body.begins_ms <= longest_ms, "key_epoch.ends_ms", f"is over {MAX_LIFE_DAYS} days from begins_ms"
+    )
+    before = epochs.entries.get(newest)
+    findings.check(
+        before is None or before.epoch.begins_ms < body.begins_ms,
+        "key_epoch.begins_ms",
+        "must lie behind the beginning of the epoch before it",
+    )
+    names = [version.name for version in body.data_versions]
+    findings.check(len(names) <= MAX_DATA_VERSIONS, "key_epoch.data_versions", f"are more than {MAX_DATA_VERSIONS}")
+    findings.check(names == sorted(set(names)), "key_epoch.data_versions", "must be sorted by name, without repeats")
+    plain = all(_WORD.fullmatch(word) for each in body.data_versions for word in (each.name, each.version))
+    findings.check(plain, "key_epoch.data_versions", "hold a name or version that is not a short plain word")
+
+
+def validate_budget(header: Header, body: Budget, members: Collection[str], *, now_ms: int) -> None:
+    """Check a day's totals. ``members`` are those of the exchange. Raises `InvalidStatement`."""
+    findings = Findings()
+    check_envelope(findings, header)
+    findings.check(not header.signal_ids, "signal_ids", "have no place in a budget")
+    findings.check(0 < body.day < now_ms // DAY_MS, "budget.day", "must be a day that is over")
+    findings.check(0 < len(body.totals) <= MAX_TOTALS, "budget.totals", f"must be 1 to {MAX_TOTALS:,}")
+    places = [(total.member, total.key_epoch) for total in body.totals]
+    findings.check(places == sorted(set(places)), "budget.totals", "must be sorted by member and epoch, no repeats")
+    known = all(total.member in members for total in body.totals)
+    findings.check(known, "budget.totals", "name somebody who is not a member")
+    findings.check(all(map(_is_a_total, body.totals)), "budget.totals", "have an epoch and a number each, above 0")
+    findings.raise_if_any()
+
+
+def _is_a_total(total: BudgetTotal) -> bool:
+    return total.key_epoch > 0 and total.evaluations > 0
+
+
+def key_epoch_rows(epochs: KeyEpochs) -> Iterator[list[Any]]:
+    """Yield the state as rows of plain values, for a snapshot; see `exchange.domain.directory_rows`."""
+    yield ["key_epochs", epochs.size]
+    for number, entry in epochs.entries.items():
+        epoch = entry.epoch
+        versions = [[version.name, version.version] for version in epoch.data_versions]
+        said = [epoch.public_key.hex(), epoch.begins_ms, epoch.ends_ms, versions]
+        yield ["key_epoch", number, *said, entry.publisher, entry.announced_at, entry.destroyed_at]
+
+
+class KeyEpochsRestore:
+    """Makes the fold of its rows, one at a time. What is not a row of ours raises `Rejected` (MALFORMED)."""
+
+    def __init__(self) -> None:
+        self._epochs = KeyEpochs()
+
+    def put(self, row: list[Any]) -> None:
+        """Take the next row."""
+        try:
+            match row:
+                case ["key_epochs", int(size)]:
+                    self._epochs.size = size
+                case ["key_epoch", int(number), str(key), int(begins), int(ends), versions, publisher, since, until]:
+                    named = tuple(DataVersion(name, version) for name, version in versions)
+                    epoch = KeyEpoch(number, State.ACTIVE, bytes.fromhex(key), begins, ends, named)
+                    self._epochs.entries[number] = KeyEpochEntry(epoch, publisher, since, until)
+                case _:
+                    raise ValueError(row[:1])
+        except (TypeError, ValueError) as error:
+            raise Rejected(Reason.MALFORMED, f"not a row of key epochs: {error!r}") from error
+
+    def done(self) -> KeyEpochs:
+        """Return the fold."""
+        return self._epochs

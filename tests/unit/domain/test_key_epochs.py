@@ -1,0 +1,209 @@
+"""The fold of a community's key epochs, its rows, and what the pseudonym service may say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.codec_bodies import kind_of
+from exchange.domain.bodies import (
+    Body,
+    Budget,
+    BudgetTotal,
+    DataVersion,
+    KeyEpoch,
+    State,
+)
+from exchange.domain.key_epochs import (
+    MAX_LIFE_DAYS,
+    KeyEpochs,
+    KeyEpochsRestore,
+    key_epoch_rows,
+    validate_budget,
+    validate_key_epoch,
+)
+from exchange.domain.statement import Header
+from exchange.domain.validation import DAY_MS
+from exchange.errors import InvalidStatement, Rejected
+from tests.unit.builders import NOW_MS, UK, digest, signal_body
+
+SERVICE, OTHER = "pseudonyms.example", "other.example"
+KEY = b"\x02" + digest("a point")
+
+
+def announced(number: int = 1, **changes: Any) -> KeyEpoch:
+    begins_ms = NOW_MS + number * 300 * DAY_MS
+    made = KeyEpoch(
+        number, State.ACTIVE, KEY, begins_ms, begins_ms + 365 * DAY_MS, (DataVersion("phonenumbers", "9.0.19"),)
+    )
+    return replace(made, **changes)
+
+
+def ended(number: int = 1, **changes: Any) -> KeyEpoch:
+    return replace(KeyEpoch(number, State.ENDED, KEY), **changes)
+
+
+def said(body: Body | None, by: str = SERVICE) -> Header:
+    kind = 1 if body is None else kind_of(body)
+    return Header(UK, kind, by, NOW_MS, digest(repr(body), 16), (), body)
+
+
+def folded(*headers: Header) -> KeyEpochs:
+    epochs = KeyEpochs()
+    for header in headers:
+        epochs.apply(header, NOW_MS)
+    return epochs
+
+
+def test_an_epoch_is_live_between_its_times() -> None:
+    epochs = folded(said(signal_body()), said(announced(1)), said(announced(2)))
+    entry = epochs.entries[1]
+    assert (entry.publisher, entry.announced_at, entry.destroyed_at) == (SERVICE, 1, None)
+    begins, ends, next_begins = entry.epoch.begins_ms, entry.epoch.ends_ms, epochs.entries[2].epoch.begins_ms
+    at = {begins - 1: [], begins: [1], next_begins - 1: [1], next_begins: [1, 2], ends - 1: [1, 2], ends: [2]}
+    assert {now: [each.epoch.number for each in epochs.live(now)] for now in at} == at
+    assert epochs.ends_of_live(begins) == {1: ends}
+
+
+def test_what_is_destroyed_is_live_no_more() -> None:
+    epochs = folded(said(announced(1)), said(ended(1)))
+    assert epochs.entries[1].destroyed_at == 1
+    assert not epochs.live(announced(1).begins_ms)
+    assert list(epochs.told_at(16)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        said(announced(1, public_key=b"\x03" + digest("another"))),
+        said(announced(1), OTHER),
+        said(ended(1), OTHER),
+        said(ended(1, public_key=b"\x03" + digest("another"))),
+        said(ended(2)),
+        said(announced(0)),
+        said(announced(2, state=0)),
+    ],
+    ids=["same number", "by another", "ended by another", "ended with another key", "unknown", "zero", "no state"],
+)
+def test_the_first_announcement_wins_and_only_its_publisher_ends_it(second: Header) -> None:
+    once, twice = folded(said(announced(1))), folded(said(announced(1)), second)
+    assert (twice.entries, twice.size) == (once.entries, 2)
+
+
+def test_an_older_number_comes_too_late() -> None:
+    assert list(folded(said(announced(3)), said(announced(2))).entries) == [3]
+
+
+NUMBERS = st.integers(0, 6)
+HEADERS = st.builds(
+    said,
+    st.one_of(
+        st.none(),
+        st.builds(announced, NUMBERS, state=st.sampled_from([0, 1, 2])),
+        st.builds(ended, NUMBERS),
+    ),
+    st.sampled_from([SERVICE, OTHER]),
+)
+
+
+def written(epochs: KeyEpochs) -> list[list[Any]]:
+    return [json.loads(json.dumps(row)) for row in key_epoch_rows(epochs)]
+
+
+def restored(rows: Sequence[list[Any]]) -> KeyEpochs:
+    making = KeyEpochsRestore()
+    for row in rows:
+        making.put(row)
+    return making.done()
+
+
+@given(st.lists(HEADERS, max_size=20), st.lists(HEADERS, max_size=20))
+def test_rows_are_all_there_is(before: list[Header], after: list[Header]) -> None:
+    straight, stored = folded(*before), restored(written(folded(*before)))
+    assert written(stored) == written(straight)
+    for epochs in (straight, stored):
+        for header in after:
+            epochs.apply(header, NOW_MS)
+    assert (stored.size, stored.entries) == (straight.size, straight.entries)
+
+
+@pytest.mark.parametrize("row", [[], ["key_epochs"], ["key_epoch", 1], ["key_epoch", 1, "zz", 1, 2, [], "p", 1, None]])
+def test_what_is_no_row_is_refused(row: list[Any]) -> None:
+    with pytest.raises(Rejected):
+        KeyEpochsRestore().put(row)
+
+
+def violations(check: Callable[[], None]) -> set[str]:
+    with pytest.raises(InvalidStatement) as caught:
+        check()
+    return {violation.field for violation in caught.value.violations}
+
+
+def test_a_good_announcement_and_a_good_end_are_let_in() -> None:
+    epochs = folded(said(announced(1)))
+    validate_key_epoch(said(announced(2)), announced(2), epochs)
+    validate_key_epoch(said(ended(1)), ended(1), epochs)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (announced(1), "number"),
+        (announced(2, public_key=b"\x02"), "public_key"),
+        (announced(2, ends_ms=0), "ends_ms"),
+        (announced(2, begins_ms=0), "ends_ms"),
+        (announced(2, ends_ms=announced(2).begins_ms + MAX_LIFE_DAYS * DAY_MS + 1), "ends_ms"),
+        (announced(2, begins_ms=announced(1).begins_ms), "begins_ms"),
+        (announced(2, data_versions=(DataVersion("b", "1"), DataVersion("a", "1"))), "data_versions"),
+        (announced(2, data_versions=(DataVersion("a", "1"), DataVersion("a", "2"))), "data_versions"),
+        (announced(2, data_versions=(DataVersion("a", "some@one"),)), "data_versions"),
+        (announced(2, data_versions=tuple(DataVersion(f"{n:02}", "1") for n in range(17))), "data_versions"),
+        (announced(2, state=0), "state"),
+        (ended(2), "number"),
+        (ended(1, public_key=b"\x03" + digest("another")), "number"),
+        (ended(1, begins_ms=1), ""),
+    ],
+)
+def test_what_the_service_may_not_say_of_an_epoch(body: KeyEpoch, where: str) -> None:
+    epochs = folded(said(announced(1)))
+    found = violations(lambda: validate_key_epoch(said(body), body, epochs))
+    assert ("key_epoch." + where).rstrip(".") in found
+
+
+def test_another_publisher_cannot_end_it() -> None:
+    epochs = folded(said(announced(1)))
+    assert violations(lambda: validate_key_epoch(said(ended(1), OTHER), ended(1), epochs)) == {"key_epoch.number"}
+
+
+TODAY = NOW_MS // DAY_MS
+TOTALS = (BudgetTotal("alpha", 1, 1_000), BudgetTotal("alpha", 2, 1_000), BudgetTotal("beta", 1, 5_000))
+
+
+def test_a_good_budget_is_let_in() -> None:
+    body = Budget(TODAY - 1, TOTALS)
+    validate_budget(said(body), body, {"alpha", "beta"}, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (Budget(TODAY, TOTALS), "day"),
+        (Budget(0, TOTALS), "day"),
+        (Budget(TODAY - 1, ()), "totals"),
+        (Budget(TODAY - 1, TOTALS[::-1]), "totals"),
+        (Budget(TODAY - 1, TOTALS[:1] * 2), "totals"),
+        (Budget(TODAY - 1, (BudgetTotal("nobody", 1, 1_000),)), "totals"),
+        (Budget(TODAY - 1, (BudgetTotal("alpha", 0, 1_000),)), "totals"),
+        (Budget(TODAY - 1, (BudgetTotal("alpha", 1, 0),)), "totals"),
+        (Budget(TODAY - 1, tuple(BudgetTotal("alpha", 1 + n, 1_000) for n in range(1_001))), "totals"),
+    ],
+)
+def test_what_the_service_may_not_say_of_a_day(body: Budget, where: str) -> None:
+    found = violations(lambda: validate_budget(said(body), body, {"alpha", "beta"}, now_ms=NOW_MS))
+    assert found == {f"budget.{where}"}
