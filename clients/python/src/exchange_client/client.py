@@ -7,7 +7,7 @@ import logging
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -95,8 +95,7 @@ class ExchangeClient:
             for subscriber in list(self._subscribers):
                 closing.push_async_callback(subscriber.store)
             self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
+            await asyncio.wait((self._keeping,))
 
     async def _keep(self) -> None:
         """Follow what may change under us for as long as the client is open."""

@@ -7,7 +7,6 @@ again cannot mend. Everything between, a hub that restarts, a connection that br
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -128,8 +127,7 @@ class Publisher:
         """Close the stream. What has no receipt stays in the outbox."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ExchangeError):
-                await self._task
+            await _end_of(self._task)
         self._fail_all(Unavailable("the publisher was closed: what it has not sent is in its outbox"))
         await self.outbox.prune(now_ms=self._now_ms())
 
@@ -241,8 +239,7 @@ class Publisher:
                 await self._take(results)
         finally:
             sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ExchangeError):
-                await sender
+            await _end_of(sender)
         raise Unavailable("the hub ended the stream", retry_after_ms=0)
 
     async def _send(self, stream: PublishStream) -> None:
@@ -385,3 +382,13 @@ async def _settled(future: asyncio.Future[Receipt]) -> Receipt | ExchangeError:
         raise
     except ExchangeError as error:
         return error
+
+
+async def _end_of(task: asyncio.Task[None]) -> None:
+    """Return when a task that was cancelled has ended. Raises what it died of, if that was a bug.
+
+    Not by awaiting it: a wish to cancel us that comes meanwhile would look like its own end, and be lost.
+    """
+    await asyncio.wait((task,))
+    if not task.cancelled() and not isinstance(task.exception(), ExchangeError | None):
+        await task
