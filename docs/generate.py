@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import grpc
 import msgspec
 
-from exchange import config
+from exchange import config, pseudonym_config
 from exchange.api.status import STATUS
 from exchange.domain.identifiers import INDICATOR_TYPES
 from exchange.domain.kinds import CLASS_ROLES, KINDS, Role
@@ -190,17 +192,18 @@ def metrics_page() -> str:
         for name, row in zip(names, metric_rows(), strict=True)
     ]
     intro = (
-        "Served at `/metrics` on the operations port. No label names a member, an index or an identifier. A metric "
-        "that is not measured now is in the table, and on the page of a running hub without a value."
+        "Served at `/metrics` on the operations port of the hub and of the pseudonym service. No label names an index "
+        "or an identifier; those of evaluations name members, whose use of them the ledger tells too. A metric that is "
+        "not measured now is in the table, and on the page of a running process without a value."
     )
     return _page("Metrics", intro, _table(head, rows))
 
 
-def _comments() -> dict[tuple[str, str], str]:
-    """Return the ``#:`` comments of the configuration's fields, by class and field."""
+def _comments(module: ModuleType) -> dict[tuple[str, str], str]:
+    """Return the ``#:`` comments of a configuration's fields, by class and field."""
     found: dict[tuple[str, str], str] = {}
     owner, pending = "", list[str]()
-    for line in Path(config.__file__).read_text().splitlines():
+    for line in Path(str(module.__file__)).read_text().splitlines():
         if match := re.match(r"class (\w+)\(", line):
             owner, pending = match[1], []
         elif match := re.match(r"    #: (.*)", line):
@@ -223,6 +226,8 @@ def _type(kind: Any) -> str:  # noqa: ANN401 - msgspec's own type nodes
             return "text"
         case msgspec.inspect.BoolType():
             return "true or false"
+        case msgspec.inspect.VarTupleType(item_type=item):
+            return f"list of {_type(item)}"
         case _:
             return "path"
 
@@ -233,48 +238,73 @@ def _default(field: msgspec.inspect.Field) -> str:
     return "-" if field.default is None else f"`{json.dumps(field.default)}`"
 
 
-def settings() -> dict[str, tuple[str, str, str]]:
-    """Return every key of the configuration file: type, default and meaning."""
-    comments = _comments()
+def settings(kind: type[Any]) -> dict[str, tuple[str, str, str]]:
+    """Return every key of a configuration file: type, default and meaning."""
+    comments = _comments(config) | _comments(sys.modules[kind.__module__])
     found: dict[str, tuple[str, str, str]] = {}
 
     def walk(struct: type[Any], prefix: str) -> None:
         info = msgspec.inspect.type_info(struct)
         assert isinstance(info, msgspec.inspect.StructType)
         for field in info.fields:
-            if isinstance(field.type, msgspec.inspect.StructType):
-                walk(field.type.cls, f"{field.name}.")
+            section = _section(field)
+            if section is not None:
+                walk(section[1], f"{section[0]}.")
                 continue
             spelled_out = f"{field.name.replace('_', ' ').capitalize()}."
             meaning = comments[struct.__name__, field.name] or spelled_out
             found[prefix + field.name] = (_type(field.type), _default(field), meaning)
 
-    walk(config.Config, "")
+    walk(kind, "")
     return found
 
 
-def configuration_page() -> str:
-    """Return every key of the hub's file."""
-    sections = {
-        field.name: (field.type.cls.__doc__ or "").strip()
-        for field in msgspec.inspect.type_info(config.Config).fields  # type: ignore[attr-defined]
-        if isinstance(field.type, msgspec.inspect.StructType)
-    }
+def _section(field: msgspec.inspect.Field) -> tuple[str, type[Any]] | None:
+    """Return the name and the struct of a table in the file, also of one that stands once for each member."""
+    match field.type:
+        case msgspec.inspect.StructType(cls=struct):
+            return field.name, struct
+        case msgspec.inspect.DictType(value_type=msgspec.inspect.StructType(cls=struct)):
+            return f"{field.name}.<id>", struct
+        case _:
+            return None
+
+
+def _configuration(title: str, kind: type[Any], intro: str) -> str:
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    sections = {name: (struct.__doc__ or "").strip() for name, struct in filter(None, map(_section, info.fields))}
     groups: dict[str, list[tuple[str, ...]]] = {"": []}
-    for key, row in settings().items():
+    for key, row in settings(kind).items():
         section, _, name = key.rpartition(".")
         groups.setdefault(section, []).append((f"`{name}`", *row))
     head = ("key", "type", "default", "meaning")
     parts = []
     for section, rows in groups.items():
-        title = f"## [{section}]\n\n{sections[section]}\n\n" if section else "## At the top\n\n"
-        parts.append(title + _table(head, rows))
+        above = f"## [{section}]\n\n{sections[section]}\n\n" if section else "## At the top\n\n"
+        parts.append(above + _table(head, rows))
+    return _page(title, intro, *parts)
+
+
+def configuration_page() -> str:
+    """Return every key of the hub's file."""
     intro = (
         "The hub reads one TOML file (`hub.toml`, or what `--config` or `EXCHANGE_CONFIG` names), once, at its start. "
         "Unknown keys are errors. Paths are relative to the file. `exchange check-config` prints what is in force, and "
         "which of the files that it names cannot be read. The file holds no secrets."
     )
-    return _page("Configuration of the hub", intro, *parts)
+    return _configuration("Configuration of the hub", config.Config, intro)
+
+
+def pseudonym_configuration_page() -> str:
+    """Return every key of the pseudonym service's file."""
+    intro = (
+        "The pseudonym service reads one TOML file (`pseudonyms.toml`, or what `--config` or `EXCHANGE_PSEUDONYMS` "
+        "names) at its start; what members may use is taken up whenever the file changes. Unknown keys are errors. "
+        "Paths are relative to the file. `exchange pseudonyms check-config` prints what is in force, and what of it "
+        "cannot be used. The file holds no secrets. [How to run it](pseudonym-service.md)."
+    )
+    return _configuration("Configuration of the pseudonym service", pseudonym_config.Config, intro)
 
 
 def errors_page() -> str:
@@ -303,6 +333,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "kinds.md": kinds_page,
     "labels.md": labels_page,
     "metrics.md": metrics_page,
+    "pseudonym-configuration.md": pseudonym_configuration_page,
 }
 
 

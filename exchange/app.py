@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import structlog
-import uvicorn
 from msgspec.structs import asdict, astuple
 from starlette.applications import Starlette
 
-from exchange import __version__
+from exchange import __version__, process
 from exchange.api import ops as ops_api
 from exchange.api import server
 from exchange.api.guard import Bounds, Guard
 from exchange.api.logs import Hub, Log
-from exchange.api.tls import LOOK_EVERY_S, Trust
+from exchange.api.tls import Trust
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
@@ -34,8 +32,7 @@ from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.opening import Judging, Memory, OpenLog, Room, at_once, keeper_of, open_log, origin_here
-from exchange.ops import collector
-from exchange.ops.grpc_ops import ops_server
+from exchange.ops.grpc_ops import HUB, ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
 from exchange.ops.tls_files import TLSFiles
@@ -55,16 +52,6 @@ _log = structlog.get_logger()
 _FOLLOW_AGAIN_S = 0.5
 
 
-def wall_ms() -> int:
-    """Return Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """Return milliseconds of a clock that never jumps."""
-    return time.monotonic_ns() // 1_000_000
-
-
 class App:
     """One running hub. Use `serve`, or `running` in tests."""
 
@@ -74,7 +61,7 @@ class App:
         self._adopt = adopt
         self._accept_clock = accept_clock
         self._folders = config.folders
-        self._clock = WatchedClock(wall_ms, monotonic_ms, on_jump=self._clock_jumped)
+        self._clock = WatchedClock(process.wall_ms, process.monotonic_ms, on_jump=self._clock_jumped)
         self._logs: dict[str, Log] = {}
         self._memory = Memory(Room(config.feed.ring_bytes, config.feed.recent_bytes))
         self._open_logs = AsyncExitStack()
@@ -94,7 +81,7 @@ class App:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
         self._tasks = tasks
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
-        quotas = Quotas(Limits(**asdict(self._config.quotas)), monotonic_ms)
+        quotas = Quotas(Limits(**asdict(self._config.quotas)), process.monotonic_ms)
         directory = await self._open_directory(quotas)
         communities = self._view.directory.communities
         with self._memory.expecting(sum(origin_here(self._folders, each) is not None for each in communities)):
@@ -109,7 +96,8 @@ class App:
         tasks.create_task(self._follow(directory.origin, self._view.run))
         tasks.create_task(self._follow(directory.origin, self._keeper.run))
         tasks.create_task(self._watch(guard))
-        tasks.create_task(self._watch_files(guard))
+        host, _ = split_address(self._config.listen)
+        tasks.create_task(process.follow_tls_files(self._trust, guard, self.health, host, self.port))
         tasks.create_task(self._archive())
         self.health.serving("publish")
         self.health.serving("ports")
@@ -133,7 +121,7 @@ class App:
 
         log = await self._open_log(origin, Judging(judge, ready, 1))
         self._keeper = self._directory_keeper(log)
-        self._view = DirectoryView(log.store, await self._keeper.load(), monotonic_ms)
+        self._view = DirectoryView(log.store, await self._keeper.load(), process.monotonic_ms)
         await self._view.refresh()
         if self._view.directory.genesis is None:
             raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
@@ -240,11 +228,11 @@ class App:
         if config.tiles.listen:
             await self._http(ops_api.tiles_app(self._logs, self._entries_are_public), config.tiles.listen)
         if config.ops.grpc_listen:
-            plain = await ops_server(config.ops.grpc_listen, lambda: self.health.ready)
+            plain = await ops_server(config.ops.grpc_listen, HUB, lambda: self.health.ready)
             self._ports.push_async_callback(plain.stop, 0)
         connections = server.Connections(**asdict(config.connections))
         heartbeat_s = config.feed.heartbeat_ms / 1000
-        main = server.build(hub, guard, self.metrics, wall_ms, heartbeat_s=heartbeat_s, connections=connections)
+        main = server.build(hub, guard, self.metrics, process.wall_ms, heartbeat_s=heartbeat_s, connections=connections)
         self.port = server.listen(main.grpc, config.listen, self._trust)
         await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
@@ -254,31 +242,12 @@ class App:
         return community is not None and community.public_entries
 
     async def _http(self, app: Starlette, address: str) -> None:
-        host, port = split_address(address)
-        # Signals are ours: uvicorn would take them for itself.
-        settings = uvicorn.Config(
-            app, host=host, port=port, log_level="warning", access_log=False, lifespan="off", log_config=None
-        )
-        http = uvicorn.Server(settings)
-        http.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
-        serving = self._tasks.create_task(_serve_http(http, address))
-        while not http.started:  # noqa: ASYNC110 - uvicorn offers no event
-            await asyncio.sleep(0.01)
-
-        async def stop() -> None:
-            http.should_exit = True
-            await asyncio.wait((serving,))
-
-        self._ports.push_async_callback(stop)
+        self._ports.push_async_callback(await process.http_port(self._tasks, app, address))
 
     def _refresh_gauges(self) -> None:
-        self.metrics.ready.set(1 if self.health.ready else 0)
+        process.show_process(self.metrics, self.health, self._trust, "hub")
         for origin, log in self._logs.items():
             self.metrics.checkpoint_size.labels(origin).set(log.tail.sealed.size)
-        until = self._trust.material.not_after.timestamp() - time.time()
-        self.metrics.certificate_expiry.labels("hub").set(until)
-        self.metrics.tls_files_failing.set(1 if self._trust.failure else 0)
-        self.metrics.tls_closed.set(1 if self._trust.closed else 0)
 
     async def _watch(self, guard: Guard) -> None:
         """At each change of the directory: cut streams that lost their ground, and open new communities."""
@@ -292,20 +261,6 @@ class App:
                     await self._try_to_open(origin)
                     guard.review()
 
-    async def _watch_files(self, guard: Guard) -> None:
-        """Follow the TLS files: what they hold now, who is let in no more, and whether the hub must be closed."""
-        host, _ = split_address(self._config.listen)
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            self._trust.look()
-            guard.review_peers()
-            guard.review_writes()
-            if self._trust.closed:
-                self.health.not_serving("tls", f"closed: {self._trust.failure}")
-            else:
-                self.health.serving("tls")
-            await self._trust.hand_over(host, self.port)
-
     async def _try_to_open(self, origin: str) -> None:
         """Open a community that has come while serving; whatever is wrong with it, the hub goes on."""
         try:
@@ -318,7 +273,7 @@ class App:
         while True:
             for origin, community in list(self._view.directory.communities.items()):
                 if origin in self._logs:
-                    limit = wall_ms() - community.retention_days * DAY_MS
+                    limit = process.wall_ms() - community.retention_days * DAY_MS
                     try:
                         await self._archive_log(origin, self._logs[origin], limit)
                     except ExchangeError as error:
@@ -345,51 +300,13 @@ class App:
         await self._open_logs.aclose()
 
 
-async def _serve_http(http: uvicorn.Server, address: str) -> None:
-    try:
-        await http.serve()
-    except SystemExit as error:
-        raise Fatal(f"cannot listen on {address}", reason=Reason.CONFIG) from error
-
-
-@asynccontextmanager
-async def running(config: Config, *, adopt: bool = False, accept_clock: bool = False) -> AsyncIterator[App]:
+def running(config: Config, *, adopt: bool = False, accept_clock: bool = False) -> AbstractAsyncContextManager[App]:
     """Run a hub for the length of a ``with`` block."""
-    app = App(config, adopt=adopt, accept_clock=accept_clock)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            try:
-                await app.open(tasks)
-                yield app
-            finally:
-                await app.aclose()
-            raise _Done
-    except* _Done:
-        pass
-
-
-class _Done(Exception):
-    """The hub is closed; what still runs is to be cancelled."""
+    return process.running(App(config, adopt=adopt, accept_clock=accept_clock))
 
 
 async def serve(
     config: Config, *, adopt: bool = False, accept_clock: bool = False, ready: Callable[[App], None] = lambda _: None
 ) -> None:
     """Run a hub until SIGTERM or SIGINT; drain, then return. A second signal ends it at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-
-    def on_signal() -> None:
-        if stop.is_set() and task is not None:
-            task.cancel()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    async with running(config, adopt=adopt, accept_clock=accept_clock) as app:
-        collector.calm()
-        ready(app)
-        await stop.wait()
-        _log.info("draining")
-    _log.info("stopped")
+    await process.until_told(running(config, adopt=adopt, accept_clock=accept_clock), ready)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -20,28 +21,38 @@ from exchange.opening import LEAST_BYTES
 from exchange.publish.quota import Limits
 from exchange.stores.folders import Folders
 
+C = TypeVar("C")
+
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^\[\]\s]+)):(?P<port>[0-9]{1,5})")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _LIMITS, _CONNECTIONS = Limits(), server.Connections()
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file."""
 
 
-class TLS(_Section, frozen=True):
+class TLS(Section, frozen=True):
     """Certificates of the member-facing port. PEM files; relative paths are relative to the configuration file."""
 
-    #: The hub's certificate, with the names members use to reach it.
+    #: Its certificate, with the names members use to reach it.
     certificate: Path
     #: Its private key.
     key: Path
     #: The authority (or several) that members' client certificates come from.
     client_authority: Path
 
+    def under(self, base: Path) -> TLS:
+        """Return it with paths relative to a folder."""
+        return TLS(base / self.certificate, base / self.key, base / self.client_authority)
 
-class Ops(_Section, frozen=True):
+    def resolved(self) -> TLS:
+        """Return it with whole paths."""
+        return TLS(*(path.resolve() for path in (self.certificate, self.key, self.client_authority)))
+
+
+class Ops(Section, frozen=True):
     """The plaintext port for health and metrics. Bind it to loopback or a private network."""
 
     #: HTTP: /livez, /readyz, /metrics. Empty: none.
@@ -50,14 +61,14 @@ class Ops(_Section, frozen=True):
     grpc_listen: str = ""
 
 
-class Tiles(_Section, frozen=True):
+class Tiles(Section, frozen=True):
     """The public ledger as static C2SP tiles over plain HTTP, for a proxy to put TLS in front of."""
 
     #: Empty: not served.
     listen: str = ""
 
 
-class Quotas(_Section, frozen=True):
+class Quotas(Section, frozen=True):
     """Limits of a member that has none of its own in the directory."""
 
     records_per_minute: _Positive = _LIMITS.records_per_minute
@@ -70,14 +81,14 @@ class Quotas(_Section, frozen=True):
     calls: _Positive = _LIMITS.calls
 
 
-class Signatures(_Section, frozen=True):
+class Signatures(Section, frozen=True):
     """Checking the signatures of what is published."""
 
     #: In a process beside the hub's. Switch it off where the hub has one core to itself.
     beside: bool = True
 
 
-class Feed(_Section, frozen=True):
+class Feed(Section, frozen=True):
     """Fan-out."""
 
     #: Silence after which a stream says that it lives.
@@ -89,7 +100,7 @@ class Feed(_Section, frozen=True):
     recent_bytes: Annotated[int, msgspec.Meta(ge=LEAST_BYTES)] = 64 * 1024 * 1024
 
 
-class Connections(_Section, frozen=True):
+class Connections(Section, frozen=True):
     """What one connection to the member-facing port may take, and all of them together."""
 
     #: TCP connect to the end of the TLS handshake.
@@ -108,21 +119,21 @@ class Connections(_Section, frozen=True):
     calls: _Positive = _CONNECTIONS.calls
 
 
-class Retention(_Section, frozen=True):
+class Retention(Section, frozen=True):
     """Moving what is older than a community's retention out of the hot store."""
 
     #: How often to look.
     every_s: _Positive = 3_600
 
 
-class Drain(_Section, frozen=True):
+class Drain(Section, frozen=True):
     """Going away on SIGTERM."""
 
     #: How long calls under way may take to finish.
     grace_s: _Positive = 20
 
 
-class Config(_Section, frozen=True):
+class Config(Section, frozen=True):
     """The whole file."""
 
     #: Name of the exchange: the first half of every origin, for example "exchange.example".
@@ -172,9 +183,10 @@ class Config(_Section, frozen=True):
 
     def resolved(self) -> Config:
         """Return it with what is in force in the place of what was left out, and whole paths."""
-        tls = TLS(*(path.resolve() for path in (self.tls.certificate, self.tls.key, self.tls.client_authority)))
         data, keys, marks = (path.resolve() for path in (self.data, self.keys_folder, self.marks_folder))
-        return msgspec.structs.replace(self, trust_domain=self.domain, data=data, keys=keys, marks=marks, tls=tls)
+        return msgspec.structs.replace(
+            self, trust_domain=self.domain, data=data, keys=keys, marks=marks, tls=self.tls.resolved()
+        )
 
 
 def _wrong(path: Path, what: str) -> Rejected:
@@ -187,17 +199,22 @@ def _wrong(path: Path, what: str) -> Rejected:
 
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises `Rejected` (CONFIG) that names the key at fault."""
-    try:
-        raw = tomllib.loads(path.read_text())
-        config = msgspec.convert(raw, Config, dec_hook=_decode)
-    except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise _wrong(path, str(error)) from error
-    except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises
-        raise _wrong(path, f"is not TOML: {error}") from error
+    config = read(path, Config, lambda what: _wrong(path, what))
     _check(path, config)
     return _anchored(config, path.resolve().parent)
+
+
+def read(path: Path, kind: type[C], wrong: Callable[[str], Rejected]) -> C:
+    """Read a file of one kind. Raises what ``wrong`` makes of the key at fault."""
+    try:
+        raw = tomllib.loads(path.read_text())
+        return msgspec.convert(raw, kind, dec_hook=_decode)
+    except OSError as error:
+        raise wrong(f"cannot be read: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise wrong(str(error)) from error
+    except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises
+        raise wrong(f"is not TOML: {error}") from error
 
 
 def _decode(kind: type, value: object) -> object:
@@ -209,16 +226,21 @@ def _decode(kind: type, value: object) -> object:
 def _check(path: Path, config: Config) -> None:
     if not is_name(config.exchange):
         raise _wrong(path, f"`exchange`: {config.exchange!r} is not a name (a-z, 0-9, dot, hyphen; at most 63)")
-    if config.log_level not in ("debug", "info", "warning", "error"):
-        raise _wrong(path, f"`log_level`: {config.log_level!r} is not debug, info, warning or error")
-    for name, address in (
-        ("listen", config.listen),
-        ("ops.listen", config.ops.listen),
-        ("ops.grpc_listen", config.ops.grpc_listen),
-        ("tiles.listen", config.tiles.listen),
-    ):
-        if address or name == "listen":
-            split_address(address, lambda what, key=name: _wrong(path, f"`{key}`: {what}"))
+    addresses = {
+        "ops.listen": config.ops.listen,
+        "ops.grpc_listen": config.ops.grpc_listen,
+        "tiles.listen": config.tiles.listen,
+    }
+    check_shared(config.log_level, config.listen, addresses, lambda what: _wrong(path, what))
+
+
+def check_shared(level: str, listen: str, others: Mapping[str, str], wrong: Callable[[str], Rejected]) -> None:
+    """Check what every kind of file has: the level of the log, and addresses, of which others may be empty."""
+    if level not in ("debug", "info", "warning", "error"):
+        raise wrong(f"`log_level`: {level!r} is not debug, info, warning or error")
+    given = {name: address for name, address in others.items() if address}
+    for name, address in {"listen": listen, **given}.items():
+        split_address(address, lambda what, key=name: wrong(f"`{key}`: {what}"))
 
 
 def split_address(address: str, error: object = None) -> tuple[str, int]:
@@ -233,7 +255,7 @@ def split_address(address: str, error: object = None) -> tuple[str, int]:
 def _anchored(config: Config, base: Path) -> Config:
     # An empty text means what leaving the key out does; as a path it would be the file's own folder.
     none = Path()
-    tls = TLS(base / config.tls.certificate, base / config.tls.key, base / config.tls.client_authority)
+    tls = config.tls.under(base)
     keys = None if config.keys in (None, none) else base / config.keys
     marks = None if config.marks in (None, none) else base / config.marks
     return msgspec.structs.replace(config, data=base / config.data, tls=tls, keys=keys, marks=marks)

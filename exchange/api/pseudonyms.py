@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
 
-from exchange.api.guard import caller
-from exchange.domain.kinds import Role
-from exchange.errors import Denied, Reason, Rejected
+from exchange.api.guard import Guard, caller
+from exchange.api.server import Connections, options
+from exchange.domain.policy import Workload
+from exchange.errors import Reason, Rejected
+from exchange.ops.metrics import Metrics
 from exchange.privacy.p256 import decode_point
 from exchange.privacy.voprf import MAX_BATCH, Evaluation
-from exchange.pseudonyms.budget import Budgets
-from exchange.pseudonyms.epochs import Epoch, live_epoch
+from exchange.pseudonyms.epochs import Epoch
 from exchange.v1 import pseudonyms_pb2 as pb
 from exchange.v1 import pseudonyms_pb2_grpc
 
@@ -28,21 +31,39 @@ class Evaluates(Protocol):
         ...
 
 
+class Charges(Protocol):
+    """What counts evaluations."""
+
+    async def take(self, epoch: int, member: str, count: int) -> int:
+        """Charge a member with so many, or raise `OverQuota`; return how many are left."""
+        ...
+
+
 class PseudonymServicer(pseudonyms_pb2_grpc.PseudonymServiceServicer):
     """Evaluates what is well formed, for whoever has budget left. Its refusals say nothing of keys or inputs."""
 
     def __init__(
         self,
+        admit: Callable[[Workload, int], Epoch],
         epochs: Callable[[], Mapping[int, Epoch]],
-        budgets: Budgets,
+        budgets: Charges,
         evaluator: Evaluates,
+        metrics: Metrics,
         now_ms: Callable[[], int],
+        *,
+        at_once: int = 1,
     ) -> None:
-        """``epochs`` returns those that the service has at present."""
+        """``admit`` returns the live epoch of a number, or raises whatever is against it; ``epochs`` are all there are.
+
+        So many batches of one member are evaluated ``at_once``: one that sends many waits behind itself.
+        """
+        self._admit = admit
         self._epochs = epochs
         self._budgets = budgets
         self._evaluator = evaluator
+        self._metrics = metrics
         self._now_ms = now_ms
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
 
     async def ListKeyEpochs(  # noqa: D102 - as in the proto
         self,
@@ -56,16 +77,34 @@ class PseudonymServicer(pseudonyms_pb2_grpc.PseudonymServiceServicer):
 
     async def Evaluate(self, request: pb.EvaluateRequest, context: _Context) -> pb.EvaluateResponse:  # noqa: ARG002, D102
         workload = caller()
-        if workload.role is not Role.PIPELINE:
-            raise Denied("only pipelines have identifiers evaluated")
-        epoch = live_epoch(self._epochs(), request.epoch, self._now_ms())
+        epoch = self._admit(workload, request.epoch)
         if not 0 < len(request.elements) <= MAX_BATCH:
             raise Rejected(Reason.TOO_LARGE, f"a batch has from 1 to {MAX_BATCH:,} elements")
         for element in request.elements:
             decode_point(element)  # before anything is charged
-        await self._budgets.take(epoch.number, workload.member, len(request.elements))
-        found = await self._evaluator.evaluate(epoch.number, request.elements)
+        async with self._turns[workload.member]:
+            found = await self._evaluated(workload.member, epoch.number, request.elements)
         return pb.EvaluateResponse(elements=found.elements, proof=found.proof)
+
+    async def _evaluated(self, member: str, epoch: int, elements: Sequence[bytes]) -> Evaluation:
+        """Charge, then evaluate: what is lost in between is not given back."""
+        outcome = "over_budget"
+        try:
+            left = await self._budgets.take(epoch, member, len(elements))
+            outcome = "lost"
+            self._metrics.evaluations_left.labels(member, epoch).set(left)
+            found = await self._evaluator.evaluate(epoch, elements)
+            outcome = "evaluated"
+        finally:
+            self._metrics.evaluations.labels(member, outcome).inc(len(elements))
+        return found
+
+
+def build(servicer: PseudonymServicer, guard: Guard, connections: Connections) -> grpc.aio.Server:
+    """Return the service's server, not yet listening: nothing else is on its port."""
+    server = grpc.aio.server(interceptors=(guard,), options=options(connections))
+    pseudonyms_pb2_grpc.add_PseudonymServiceServicer_to_server(servicer, server)
+    return server
 
 
 def _summary(epoch: Epoch) -> pb.KeyEpochSummary:

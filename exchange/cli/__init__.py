@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from exchange import __version__
-from exchange.cli import community, doctor, hub, key, member, pki, publish, verify, watch
+from exchange.cli import community, doctor, hub, key, member, pki, pseudonyms, publish, verify, watch
 from exchange.cli.output import Failing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -40,6 +40,7 @@ for command in (
     member.member,
     key.key,
     publish.publish,
+    pseudonyms.pseudonyms,
     watch.watch,
     verify.verify,
 ):

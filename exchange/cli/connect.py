@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from exchange.app import wall_ms
 from exchange.domain.identifiers import Origin
 from exchange.errors import Reason, Rejected
+from exchange.process import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 
 T = TypeVar("T")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from exchange import app, config
+from exchange import app, config, process
 from exchange.cli.client_files import client_toml, write_new
-from exchange.cli.output import REFUSED, config_option, emit, json_option, say
+from exchange.cli.output import REFUSED, config_option, emit, json_option, say, settings_lines, unreadable
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
@@ -98,12 +97,12 @@ def init(
 
 async def _found(folder: Path, name: str, operator: str, operator_name: str, key: SigningKey) -> bytes:
     folders = Folders(folder / "data", folder / "data" / "keys")
-    now = app.wall_ms()
+    now = process.wall_ms()
     log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG))
     statement = genesis_statement(
         name, log_key, operator, operator_name, {Role.OPERATOR: [key]}, 1, now_ms=now, nonce=secrets.token_bytes(16)
     )
-    return await found_exchange(folders, statement, WatchedClock(app.wall_ms, app.monotonic_ms))
+    return await found_exchange(folders, statement, WatchedClock(process.wall_ms, process.monotonic_ms))
 
 
 @click.command()
@@ -139,31 +138,19 @@ def check_config(config_path: Path, *, as_json: bool) -> None:
     plain = msgspec.to_builtins(settings, enc_hook=str)
     if as_json:
         emit(plain, as_json=True)
-    for key, value in {} if as_json else plain.items():
-        values = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
-        say(*(f"{name} = {json.dumps(each)}" for name, each in values.items()))
-    problems = [f"{name}: {path}: {what}" for name, path, what in _unusable(settings)]
+    else:
+        say(*settings_lines(plain))
+    problems = list(_unusable(settings))
     say(*problems, mark=("cannot be used: ", "red"), err=True)
     if problems:
         sys.exit(REFUSED)
 
 
-def _unusable(settings: config.Config) -> Iterator[tuple[str, Path, str]]:
-    """Yield what a hub could not start with: key, path, and why."""
+def _unusable(settings: config.Config) -> Iterator[str]:
+    """Yield what a hub could not start with."""
     tls = settings.tls
-    for name, path in (
-        ("tls.certificate", tls.certificate),
-        ("tls.key", tls.key),
-        ("tls.client_authority", tls.client_authority),
-    ):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            yield name, path, error.strerror or "cannot be read"
-    for name, folder in (("data", settings.data), ("keys", settings.keys_folder), ("marks", settings.marks_folder)):
-        if name == "marks" and not folder.exists():
-            continue  # made with the first mark
-        try:
-            next(folder.iterdir(), None)
-        except OSError as error:
-            yield name, folder, error.strerror or "cannot be read"
+    files = {"tls.certificate": tls.certificate, "tls.key": tls.key, "tls.client_authority": tls.client_authority}
+    folders = {"data": settings.data, "keys": settings.keys_folder}
+    if settings.marks_folder.exists():  # else it is made with the first mark
+        folders["marks"] = settings.marks_folder
+    yield from unreadable(files, folders)

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -109,6 +109,25 @@ def emit(
     else:
         width = max(map(len, data))
         say(*(f"{key:<{width}}  {value}" for key, value in data.items()))
+
+
+def settings_lines(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is in force of a configuration, a line for each key."""
+    for key, value in plain.items():
+        values = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
+        yield from (f"{name} = {json.dumps(each)}" for name, each in values.items())
+
+
+def unreadable(files: Mapping[str, Path], folders: Mapping[str, Path]) -> Iterator[str]:
+    """Yield which of the files and folders of a configuration cannot be read: key, path, and why."""
+    for name, path in {**files, **folders}.items():
+        try:
+            if name in files:
+                path.read_bytes()
+            else:
+                next(path.iterdir(), None)
+        except OSError as error:
+            yield f"{name}: {path}: {error.strerror or 'cannot be read'}"
 
 
 def json_option(command: F) -> F:

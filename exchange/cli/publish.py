@@ -19,7 +19,6 @@ from typing import BinaryIO
 
 import click
 
-from exchange.app import wall_ms
 from exchange.cli.connect import as_client, origin_of
 from exchange.cli.interruption import Interrupted, Interruption
 from exchange.cli.lines import Lines
@@ -34,6 +33,7 @@ from exchange.cli.output import (
     say_progress,
 )
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
+from exchange.process import wall_ms
 from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal, reject
 from exchange_client.jsonl import signal_from_json
 

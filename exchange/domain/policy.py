@@ -122,6 +122,20 @@ def may_subscribe(directory: Directory, workload: Workload, origin: str, *, now_
     return Sight.RECORDS if reads_something and not auditor else Sight.LEAVES
 
 
+def may_evaluate(directory: Directory, workload: Workload, communities: Collection[str]) -> None:
+    """Return if this workload may have identifiers evaluated by the pseudonym service of these communities.
+
+    Raises `Denied`.
+    """
+    if workload.role is not Role.PIPELINE:
+        raise Denied("only pipelines have identifiers evaluated")
+    live = directory.workload_is_live(workload.member, workload.role)
+    if not live or directory.is_suspended(workload.member):
+        raise Denied("this member has nothing evaluated now", hint="a suspended member waits until that is lifted")
+    if not any(directory.in_community(workload.member, origin) for origin in communities):
+        raise Denied("this member is in no community of this pseudonym service")
+
+
 def visible_to(workload: Workload, kind: int, publisher: str, audience: Collection[str] | None) -> bool:
     """Whether a workload with sight of records may read those of one entry.
 

@@ -1,7 +1,7 @@
-"""Every metric the hub has: one row each, with its type, help and labels.
+"""Every metric that the hub or the pseudonym service has: one row each, with its type, help and labels.
 
-Labels come from small fixed sets (origins, reasons, methods, codes). Never a member, an index or an identifier: the
-first would make series without bound, the last would break a promise. Base units, `signal_exchange_` in front.
+Labels come from small fixed sets (origins, reasons, methods, codes), and for evaluations from the members, whose use of
+them is on the ledger as well. Never an index or an identifier. Base units, `signal_exchange_` in front.
 Nothing is made at import: `create_metrics` makes a registry of its own, so tests and several hubs can live together.
 """
 
@@ -76,6 +76,18 @@ class Metrics:
     rejected: Counter = _counter("rejected_total", "Refusals, by the reason that the client was given.", "reason")
     rpcs: Counter = _counter("rpc_total", "Finished RPCs.", "method", "code")
     rpc_seconds: Histogram = _histogram("rpc_seconds", "Duration of unary RPCs.", "method")
+    evaluations: Counter = _counter(
+        "evaluations_total",
+        "Elements sent to the pseudonym service, by what became of them: evaluated, over_budget, lost (charged for).",
+        "member",
+        "outcome",
+    )
+    evaluations_left: Gauge = _gauge(
+        "evaluations_left", "Evaluations that a member had left when it last asked.", "member", "epoch"
+    )
+    key_epoch_end: Gauge = _gauge(
+        "key_epoch_end_seconds", "Seconds until the newest key epoch ends; the next one is to be made well before."
+    )
     certificate_expiry: Gauge = _gauge(
         "cert_expiry_seconds", "Seconds until a certificate of this process expires.", "certificate"
     )

@@ -61,6 +61,14 @@ class BudgetBook(Protocol):
         """Return what was reserved on a day, by epoch and member."""
         ...
 
+    async def told_through(self, origin: str) -> int | None:
+        """Return the last day whose totals a community's ledger has; None when it was told of none."""
+        ...
+
+    async def note_told(self, origin: str, day: int) -> None:
+        """Note that a community's ledger has the totals up to this day; durable on return."""
+        ...
+
 
 class Budgets:
     """The budgets of all members."""
@@ -72,16 +80,22 @@ class Budgets:
         self._now_ms = now_ms
         #: Of blocks that are reserved on disk: what is not used yet.
         self._loose: defaultdict[tuple[int, str], int] = defaultdict(int)
+        #: What could be reserved besides, when it was last looked at.
+        self._rest: defaultdict[tuple[int, str], int] = defaultdict(int)
         #: One call at a time for each: else two would reserve the same block.
         self._turns: defaultdict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def take(self, epoch: int, member: str, count: int) -> None:
-        """Reserve so many evaluations. Raises `OverQuota`, with nothing taken, when the member has not so many left."""
+    async def take(self, epoch: int, member: str, count: int) -> int:
+        """Reserve so many evaluations; return how many are left today.
+
+        Raises `OverQuota`, with nothing taken, when the member has not so many left.
+        """
         async with self._turns[epoch, member]:
             missing = count - self._loose[epoch, member]
             if missing > 0:
                 self._loose[epoch, member] += await self._reserve(epoch, member, missing)
             self._loose[epoch, member] -= count
+            return self._loose[epoch, member] + self._rest[epoch, member]
 
     async def _reserve(self, epoch: int, member: str, least: int) -> int:
         """Reserve a block, or ``least`` where that is more; a smaller one where no more is left. Return its size."""
@@ -98,6 +112,7 @@ class Budgets:
         of_users = min(size, users_left)
         after = Reserved(before.users + of_users, before.daily_left - (size - of_users), before.day)
         await self._book.write(epoch, member, after, day=today, count=size)
+        self._rest[epoch, member] = available - size
         return size
 
     @staticmethod

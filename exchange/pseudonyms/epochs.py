@@ -68,5 +68,10 @@ def live_epoch(epochs: Mapping[int, Epoch], number: int, now_ms: int) -> Epoch:
     """Return a live epoch. Raises `Rejected` (NOT_FOUND), with the same words for every other one."""
     epoch = epochs.get(number)
     if epoch is None or epoch.state(now_ms) is not EpochState.LIVE:
-        raise Rejected(Reason.NOT_FOUND, "no such key epoch is live", hint="ask for the list of key epochs")
+        raise not_live()
     return epoch
+
+
+def not_live() -> Rejected:
+    """Return the one refusal for every epoch that is not live."""
+    return Rejected(Reason.NOT_FOUND, "no such key epoch is live", hint="ask for the list of key epochs")

@@ -1,20 +1,24 @@
 """Evaluates batches in processes beside the event loop: one batch of a thousand takes a third of a second.
 
 Each process gets the keys when it starts. New keys, or destroyed ones, mean new processes; the old ones answer what
-they were given, and end.
+they were given, and end. None outlives the service, however that ends: they hold its keys.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 
 from exchange.errors import Unavailable
 from exchange.privacy.voprf import Evaluation, EvaluationKey, blind_evaluate
+from exchange.pseudonyms.epochs import not_live
 
 _keys: dict[int, EvaluationKey] = {}
 
@@ -30,12 +34,17 @@ class Evaluator:
 
     def _started(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self._processes, mp_context=get_context("spawn"), initializer=_take_keys, initargs=(self._secrets,)
+            self._processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(self._secrets,)
         )
 
     async def evaluate(self, epoch: int, elements: Sequence[bytes]) -> Evaluation:
-        """Evaluate a batch. Raises as `blind_evaluate`, and `Unavailable` when a process ended in the middle of it."""
+        """Evaluate a batch. Raises as `blind_evaluate`, `Unavailable` when a process ended in the middle of it.
+
+        An epoch whose key is not here (any more) is `Rejected` (NOT_FOUND).
+        """
         pool = self._pool
+        if epoch not in self._secrets:
+            raise not_live()
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, _evaluate, epoch, list(elements))
         except BrokenProcessPool as error:
@@ -55,8 +64,18 @@ class Evaluator:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _take_keys(secrets: Mapping[int, bytes]) -> None:
+def _begin(secrets: Mapping[int, bytes]) -> None:
+    """Take the keys, leave Ctrl-C to the service, and end when it has ended: nobody else would end this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_service, daemon=True).start()
     _keys.update({epoch: EvaluationKey(secret) for epoch, secret in secrets.items()})
+
+
+def _end_with_service() -> None:
+    service = parent_process()
+    assert service is not None
+    wait([service.sentinel])
+    os._exit(1)
 
 
 def _evaluate(epoch: int, elements: Sequence[bytes]) -> Evaluation:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import apsw
 
-from exchange.errors import Fatal
+from exchange.errors import Fatal, Reason
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.durable import make_folders
@@ -25,11 +26,13 @@ CREATE TABLE totals (
     day INTEGER NOT NULL, epoch INTEGER NOT NULL, member TEXT NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY (day, epoch, member)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE told (origin TEXT PRIMARY KEY, day INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 _REPLACE = (
     "INSERT INTO reserved VALUES (?, ?, ?, ?, ?) ON CONFLICT (epoch, member)"
     " DO UPDATE SET users = excluded.users, daily_left = excluded.daily_left, day = excluded.day"
 )
+_TOLD = "INSERT INTO told VALUES (?, ?) ON CONFLICT DO UPDATE SET day = max(day, excluded.day)"
 _ADD = "INSERT INTO totals VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 
 
@@ -107,6 +110,24 @@ class BudgetFile:
             rows = self._open_connection.execute("SELECT epoch, member, count FROM totals WHERE day = ?", (day,))
             return {(int(epoch), str(member)): int(count) for epoch, member, count in rows}
 
+    async def told_through(self, origin: str) -> int | None:
+        """See `BudgetBook.told_through`."""
+        return await self._worker.call(partial(self._told_through, origin))
+
+    def _told_through(self, origin: str) -> int | None:
+        with schema.typed(self._path):
+            row = self._open_connection.execute("SELECT day FROM told WHERE origin = ?", (origin,)).fetchone()
+        return None if row is None else int(row[0])
+
+    async def note_told(self, origin: str, day: int) -> None:
+        """See `BudgetBook.note_told`."""
+        await self._worker.call(partial(self._note_told, origin, day))
+
+    def _note_told(self, origin: str, day: int) -> None:
+        connection = self._open_connection
+        with schema.typed(self._path), connection:
+            connection.execute(_TOLD, (origin, day))
+
     async def aclose(self) -> None:
         """Close the file. Idempotent."""
         if self._worker.closed:
@@ -121,3 +142,17 @@ class BudgetFile:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def read_totals(path: Path, first_day: int) -> list[tuple[int, int, str, int]]:
+    """Return day, epoch, member and evaluations from a day on, in this order; the service may be running.
+
+    Raises `Fatal` when there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise Fatal(
+            f"{path}: there is no budget book", reason=Reason.CONFIG, hint="the service makes it when it starts"
+        )
+    with closing(schema.connect(path, read_only=True)) as connection, schema.typed(path):
+        rows = connection.execute("SELECT * FROM totals WHERE day >= ? ORDER BY day, epoch, member", (first_day,))
+        return [(int(day), int(epoch), str(member), int(count)) for day, epoch, member, count in rows]

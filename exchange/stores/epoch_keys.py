@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class EpochKey:
 
 
 class EpochKeys:
-    """All key epochs of a service. Files are read once: a service learns of a new epoch when it starts or reloads."""
+    """All key epochs of a service."""
 
     def __init__(self, folder: Path) -> None:
         """Use this folder; it is made when the first key is."""
@@ -44,6 +45,15 @@ class EpochKeys:
             return {}
         found = [_read(path) for path in sorted(self._folder.glob("*.json"))]
         return {each.epoch.number: each for each in found}
+
+    def stamp(self) -> frozenset[tuple[str, int, int, int]]:
+        """Return what differs whenever a file has changed."""
+        found = set()
+        for path in self._folder.glob("*.json"):
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                found.add((path.name, state.st_mode, state.st_size, state.st_mtime_ns))
+        return frozenset(found)
 
     def create(self, number: int, begins_ms: int, ends_ms: int, data_versions: dict[str, str]) -> Epoch:
         """Make a new key, durably. Raises `Conflict` when there is an epoch of that number."""
@@ -76,6 +86,40 @@ class EpochKeys:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.json"
+
+
+class FollowedKeys:
+    """A folder of keys under a running service: new epochs, and destroyed ones, are taken up as their files change."""
+
+    def __init__(self, keys: EpochKeys) -> None:
+        """Read all files. Raises `Fatal` as `EpochKeys.load`."""
+        self._keys = keys
+        self._stamp = keys.stamp()
+        self._failed: object = None
+        #: What is in force.
+        self.held = keys.load()
+
+    def look(self) -> bool:
+        """Take up what has changed, and tell whether anything has.
+
+        What cannot be read at two looks raises `Fatal`, at one it may still be being written. What was held is held on.
+        """
+        stamp = self._keys.stamp()
+        if stamp == self._stamp:
+            return False
+        try:
+            self.held = self._keys.load()
+        except Fatal:
+            if self._failed == stamp:
+                raise
+            self._failed = stamp
+            return False
+        self._stamp, self._failed = stamp, None
+        return True
+
+    def destroy(self, number: int) -> None:
+        """Destroy a key, and hold it no more. Raises `Fatal`."""
+        self.held[number] = EpochKey(self._keys.destroy(number), None)
 
 
 def _encoded(epoch: Epoch, secret: bytes) -> bytes:

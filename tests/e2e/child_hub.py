@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exchange import app, config
+from exchange import app, config, process
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
 from exchange.ops import logging
@@ -166,8 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--accept-clock", action="store_true")
     parser.add_argument("--clock-offset-ms", type=int, default=0)
     options = parser.parse_args(arguments)
-    real = app.wall_ms
-    app.wall_ms = lambda: real() + options.clock_offset_ms
+    real = process.wall_ms
+    process.wall_ms = lambda: real() + options.clock_offset_ms
     settings = config.load(options.config)
     logging.configure(level=settings.log_level)
 

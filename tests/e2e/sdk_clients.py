@@ -6,12 +6,12 @@ import dataclasses
 import secrets
 from pathlib import Path
 
-from exchange.app import wall_ms
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Role
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange.ops.certificates import authority_files, issued_files
+from exchange.process import wall_ms
 from exchange_client import ClientConfig, Signal
 from tests.e2e.exchange_fixture import NAME, Exchange
 

@@ -169,7 +169,20 @@ def test_a_hub_that_cannot_be_reached_is_explained(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "serve", "check-config", "doctor", "pki", "community", "member", "publish", "watch", "verify", "key"],
+    [
+        "init",
+        "serve",
+        "check-config",
+        "doctor",
+        "pki",
+        "community",
+        "member",
+        "publish",
+        "watch",
+        "verify",
+        "key",
+        "pseudonyms",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     text = run(command, "--help").stdout

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from exchange.app import wall_ms
 from exchange.domain.bodies import (
     Budget,
     BudgetTotal,
@@ -24,6 +23,7 @@ from exchange.domain.statement import Indicator
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, InvalidStatement, Reason, Rejected
 from exchange.privacy.voprf import EvaluationKey
+from exchange.process import wall_ms
 from exchange_client import ExchangeClient
 from tests.e2e.exchange_fixture import DIRECTORY, SIDE, UK, World, open_world
 from tests.e2e.sdk_clients import a_signal, client_config

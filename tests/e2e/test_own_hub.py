@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from exchange import app, codec
+from exchange import codec, process
 from exchange.codec_bodies import kind_of
 from exchange.config import Ops, Tiles
 from exchange.domain.bodies import (
@@ -65,8 +65,8 @@ async def test_a_jumping_clock_stops_sequencing_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = {"ahead_ms": 0}
-    real = app.wall_ms
-    monkeypatch.setattr(app, "wall_ms", lambda: real() + clock["ahead_ms"])
+    real = process.wall_ms
+    monkeypatch.setattr(process, "wall_ms", lambda: real() + clock["ahead_ms"])
     world = await open_world(tmp_path)
     alpha = world.party("alpha")
     await alpha.publish(signal("alpha", UK))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from exchange.app import wall_ms
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Role
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange.errors import CursorAboveSize, Denied, InvalidStatement, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.merkle import leaf_hash
+from exchange.process import wall_ms
 from exchange_client import (
     ClientConfig,
     Delivery,

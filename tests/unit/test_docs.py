@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from clients.python.tests import speech
-from exchange import config
+from exchange import config, pseudonym_config
 from exchange.domain.kinds import Kind
 from exchange.errors import InvalidStatement, Reason, Violation
 from exchange_client import jsonl, reject
@@ -286,7 +286,16 @@ def test_every_invariant_names_its_tests_and_they_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["configuration.md", "errors.md", "indicators.md", "kinds.md", "labels.md", "metrics.md"]
+    "name",
+    [
+        "configuration.md",
+        "errors.md",
+        "indicators.md",
+        "kinds.md",
+        "labels.md",
+        "metrics.md",
+        "pseudonym-configuration.md",
+    ],
 )
 def test_generated_pages_are_current(name: str) -> None:
     page = ROOT / "docs" / name
@@ -299,12 +308,18 @@ def test_no_generated_page_is_left_out() -> None:
     assert marked == set(generate().PAGES)
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [("docs/configuration.md", config.Config), ("docs/pseudonym-configuration.md", pseudonym_config.Config)],
+)
+def test_every_setting_is_documented_with_its_default(page: str, kind: type[msgspec.Struct]) -> None:
     """Independent of the generator: every field of every section of the file."""
-    text = BY_NAME["docs/configuration.md"].read_text()
-    for field in msgspec.structs.fields(config.Config):
-        section = field.type if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) else None
-        rows = sections(text)[f"[{field.name}]" if section else "At the top"]
+    found = sections(BY_NAME[page].read_text())
+    for field in msgspec.structs.fields(kind):
+        own = field.type if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) else None
+        section = pseudonym_config.MemberTerms if field.name == "members" else own
+        name = f"{field.name}.<id>" if field.name == "members" else field.name
+        rows = found[f"[{name}]" if section else "At the top"]
         for each in msgspec.structs.fields(section) if section else (field,):
             (row,) = [line for line in rows.splitlines() if line.startswith(f"| `{each.encode_name}` ")]
             if isinstance(each.default, str | int):

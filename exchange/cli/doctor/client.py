@@ -8,7 +8,6 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from exchange.app import wall_ms
 from exchange.cli.connect import as_client
 from exchange.cli.doctor.connection import look_at_address
 from exchange.cli.doctor.files import look_at_files, look_at_mode
@@ -17,6 +16,7 @@ from exchange.cli.key import age_days, standing
 from exchange.domain.directory import Directory
 from exchange.errors import Denied, ExchangeError, Unauthenticated, Unavailable
 from exchange.ops.tls_files import TLSFiles
+from exchange.process import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.identity import spiffe_uri
 

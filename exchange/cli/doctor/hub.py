@@ -12,7 +12,6 @@ from pathlib import Path
 import apsw
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from exchange.app import wall_ms
 from exchange.cli.doctor.files import look_at_files
 from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
 from exchange.cli.doctor.machine import look_at_machine
@@ -21,6 +20,7 @@ from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
 from exchange.ops.tls_files import TLSFiles
+from exchange.process import wall_ms
 from exchange.stores.folders import Folders, read_key
 from exchange.stores.sealed_mark import read_mark
 from exchange.stores.sqlite_reader import LogFiles, LogState

@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 
 from exchange import codec
-from exchange.app import wall_ms
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.domain.statement import Leaf, Statement, statement_id
@@ -23,6 +22,7 @@ from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tree import Tree
 from exchange.ports import Group, StoredEntry, TreeHead
+from exchange.process import wall_ms
 from exchange.stores.folders import read_key
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.sqlite import SqliteStore

@@ -129,7 +129,7 @@ def test_both_candidates_are_always_looked_up(monkeypatch: pytest.MonkeyPatch) -
         assert sum(lift_x(x) is not None for x in seen) == 1
 
 
-@given(st.binary(max_size=200), st.integers(1, 300))
+@given(st.binary(max_size=200), st.integers(16, 300))  # fewer bytes are equal now and then
 def test_the_length_is_part_of_what_is_hashed(message: bytes, length: int) -> None:
     made = expand_message(message, EXPANDER_DST, length)
     assert len(made) == length

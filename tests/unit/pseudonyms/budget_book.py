@@ -11,6 +11,7 @@ class MemoryBook:
     def __init__(self) -> None:
         self.rows: dict[tuple[int, str], Reserved] = {}
         self.days: dict[int, dict[tuple[int, str], int]] = {}
+        self.told: dict[str, int] = {}
         self.writes = 0
 
     async def read(self, epoch: int, member: str) -> Reserved | None:
@@ -24,3 +25,9 @@ class MemoryBook:
 
     async def totals(self, day: int) -> dict[tuple[int, str], int]:
         return dict(self.days.get(day, {}))
+
+    async def told_through(self, origin: str) -> int | None:
+        return self.told.get(origin)
+
+    async def note_told(self, origin: str, day: int) -> None:
+        self.told[origin] = day

@@ -18,9 +18,10 @@ from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, ExchangeError, OverQuota, Reason, Rejected, Unavailable
+from exchange.ops.metrics import create_metrics
 from exchange.privacy.voprf import MAX_BATCH, Evaluation, EvaluationKey, blind, finalize
 from exchange.pseudonyms.budget import Budgets, Terms
-from exchange.pseudonyms.epochs import Epoch
+from exchange.pseudonyms.epochs import Epoch, live_epoch
 from exchange.pseudonyms.evaluator import Evaluator
 from exchange.v1 import pseudonyms_pb2 as pb
 from tests.unit.pseudonyms.budget_book import MemoryBook
@@ -47,10 +48,17 @@ def book() -> MemoryBook:
     return MemoryBook()
 
 
+def admit(workload: Workload, number: int) -> Epoch:
+    if workload.role is not Role.PIPELINE:
+        raise Denied("not this one")
+    return live_epoch(EPOCHS, number, NOW)
+
+
 @pytest.fixture
 async def service(evaluator: Evaluator, book: MemoryBook) -> AsyncIterator[PseudonymServicer]:
     token = _CALLER.set(Workload("alpha", Role.PIPELINE))
-    yield PseudonymServicer(lambda: EPOCHS, Budgets(book, lambda _: Terms(50, 0), lambda: NOW), evaluator, lambda: NOW)
+    budgets = Budgets(book, lambda _: Terms(50, 0), lambda: NOW)
+    yield PseudonymServicer(admit, lambda: EPOCHS, budgets, evaluator, create_metrics(), lambda: NOW, at_once=8)
     _CALLER.reset(token)
 
 
@@ -145,7 +153,7 @@ async def test_new_keys_are_taken_up(book: MemoryBook) -> None:
         await evaluator.evaluate(2, sent)
         evaluator.take({3: KEYS[3].secret()})
         assert (await evaluator.evaluate(3, sent)).elements
-        with pytest.raises(KeyError):
+        with pytest.raises(Rejected, match="no such key epoch is live"):
             await evaluator.evaluate(2, sent)
     finally:
         evaluator.close()

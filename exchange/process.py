@@ -1,0 +1,141 @@
+"""The life of a process that serves, the hub or the pseudonym service: its clocks, its plain ports, and how it ends.
+
+SIGTERM or SIGINT drains what serves; a second one does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Protocol, TypeVar
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from exchange.api.guard import Guard
+from exchange.api.tls import LOOK_EVERY_S, Trust
+from exchange.config import split_address
+from exchange.errors import Fatal, Reason
+from exchange.ops import collector
+from exchange.ops.health import Health
+from exchange.ops.metrics import Metrics
+
+_log = structlog.get_logger()
+
+
+def wall_ms() -> int:
+    """Return Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Return milliseconds of a clock that never jumps."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Serving(Protocol):
+    """What a process runs."""
+
+    async def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Open everything, and start the work as tasks of this group."""
+        ...
+
+    async def aclose(self) -> None:
+        """Drain and close what has been opened. Idempotent."""
+        ...
+
+
+S = TypeVar("S", bound=Serving)
+
+
+class _Done(Exception):
+    """All is closed; what still runs is to be cancelled."""
+
+
+@asynccontextmanager
+async def running(serving: S) -> AsyncIterator[S]:
+    """Run it for the length of a ``with`` block."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                await serving.open(tasks)
+                yield serving
+            finally:
+                await serving.aclose()
+            raise _Done
+    except* _Done:
+        pass
+
+
+async def until_told(serving: AbstractAsyncContextManager[S], ready: Callable[[S], None] = lambda _: None) -> None:
+    """Run it until SIGTERM or SIGINT; drain, then return. A second signal ends it at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with serving as opened:
+        collector.calm()
+        ready(opened)
+        await stop.wait()
+        _log.info("draining")
+    _log.info("stopped")
+
+
+async def http_port(tasks: asyncio.TaskGroup, app: Starlette, address: str) -> Callable[[], Awaitable[None]]:
+    """Serve plain HTTP on this address; return what stops it. Raises `Fatal` (CONFIG) when it cannot be had."""
+    host, port = split_address(address)
+    # Signals are ours: uvicorn would take them for itself.
+    settings = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, lifespan="off", log_config=None
+    )
+    http = uvicorn.Server(settings)
+    http.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
+    serving = tasks.create_task(_serve_http(http, address))
+    while not http.started:  # noqa: ASYNC110 - uvicorn offers no event
+        await asyncio.sleep(0.01)
+
+    async def stop() -> None:
+        http.should_exit = True
+        await asyncio.wait((serving,))
+
+    return stop
+
+
+async def _serve_http(http: uvicorn.Server, address: str) -> None:
+    try:
+        await http.serve()
+    except SystemExit as error:
+        raise Fatal(f"cannot listen on {address}", reason=Reason.CONFIG) from error
+
+
+async def follow_tls_files(trust: Trust, guard: Guard, health: Health, host: str, port: int) -> None:
+    """Follow the TLS files: what they hold now, who is let in no more, and whether everybody is to be refused."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        trust.look()
+        guard.review_peers()
+        guard.review_writes()
+        if trust.closed:
+            health.not_serving("tls", f"closed: {trust.failure}")
+        else:
+            health.serving("tls")
+        await trust.hand_over(host, port)
+
+
+def show_process(metrics: Metrics, health: Health, trust: Trust, certificate: str) -> None:
+    """Bring up to date what every process shows of itself."""
+    metrics.ready.set(1 if health.ready else 0)
+    metrics.certificate_expiry.labels(certificate).set(trust.material.not_after.timestamp() - time.time())
+    metrics.tls_files_failing.set(1 if trust.failure else 0)
+    metrics.tls_closed.set(1 if trust.closed else 0)
