@@ -77,7 +77,7 @@ faults: setup  ## Kill, cut, flip, fill and stop a hub under load; prints what e
 fuzz: setup  ## Every reader of bytes from outside under a coverage-guided fuzzer: make fuzz SECONDS=60 TARGET=note
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGET)
 
-demo: setup  ## A whole exchange on this machine: a hub, three platforms, real photographs, a SIGKILL
+demo: setup  ## A whole exchange on this machine: hub, pseudonyms, three platforms, real photographs, a SIGKILL
 	$(BIN)/python clients/python/examples/demo/run.py $(ARGS)
 
 bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, or ARGS=--quick for a few minutes

@@ -22,3 +22,7 @@ def test_the_demo_passes(tmp_path: Path) -> None:
     assert "acknowledged but missing: 0" in done.stdout
     assert "1 % cropped                   match" in done.stdout
     assert "10 % cropped                  no match" in done.stdout
+    assert "beta found beta-user-7 (evandertroll@gmail.com)" in done.stdout
+    assert "gamma found gamma-user-93" in done.stdout
+    assert "nobody found a-quiet-user" in done.stdout
+    assert "found: none of them; the pseudonym itself is in " in done.stdout

@@ -11,15 +11,18 @@ import contextlib
 import hashlib
 import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import accounts
 import photographs
 
 from exchange.domain.bodies import SourceAction
-from exchange.domain.identifiers import IndicatorType
+from exchange.domain.identifiers import KEY_EPOCH_BYTES, IndicatorType
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Matcher, Signal
+from exchange_client.account_index import AccountIndex, Own
 from exchange_client.pdq import hash_image
 
 DAY_MS = 86_400_000
@@ -64,6 +67,28 @@ def piece_signal(piece: bytes, number: int) -> Signal:
     )
 
 
+async def suspend_account(config: ClientConfig, community: str) -> None:
+    """Suspend a user here, and tell the others: by a pseudonym, which is all that leaves this process."""
+    reference, address = accounts.ABUSER["alpha"]
+    async with ExchangeClient(config) as client, client.pseudonyms(community) as pseudonyms:
+        (indicators,) = await pseudonyms.indicators([accounts.email(address)])
+        signal = Signal(
+            label=Label.HARASSMENT_TARGETED,
+            indicators=indicators,
+            expires_at_ms=now_ms() + 30 * DAY_MS,
+            actioned_at_ms=now_ms(),
+            source_action=SourceAction.ACCOUNT_SUSPENDED,
+            case_ref=reference,
+        )
+        async with client.publisher(community) as publisher:
+            (outcome,) = await publisher.publish([signal])
+    if outcome.receipt is None:
+        tell("refused", case=reference, why=str(outcome.error))
+    else:
+        pseudonym = indicators[0].value[KEY_EPOCH_BYTES:].hex()
+        tell("suspended", case=reference, index=outcome.receipt.index, pseudonym=pseudonym)
+
+
 async def publish(config: ClientConfig, community: str, pieces: int) -> None:
     """Publish the photographs one by one, then many small files, each acknowledged with a verified proof."""
     async with ExchangeClient(config) as client, client.publisher(community) as publisher:
@@ -96,17 +121,44 @@ def own_content(kind: str) -> dict[str, bytes]:
     return {label: hash_image(image).value for label, image in copies.items()}
 
 
+async def index_accounts(client: ExchangeClient, config: ClientConfig, community: str, kind: str) -> AccountIndex:
+    """Make pseudonyms of the own users' mailboxes, once: from then on they are matched without asking anybody."""
+    async with client.pseudonyms(community) as pseudonyms:
+        (live,) = await pseudonyms.live()
+        index = AccountIndex(config.state / "accounts.sqlite", await pseudonyms.under(live.epoch.number))
+
+        async def own() -> AsyncIterator[Own]:
+            for reference, account in accounts.users(kind):
+                yield Own(reference, account)
+
+        await index.add(own())
+    return index
+
+
 async def match(config: ClientConfig, community: str, kind: str) -> None:
-    """Follow the ledger; hold every incoming signal against the own content."""
+    """Follow the ledger; hold every incoming signal against the own content and the own users."""
     content = own_content(kind)
     matcher = Matcher()
-    tell("ready", files=len(content))
-    async with ExchangeClient(config) as client, contextlib.aclosing(client.subscribe(community)) as deliveries:
+    async with ExchangeClient(config) as client, contextlib.AsyncExitStack() as closing:
+        index = await index_accounts(client, config, community, kind)
+        closing.callback(index.close)
+        deliveries = await closing.enter_async_context(contextlib.aclosing(client.subscribe(community)))
+        tell("ready", files=len(content), accounts=await index.size())
         async for delivery in deliveries:
             matcher.add(delivery)
             tell_delivery(delivery)
             if any(signal.case_ref in photographs.NAMES for signal in delivery.signals):
                 report_matches(matcher, content, {signal.signal_id for signal in delivery.signals})
+            await report_accounts(index, delivery)
+
+
+async def report_accounts(index: AccountIndex, delivery: Delivery) -> None:
+    """Print which of the own users a delivery names."""
+    for indicator in (each for signal in delivery.signals for each in signal.indicators):
+        if indicator.type == IndicatorType.PSEUDONYM:
+            for reference in await index.find(indicator.value[KEY_EPOCH_BYTES:]):
+                took = now_ms() - delivery.header.created_at_ms
+                tell("account", reference=reference, publisher=delivery.publisher, took_ms=took)
 
 
 def tell_delivery(delivery: Delivery) -> None:
@@ -127,17 +179,18 @@ def report_matches(matcher: Matcher, content: dict[str, bytes], new: set[bytes])
 def main() -> None:
     """Run one platform until its work is done or it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("alpha", "beta", "gamma"))
+    parser.add_argument("kind", choices=("alpha", "beta", "gamma", "suspender"))
     parser.add_argument("--client", type=Path, required=True)
     parser.add_argument("--community", required=True)
     parser.add_argument("--pieces", type=int, default=300)
     options = parser.parse_args()
     config = ClientConfig.load(options.client)
-    work = (
-        publish(config, options.community, options.pieces)
-        if options.kind == "alpha"
-        else match(config, options.community, options.kind)
-    )
+    if options.kind == "alpha":
+        work = publish(config, options.community, options.pieces)
+    elif options.kind == "suspender":
+        work = suspend_account(config, options.community)
+    else:
+        work = match(config, options.community, options.kind)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(work)
 

@@ -2,7 +2,9 @@
 
 Founds an exchange, starts the hub on the embedded store, publishes photographs from one platform, shows the others
 receiving and matching altered copies, kills the hub with SIGKILL in the middle of it all, shows that nothing that was
-acknowledged is lost, and verifies the ledger from outside. Ends with 0 when everything was as it must be.
+acknowledged is lost. Then one platform suspends a user, whom the others find among their own under other spellings of
+the same mailbox, by a pseudonym alone. At last the ledger is verified from outside, and all that was written is
+searched for the mailbox. Ends with 0 when everything was as it must be.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import accounts
 import photographs
 
 HERE = Path(__file__).resolve().parent
 WORK = Path.cwd() / "build" / "demo"
 BIN = Path(sys.executable).parent
 EXCHANGE, COMMUNITY = "demo.exchange", "demo.exchange/uk-elections"
+PLATFORMS = ("alpha", "beta", "gamma")
 PIECES = 300
 DEADLINE_S = 90.0
 
@@ -106,18 +110,41 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_hub() -> Process:
-    """Start the hub and wait until it is ready to serve."""
-    hub = Process("hub", str(BIN / "exchange"), "serve", "--config", str(WORK / "hub" / "hub.toml"))
-    address = (WORK / "hub" / "hub.toml").read_text().split('listen = "')[1].split('"')[0]
-    host, port = address.rsplit(":", 1)
+def start_server(name: str, config: Path, *command: str) -> Process:
+    """Start a server and wait until it listens."""
+    server = Process(name, str(BIN / "exchange"), *command, "--config", str(config))
+    host, port = config.read_text().split('listen = "')[1].split('"')[0].rsplit(":", 1)
     end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end and hub.child.poll() is None:
+    while time.monotonic() < end and server.child.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex((host, int(port))) == 0:
-                return hub
+                return server
         time.sleep(0.05)
-    raise SystemExit(f"the hub did not start; see {hub.log}")
+    raise SystemExit(f"the {name} did not start; see {server.log}")
+
+
+def start_hub() -> Process:
+    """Start the hub."""
+    return start_server("hub", WORK / "hub" / "hub.toml", "serve")
+
+
+def start_pseudonym_service() -> Process:
+    """Set up the service that makes pseudonyms, with a key of its own, tell the platforms where it is, and start it."""
+    folder, pki, operator = WORK / "notary", WORK / "hub" / "pki", WORK / "hub" / "operator" / "client.toml"
+    address = f"127.0.0.1:{free_port()}"
+    exchange(
+        "member", "add", "notary", "--class", "operator", "--role", "pseudonyms", "--community", "uk-elections",
+        "--client", operator, "--development-pki", pki, "--folder", folder,
+    )  # fmt: skip
+    exchange(
+        "pseudonyms", "init", "--client", folder / "pseudonyms" / "client.toml", "--community", "uk-elections",
+        "--folder", folder, "--development-pki", pki, "--listen", address, "--ops-listen", f"127.0.0.1:{free_port()}",
+    )  # fmt: skip
+    exchange("pseudonyms", "epoch", "create", "--config", folder / "pseudonyms.toml")
+    for name in PLATFORMS:
+        with (WORK / name / "pipeline" / "client.toml").open("a") as file:
+            file.write(f'pseudonyms = "{address}"\n')
+    return start_server("pseudonym service", folder / "pseudonyms.toml", "pseudonyms", "serve")
 
 
 def found() -> Process:
@@ -131,7 +158,7 @@ def found() -> Process:
     )  # fmt: skip
     hub = start_hub()
     exchange("community", "create", "uk-elections", "--config", hub_folder / "hub.toml", "--client", operator)
-    for name in ("alpha", "beta", "gamma"):
+    for name in PLATFORMS:
         exchange(
             "member", "add", name, "--community", "uk-elections", "--client", operator,
             "--development-pki", hub_folder / "pki", "--folder", WORK / name,
@@ -139,11 +166,11 @@ def found() -> Process:
     return hub
 
 
-def platform(name: str) -> Process:
+def platform(name: str, work: str = "") -> Process:
     """Start one platform's process."""
     client = WORK / name / "pipeline" / "client.toml"
     return Process(
-        name, sys.executable, str(HERE / "demo_platform.py"), name, "--client", str(client),
+        name, sys.executable, str(HERE / "demo_platform.py"), work or name, "--client", str(client),
         "--community", COMMUNITY, "--pieces", str(PIECES),
     )  # fmt: skip
 
@@ -197,14 +224,52 @@ def check_nothing_lost(alpha: Process, receivers: list[Process]) -> list[str]:
     return wrong
 
 
+def suspend_and_match(receivers: list[Process]) -> str:
+    """Let alpha suspend its user, and print who finds that user; return the pseudonym."""
+    alpha = platform("alpha", "suspender")
+    (suspended,) = alpha.wait_for("suspended")
+    address = accounts.ABUSER["alpha"][1]
+    say(f"   alpha suspended {address}, and published entry {suspended['index']}: a pseudonym, no address")
+    for receiver in receivers:
+        found, *_ = receiver.wait_for("account")
+        _, address = accounts.ABUSER[receiver.name]
+        say(f"   {receiver.name} found {found['reference']} ({address}) {found['took_ms']} ms after alpha said it")
+    return str(suspended["pseudonym"])
+
+
+def check_accounts(receivers: list[Process]) -> list[str]:
+    """Compare who was found, when all is over; return what is not as it must be."""
+    wrong = []
+    for receiver in receivers:
+        found = [event["reference"] for event in receiver.of("account")]
+        if found != [accounts.ABUSER[receiver.name][0]]:
+            wrong.append(f"{receiver.name} found {found}")
+    reference, address = accounts.UNRELATED
+    say(f"   {'others were found, too' if wrong else f'nobody found {reference} ({address}), nor anybody else'}")
+    return wrong
+
+
+def search_everything(pseudonym: str) -> list[str]:
+    """Search all that the demo wrote for identifiers; return what is not as it must be."""
+    known = {"the pseudonym": bytes.fromhex(pseudonym)}
+    wanted = accounts.traces()
+    size, places = accounts.search(WORK, wanted | known)
+    where = places.pop("the pseudonym", [])
+    say(f"   {size / 1e6:.1f} MB of stores, ledger, outboxes, indexes and logs; {len(wanted)} texts and plain hashes")
+    say(f"   found: {', '.join(places) or 'none of them'}; the pseudonym itself is in {len(where)} files")
+    wrong = [f"{name} is in {', '.join(files)}" for name, files in places.items()]
+    return wrong if any(name.startswith("hub/data") for name in where) else [*wrong, "the search finds nothing"]
+
+
 def main() -> None:
     """Run the demo."""
     started = time.monotonic()
     step("Founding an exchange: directory, community, three platforms with their own keys and certificates")
     hub = found()
-    receivers = [platform("beta"), platform("gamma")]
-    children = [hub, *receivers]
+    children = [hub, start_pseudonym_service()]
     try:
+        receivers = [platform("beta"), platform("gamma")]
+        children += receivers
         for receiver in receivers:
             receiver.wait_for("ready")
         step(f"alpha publishes {len(photographs.PUBLISHED)} photographs, then {PIECES} small files, over mutual TLS")
@@ -228,8 +293,13 @@ def main() -> None:
         wrong += show_matches(receivers)
         step("Lag, from alpha's decision to the other platform's hands")
         show_lag(alpha, receivers)
+        step("alpha suspends a user, who has accounts with the same mailbox at beta and gamma, written differently")
+        pseudonym = suspend_and_match(receivers)
         for child in children:
             child.stop()
+        wrong += check_accounts(receivers)
+        step("Searching everything for that mailbox")
+        wrong += search_everything(pseudonym)
         step("Verifying the whole ledger from its files, without the hub")
         pin = WORK / "beta" / "pipeline" / "client.toml"
         say(exchange("verify", WORK / "hub" / "data", "--genesis-of", pin).rstrip())
