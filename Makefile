@@ -26,7 +26,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e faults load demo bench bench-growth bench-matching lint format gen check-gen lock clean fuzz
+.PHONY: help setup test e2e faults load demo bench bench-growth bench-matching bench-privacy lint format gen check-gen lock clean fuzz
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make b
 
 bench-matching: setup  ## The SDK's index of PDQ hashes beside threatexchange's: ARGS='--beside PYTHON-THAT-HAS-IT'
 	$(BIN)/python -m tests.bench.matching $(ARGS)
+
+bench-privacy: setup  ## What each party can reverse of shared account identifiers: ARGS=--quick for some seconds
+	$(BIN)/python -m tests.bench.privacy $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code
 	$(BIN)/ruff check .
