@@ -30,9 +30,9 @@ HMAC-SHA-256 with a key that all members have; **pseudonyms** are what is built 
 | outsider with a leaked store | all in {plain} | nothing, until one member's key leaks: then all in {keyed} | nothing: no candidate can be tested [2] |
 | {small} | all in {plain} | all in {keyed} | {small_share} [3] |
 | {large} | all in {plain} | all in {keyed} | {large_share} [3] |
-| hub's operator | all in {plain} | nothing alone; all in {keyed} with any one member | nothing alone [2, 4]; sees which signals name the same account [5] |
+| hub's operator | all in {plain} | nothing alone; all in {keyed} with any one member | nothing alone [2, 4], with a member as that member; sees which signals name the same account [5] |
 | pseudonym service's operator | there is none | there is none | nothing alone: sees random points [6]; who asks, when, for how many |
-| hub and service together, or a store and a stolen key | all in {plain} | all in {keyed} | all in {offline}: no budget holds them [7] |
+| the service's key, stolen or not, with any store: the hub's, a member's, a leaked one | there is none | there is none | all in {offline}, with better code {product} at the least: no budget holds [7] |
 
 What each statement rests on, beside the rates below:
 
@@ -42,15 +42,18 @@ What each statement rests on, beside the rates below:
 3. The declared users once an epoch, then an increment a day, at most {held} of them saved up
    (`exchange/pseudonyms/budget.py`): what a member got that took all it could on every day of an epoch of {life} days.
 4. Only members' pipelines have anything evaluated (`exchange/api/pseudonyms.py`).
-5. Within a key epoch an account has one pseudonym, whoever shares it. That is what makes it match.
+5. Within a key epoch an account has one pseudonym, whoever shares it, in every community that the service serves. That is
+   what makes it match.
 6. A new random blind for each identifier (`blind`, `exchange/privacy/voprf.py`).
-7. The key makes pseudonyms directly: nothing to blind, nothing to prove, nobody to ask."""
+7. The key makes pseudonyms directly: nothing to blind, nothing to prove, nobody to ask. So service and hub, and service and
+   members, should be run by different people."""
 
 _REVERSAL = """\
 ## A reversal, carried out
 
 {shared} random UK mobile numbers of a range of {range:,}, shared in each way, and attacked with the code of this repository.
-The member asks through the SDK and the service's own calls, with {budget:,} evaluations left."""
+The member asks through the SDK and the service's own calls, with {budget:,} evaluations left. Seconds are the processor's,
+and for who asks the clock's."""
 
 _COST = """\
 ## What a candidate costs
@@ -79,8 +82,8 @@ _NOT = """\
 - **The time before a key was destroyed.** After that nobody can make or check its pseudonyms, but a table made before, an
   index of accounts or a copy of the key stays what it was.
 - **A stolen index of accounts.** The file with which a platform matches holds pseudonyms beside the platform's own
-  references, and a digest of each identifier *with its key*: each row is reversed by itself, at {index} candidates a second, so one
-  UK mobile number in {index_time} at most. No budget holds a thief. Keep it where the accounts themselves are kept.
+  references, and a digest of each identifier *with its key*: each row is reversed by itself, at {index} candidates a
+  second, so one UK mobile number in {index_time} at most. No budget holds a thief. Keep it as the accounts are kept.
 - **Traffic.** The service sees who asks for how many and when; the ledger tells all members daily totals, rounded up to
   {rounded:,}. Who asks for one just before publishing one tells that both belong together.
 - **The hub's view.** It sees which signals of an epoch name one account, whoever published them, but not which account.
@@ -105,7 +108,12 @@ def page(found: dict[str, Any]) -> str:
         "\n\n".join(
             [
                 _INTRO.format(
-                    **told, offline=lasting(phones / offline), salt=SALT_BYTES, held=HELD_DAYS, life=LIFE_DAYS
+                    **told,
+                    offline=lasting(phones / offline),
+                    product=lasting(phones / rates["product"]),
+                    salt=SALT_BYTES,
+                    held=HELD_DAYS,
+                    life=LIFE_DAYS,
                 ),
                 _REVERSAL.format(**found["reversal"]),
                 _table(("who", "shared as", "tried", "found", "seconds"), map(_attack, found["reversal"]["attacks"])),
