@@ -23,7 +23,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from exchange.domain.kinds import Role
 from exchange.privacy.voprf import EvaluationKey, blind, blind_evaluate, finalize
 from exchange.pseudonyms.budget import Terms
 from exchange_client.account_index import AccountIndex, Own
@@ -42,10 +41,11 @@ from tests.bench.privacy.attacks import (
 )
 from tests.bench.privacy.page import page
 from tests.bench.privacy.spaces import Space, spaces
+from tests.unit.builders import ALPHA, OPERATOR
 
 ROOT = Path(__file__).parents[3]
-#: Members of two sizes, as a community may declare them; each gets a thousandth of its users a day besides.
-MEMBERS = {"small": Terms(100_000, 100), "large": Terms(30_000_000, 30_000)}
+#: Members of two sizes, as a service's file may have them.
+MEMBERS = {"small": Terms(100_000, 1_000), "large": Terms(30_000_000, 30_000)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ async def reversal(plan: Plan, phones: Space, folder: Path) -> dict[str, Any]:
     few = inputs[: plan.budget]
     came("outsider, with a key of its own", "pseudonyms", alone(few, with_the_services_key(own), shared["pseudonyms"]))
     accounts = phones.accounts(numbers)
-    for who, role in (("hub's operator", Role.OPERATOR), ("member, with its budget", Role.PIPELINE)):
+    for who, actor in (("hub's operator", OPERATOR), ("member, with its budget", ALPHA)):
         terms = Terms(plan.budget, 0)
-        async with service(folder / role.name, key, terms, role) as pseudonyms:
+        async with service(folder / actor.member, key, terms, actor.workload) as pseudonyms:
             came(who, "pseudonyms", await asking(accounts, pseudonyms, shared["pseudonyms"]))
     came("who has the service's key", "pseudonyms", alone(inputs, ways["pseudonyms"], shared["pseudonyms"]))
     came("thief of an index of accounts, one row", "pseudonyms", await theft(phones, numbers, folder, key, chosen[0]))
@@ -108,7 +108,7 @@ async def theft(phones: Space, numbers: range, folder: Path, key: EvaluationKey,
     async def owned() -> Any:
         yield Own("customer-1", account)
 
-    async with service(folder / "platform", key, Terms(1, 0), Role.PIPELINE) as pseudonyms:
+    async with service(folder / "platform", key, Terms(1, 0), ALPHA.workload) as pseudonyms:
         with closing(AccountIndex(folder / "index.sqlite", pseudonyms)) as index:
             await index.add(owned())
     (row,) = stolen(folder / "index.sqlite")

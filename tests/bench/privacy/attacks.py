@@ -19,20 +19,21 @@ import apsw
 
 from exchange.api.guard import _CALLER
 from exchange.api.pseudonyms import PseudonymServicer
-from exchange.domain.kinds import Role
-from exchange.domain.policy import Workload
+from exchange.domain.policy import Workload, may_evaluate
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, OverQuota
 from exchange.normal.accounts import Account
+from exchange.ops.metrics import create_metrics
 from exchange.privacy.p256 import encode_point
 from exchange.privacy.suite import hash_to_group, prefixed
 from exchange.privacy.voprf import Evaluation, EvaluationKey
 from exchange.pseudonyms.budget import Budgets, Terms
-from exchange.pseudonyms.epochs import Epoch, next_times
+from exchange.pseudonyms.epochs import Epoch, live_epoch, next_times
 from exchange.pseudonyms.evaluator import Evaluator
 from exchange.stores.budget_book import BudgetFile
 from exchange.v1 import pseudonyms_pb2 as pb
-from exchange_client.pseudonyms import BATCH, EpochKey, Evaluate, Pseudonyms
+from exchange_client.pseudonyms import BATCH, EpochKey, Pseudonyms
+from tests.unit.builders import UK, make_directory
 
 NOW_MS = 20_000 * DAY_MS + DAY_MS // 2
 _BLOCK_BYTES = 64
@@ -108,23 +109,28 @@ async def asking(accounts: Sequence[Account], pseudonyms: Pseudonyms, shared: Co
 
 
 @asynccontextmanager
-async def service(folder: Path, key: EvaluationKey, terms: Terms, role: Role) -> AsyncIterator[Pseudonyms]:
-    """Run the pseudonym service's code with one epoch; give what a member's workload of this role makes with it."""
-    epoch = Epoch(1, key.public_key, *next_times((), NOW_MS)[1:], data_versions={})
+async def service(folder: Path, key: EvaluationKey, terms: Terms, workload: Workload) -> AsyncIterator[Pseudonyms]:
+    """Run the pseudonym service's code with one epoch; give what a workload of the directory makes with it."""
+    epochs = {1: Epoch(1, key.public_key, *next_times((), NOW_MS)[1:], data_versions={})}
+    directory = make_directory()
+
+    def admit(asking: Workload, number: int) -> Epoch:
+        may_evaluate(directory, asking, (UK,))
+        return live_epoch(epochs, number, NOW_MS)
+
     evaluator = Evaluator({1: key.secret()}, 1)
     try:
         async with aclosing(await BudgetFile.open(folder / "budget.sqlite")) as book:
             budgets = Budgets(book, lambda _: terms, lambda: NOW_MS)
-            servicer = PseudonymServicer(lambda: {1: epoch}, budgets, evaluator, lambda: NOW_MS)
+            servicer = PseudonymServicer(admit, lambda: epochs, budgets, evaluator, create_metrics(), lambda: NOW_MS)
 
             async def evaluate(number: int, elements: Sequence[bytes]) -> Evaluation:
-                _CALLER.set(Workload("member", role))
+                _CALLER.set(workload)
                 request = pb.EvaluateRequest(epoch=number, elements=elements)
                 answer = await servicer.Evaluate(request, cast("Any", None))
                 return Evaluation(tuple(answer.elements), answer.proof)
 
-            ask: Evaluate = evaluate
-            async with Pseudonyms(ask, EpochKey(1, key.public_key)) as pseudonyms:
+            async with Pseudonyms(evaluate, EpochKey(1, key.public_key)) as pseudonyms:
                 yield pseudonyms
     finally:
         await asyncio.to_thread(evaluator.close)

@@ -41,7 +41,8 @@ What each statement rests on, beside the rates below:
 2. A pseudonym needs the epoch's key, or an answer made with it (`exchange/privacy/voprf.py`).
 3. The declared users once an epoch, then an increment a day, at most {held} of them saved up
    (`exchange/pseudonyms/budget.py`): what a member got that took all it could on every day of an epoch of {life} days.
-4. Only members' pipelines have anything evaluated (`exchange/api/pseudonyms.py`).
+4. Only pipelines of members in force, in a community that the service serves, have anything evaluated (`may_evaluate`,
+   `exchange/domain/policy.py`).
 5. Within a key epoch an account has one pseudonym, whoever shares it, in every community that the service serves. That is
    what makes it match.
 6. A new random blind for each identifier (`blind`, `exchange/privacy/voprf.py`).
@@ -72,12 +73,14 @@ _NOT = """\
 ## What it does not protect against
 
 - **A large member within its budget.** {large_share_short} of all numbers is a dictionary, and one that costs the member the index of its
-  own accounts. In the next epoch it can try others. Declare users honestly, and look at the published totals.
+  own accounts. In the next epoch it can try others. What a member may use stands in the
+  [service's file](pseudonym-configuration.md), what it has used on the ledger: look at both.
 - **One targeted number.** Any member can test a few guesses at any time: each costs one evaluation.
 - **Members that pool.** Budgets add up, and a table of numbers and pseudonyms can be handed on.
 - **Members that share an account.** Who has the account that a signal names learns that the publisher has it, too. That is
   the purpose.
-- **A member that is made up.** As many operators as the directory demands can admit one, with a budget. The ledger shows it.
+- **A member that is made up.** As many operators as the directory demands can admit one, and the service gives it a budget.
+  The ledger shows both.
 - **A stolen key.** Whoever has an epoch's key reverses all of its pseudonyms that they ever get, at the rate above, unseen.
 - **The time before a key was destroyed.** After that nobody can make or check its pseudonyms, but a table made before, an
   index of accounts or a copy of the key stays what it was.

@@ -14,7 +14,6 @@ from typing import Any
 import phonenumbers
 import pytest
 
-from exchange.domain.kinds import Role
 from exchange.normal.accounts import normal_account
 from exchange.privacy.voprf import EvaluationKey, blind, blind_evaluate, finalize
 from exchange.pseudonyms.budget import Terms
@@ -23,6 +22,7 @@ from tests.bench.privacy.__main__ import MEMBERS, Plan, rates, reversal, wrong
 from tests.bench.privacy.attacks import asking, in_an_epochs_life, keyed, service, with_the_services_key
 from tests.bench.privacy.page import lasting, page
 from tests.bench.privacy.spaces import spaces
+from tests.unit.builders import ALPHA
 
 DOCS = Path(__file__).parents[3] / "docs"
 TINY = Plan(shared=4, range=150, budget=70, fast=200, slow=20, repetitions=1)
@@ -76,7 +76,7 @@ async def test_a_member_tests_what_its_budget_gives_and_finds_what_lies_in_it(tm
     key, phones = EvaluationKey.generate(os.urandom), spaces()["phone"]
     inputs = list(phones.inputs(range(60)))
     shared = {with_the_services_key(key)(inputs[at]) for at in (3, 42, 43, 59)}
-    async with service(tmp_path, key, Terms(40, 3), Role.PIPELINE) as pseudonyms:
+    async with service(tmp_path, key, Terms(40, 3), ALPHA.workload) as pseudonyms:
         attack = await asking(phones.accounts(range(60)), pseudonyms, shared)
     assert attack.tested == 43
     assert attack.found == {inputs[3], inputs[42]}
