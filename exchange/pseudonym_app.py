@@ -236,20 +236,27 @@ class PseudonymApp:
         if any(epoch.state(now_ms) is EpochState.ENDED for epoch in own.values()):
             self._news.set()
         self._served, self._usable = self._announcements.served(own, now_ms), True
-        self._judge_epochs(self._served, self._announcements.contradictions(own, now_ms), now_ms)
+        self._judge_epochs(own, now_ms)
         held = {number: self._keys.held[number].key for number in self._served}
         self._evaluator.take({number: key.secret() for number, key in held.items() if key is not None})
 
-    def _judge_epochs(self, served: dict[int, Epoch], against: dict[int, str], now_ms: int) -> None:
+    def _judge_epochs(self, own: dict[int, Epoch], now_ms: int) -> None:
+        """Say what is wrong with our epochs, the worst of it."""
+        against = self._announcements.contradictions(own, now_ms)
+        missing = self._announcements.missing(own, now_ms)
         if against:
             number, what = next(iter(against.items()))
-            what = f"key epoch {number} is not served: {what}"
-            self._is_wrong("keys", Rejected(Reason.CONFIG, what, hint="see docs/pseudonym-service.md"))
-        elif any(epoch.state(now_ms) is EpochState.LIVE for epoch in served.values()):
-            self._is_well("keys")
-        else:
+            text, hint = f"key epoch {number} is not served: {what}", "docs/pseudonym-service.md says what to do"
+        elif missing:
+            text = f"the ledger has key epoch {missing[0]} of ours, and its key is not here"
+            hint = f"bring it back; if it is lost: exchange pseudonyms epoch destroy {missing[0]} --lost --yes"
+        elif not any(epoch.state(now_ms) is EpochState.LIVE for epoch in self._served.values()):
+            text = "no key epoch is live"
             hint = "exchange pseudonyms epoch create; or its announcement has not got through yet"
-            self._is_wrong("keys", Unavailable("no key epoch is live", hint=hint))
+        else:
+            self._is_well("keys")
+            return
+        self._is_wrong("keys", Rejected(Reason.CONFIG, text, hint=hint))
 
     async def _follow_ledgers(self) -> None:
         while True:

@@ -289,9 +289,10 @@ def list_(config_path: Path, *, as_json: bool) -> None:
 @epoch.command()
 @click.argument("number", type=click.IntRange(1))
 @click.option("--yes", is_flag=True, help="Do it. There is no way back.")
+@click.option("--lost", is_flag=True, help="Its file is lost: nothing is left to destroy, and the ledgers are to know.")
 @_CONFIG
 @json_option
-def destroy(number: int, config_path: Path, *, yes: bool, as_json: bool) -> None:
+def destroy(number: int, config_path: Path, *, yes: bool, lost: bool, as_json: bool) -> None:
     """Destroy an epoch's key for good. Nobody can make or check its pseudonyms any more.
 
     The service does this by itself when an epoch has ended. A running service takes it up, and tells the ledgers.
@@ -302,7 +303,8 @@ def destroy(number: int, config_path: Path, *, yes: bool, as_json: bool) -> None
             f"nothing was destroyed: every pseudonym of key epoch {number} would be useless for good",
             hint=f"exchange pseudonyms epoch destroy {number} --yes",
         )
-    row = _row(EpochKeys(pseudonym_config.load(config_path).keys).destroy(number))
+    keys = EpochKeys(pseudonym_config.load(config_path).keys)
+    row = _row(keys.bury(number) if lost else keys.destroy(number))
     emit(row, as_json=as_json, lines=[_line(row)])
 
 

@@ -34,7 +34,7 @@ def owed(own: Mapping[int, Epoch], known: KeyEpochs, publisher: str, now_ms: int
             if epoch.state(now_ms) in _TO_COME:
                 yield announcement(epoch)
         elif epoch.destroyed and entry.destroyed_at is None:
-            yield KeyEpoch(number, State.ENDED, epoch.public_key)
+            yield KeyEpoch(number, State.ENDED, entry.epoch.public_key)
 
 
 def contradiction(epoch: Epoch, known: KeyEpochs, publisher: str, now_ms: int) -> str:
@@ -50,7 +50,7 @@ def contradiction(epoch: Epoch, known: KeyEpochs, publisher: str, now_ms: int) -
 def _difference(epoch: Epoch, entry: KeyEpochEntry, publisher: str) -> str:
     if entry.publisher != publisher:
         return f"the ledger has it from {entry.publisher}"
-    if entry.epoch.public_key != epoch.public_key:
+    if epoch.public_key and entry.epoch.public_key != epoch.public_key:
         return "the ledger has another public key for it"
     if entry.destroyed_at is not None and not epoch.destroyed:
         return "the ledger says that its key is destroyed, but here it is"
@@ -95,6 +95,16 @@ class Announcements:
                 if known is not None and (what := contradiction(epoch, known, self._publisher, now_ms)):
                     found[number] = f"{origin}: {what}"
         return found
+
+    def missing(self, own: Mapping[int, Epoch], now_ms: int) -> list[int]:
+        """Return the epochs of ours that some ledger has as live or coming, and whose keys are not here."""
+        return sorted(
+            number
+            for known in self._known.values()
+            for number, entry in (known.entries.items() if known is not None else ())
+            if entry.publisher == self._publisher and entry.destroyed_at is None and now_ms < entry.epoch.ends_ms
+            if number not in own
+        )
 
     def served(self, own: Mapping[int, Epoch], now_ms: int) -> dict[int, Epoch]:
         """Return the epochs that may be evaluated under while they are live."""

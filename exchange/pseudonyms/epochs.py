@@ -36,7 +36,7 @@ class Epoch:
 
     #: From 1 on.
     number: int
-    #: A compressed point on P-256, 33 bytes.
+    #: A compressed point on P-256, 33 bytes; empty for one whose file is lost.
     public_key: bytes
     #: Milliseconds since 1970; live from the first on, and no more from the second on.
     begins_ms: int

@@ -58,16 +58,10 @@ class EpochKeys:
     def create(self, number: int, begins_ms: int, ends_ms: int, data_versions: dict[str, str]) -> Epoch:
         """Make a new key, durably. Raises `Conflict` when there is an epoch of that number."""
         key = EvaluationKey.generate(os.urandom)
-        epoch = Epoch(number, key.public_key, begins_ms, ends_ms, data_versions)
-        path = self._path(number)
-        try:
-            write_secret(path, _encoded(epoch, key.secret()))
-        except FileExistsError as error:
-            raise Conflict(f"{path}: exists already; keys are never overwritten") from error
-        return epoch
+        return self._write(Epoch(number, key.public_key, begins_ms, ends_ms, data_versions), key.secret())
 
     def destroy(self, number: int) -> Epoch:
-        """Destroy an epoch's key for good; again is no error. Raises `Rejected` (NOT_FOUND)."""
+        """Destroy an epoch's key for good; again is no error. Raises `Rejected` (NOT_FOUND): there is no file of it."""
         path = self._path(number)
         if not path.exists():
             raise Rejected(Reason.NOT_FOUND, f"there is no key epoch {number}")
@@ -83,6 +77,18 @@ class EpochKeys:
         finally:
             os.close(descriptor)
         return _read(path).epoch
+
+    def bury(self, number: int) -> Epoch:
+        """Note that an epoch's key is lost, which is as good as destroyed. Raises `Conflict`: there is a file of it."""
+        return self._write(Epoch(number, b"", 0, 0, {}, destroyed=True), _DESTROYED)
+
+    def _write(self, epoch: Epoch, secret: bytes) -> Epoch:
+        path = self._path(epoch.number)
+        try:
+            write_secret(path, _encoded(epoch, secret))
+        except FileExistsError as error:
+            raise Conflict(f"{path}: exists already; keys are never overwritten") from error
+        return epoch
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.json"

@@ -247,7 +247,11 @@ class Registrar:
             key = self.exchange.new_workload(member, role)
             await self.say(Key(member, role, key.public_key, State.ACTIVE))
         for origin in communities:
-            await self.say(Membership(member, origin, State.ACTIVE))
+            await self.join(member, origin)
+
+    async def join(self, member: str, origin: str) -> None:
+        """Let a member into a community."""
+        await self.say(Membership(member, origin, State.ACTIVE))
 
     async def suspend(self, member: str, role: int = 0, state: State = State.ACTIVE) -> None:
         """Suspend a member or one of its roles, or lift the suspension."""

@@ -45,6 +45,7 @@ class Service:
 
     world: World
     folder: Path
+    member: str = SERVICE
     listen: int = field(default_factory=free_port)
     ops: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -70,17 +71,17 @@ class Service:
         self,
         members: Mapping[str, tuple[int, int]],
         *,
-        role: Role = Role.PSEUDONYMS,
+        workload: tuple[str, Role] | None = None,
         communities: tuple[str, ...] = (UK,),
-        more: str = "",
     ) -> None:
         """Write its files: each member's users and daily increment."""
         state = self.folder / "client"
-        own = client_config(self.world.exchange, self.world.app.port, SERVICE, state, role)
+        member, role = workload or (self.member, Role.PSEUDONYMS)
+        own = client_config(self.world.exchange, self.world.app.port, member, state, role)
         pki = self.world.exchange.pki
         with contextlib.suppress(FileExistsError):
-            issue(pki, "pseudonyms", "server", kind="server", hosts=("localhost", "127.0.0.1"))
-        server = issued_files(pki, "pseudonyms", "server", "server")
+            issue(pki, self.member, "server", kind="server", hosts=("localhost", "127.0.0.1"))
+        server = issued_files(pki, self.member, "server", "server")
         terms = "".join(
             f"[members.{name}]\nusers = {users}\ndaily = {daily}\n" for name, (users, daily) in members.items()
         )
@@ -91,7 +92,6 @@ keys = "keys"
 data = "data"
 listen = "127.0.0.1:{self.listen}"
 communities = {json.dumps(list(communities))}
-{more}
 [tls]
 certificate = "{server.certificate}"
 key = "{server.key}"
@@ -153,21 +153,35 @@ daily = 0
         process.send_signal(number)
         return await asyncio.to_thread(process.wait, DEADLINE_S)
 
-    def member(self, name: str, role: Role = Role.PIPELINE, **changes: object) -> ExchangeClient:
+    def client(self, name: str, role: Role = Role.PIPELINE) -> ExchangeClient:
         """Return a member's client that knows the service."""
-        address = {"pseudonyms": f"localhost:{self.listen}"}
         folder = self.folder.parent / name / role.word
-        config = client_config(self.world.exchange, self.world.app.port, name, folder, role, **(address | changes))
+        config = client_config(
+            self.world.exchange, self.world.app.port, name, folder, role, pseudonyms=f"localhost:{self.listen}"
+        )
         return ExchangeClient(config)
+
+    def children(self) -> list[int]:
+        """Return the processes that it has started and that live."""
+        assert self.process is not None
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(number) for number in task.read_text().split()]
 
 
 @asynccontextmanager
-async def a_service(world: World, folder: Path, members: Mapping[str, tuple[int, int]]) -> AsyncIterator[Service]:
-    """Enrol a service in the known communities, and write its files; what runs at the end is stopped."""
-    await world.registrar.enrol(SERVICE, MemberClass.OPERATOR, roles=(Role.PSEUDONYMS,))
+async def a_service(
+    world: World,
+    folder: Path,
+    members: Mapping[str, tuple[int, int]],
+    *,
+    name: str = SERVICE,
+    communities: tuple[str, ...] = (UK,),
+) -> AsyncIterator[Service]:
+    """Enrol a service, and write its files; what runs at the end is stopped."""
+    await world.registrar.enrol(name, MemberClass.OPERATOR, communities, roles=(Role.PSEUDONYMS,))
     folder.mkdir(parents=True)
-    service = Service(world, folder)
-    service.configure(members)
+    service = Service(world, folder, name)
+    service.configure(members, communities=communities)
     try:
         yield service
     finally:
