@@ -64,7 +64,7 @@ class Config(Section, frozen=True):
     tls: TLS
     #: Trust domain of members' SPIFFE ids. Empty: the exchange's name.
     trust_domain: str = ""
-    #: Processes that evaluate: about three thousand identifiers a second each.
+    #: Processes that evaluate: about two thousand identifiers a second each.
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     #: debug, info, warning or error.
     log_level: str = "info"

@@ -20,6 +20,8 @@ from exchange.errors import OverQuota
 
 #: Evaluations reserved at once: one durable write for so many.
 BLOCK = 1_000
+#: A restart wastes the rest of a block: at most one such part of what a member has left.
+PARTS = 10
 #: Days of the increment that may be saved up.
 HELD_DAYS = 7
 ROUNDED_TO = 1_000
@@ -88,8 +90,12 @@ class Budgets:
     async def take(self, epoch: int, member: str, count: int) -> int:
         """Reserve so many evaluations; return how many are left today.
 
-        Raises `OverQuota`, with nothing taken, when the member has not so many left.
+        Raises `OverQuota`, with nothing taken, when the member has not so many left. Whoever stops waiting has taken
+        them, and no more than them: a block that is being reserved is not lost.
         """
+        return await asyncio.shield(asyncio.ensure_future(self._take(epoch, member, count)))
+
+    async def _take(self, epoch: int, member: str, count: int) -> int:
         async with self._turns[epoch, member]:
             missing = count - self._loose[epoch, member]
             if missing > 0:
@@ -98,7 +104,7 @@ class Budgets:
             return self._loose[epoch, member] + self._rest[epoch, member]
 
     async def _reserve(self, epoch: int, member: str, least: int) -> int:
-        """Reserve a block, or ``least`` where that is more; a smaller one where no more is left. Return its size."""
+        """Reserve a block, a smaller one of a small budget, or ``least`` where that is more. Return its size."""
         today = self._now_ms() // DAY_MS
         terms = self._terms(member)
         before = self._grown(await self._book.read(epoch, member), terms, today)
@@ -108,7 +114,7 @@ class Budgets:
             raise OverQuota(
                 "this member has used up its evaluations", retry_after_ms=(today + 1) * DAY_MS - self._now_ms()
             )
-        size = min(available, max(least, BLOCK))
+        size = max(least, min(BLOCK, available // PARTS))
         of_users = min(size, users_left)
         after = Reserved(before.users + of_users, before.daily_left - (size - of_users), before.day)
         await self._book.write(epoch, member, after, day=today, count=size)

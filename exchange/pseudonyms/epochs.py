@@ -55,13 +55,15 @@ class Epoch:
 
 
 def next_times(epochs: Iterable[Epoch], now_ms: int) -> tuple[int, int, int]:
-    """Return number, begin and end of the epoch that follows these: in time for the overlap, and never in the past."""
+    """Return number, begin and end of the epoch that follows these: in time for the overlap, and never in the past.
+
+    What is destroyed overlaps with nothing: where nothing else is left, the next one begins now.
+    """
     known = list(epochs)
-    if not known:
-        return 1, now_ms, now_ms + LIFE_DAYS * DAY_MS
-    last = max(known, key=lambda epoch: epoch.number)
-    begins = max(now_ms, last.ends_ms - OVERLAP_DAYS * DAY_MS)
-    return last.number + 1, begins, begins + LIFE_DAYS * DAY_MS
+    last = max((epoch.number for epoch in known), default=0)
+    ends = max((epoch.ends_ms for epoch in known if not epoch.destroyed), default=0)
+    begins = max(now_ms, ends - OVERLAP_DAYS * DAY_MS)
+    return last + 1, begins, begins + LIFE_DAYS * DAY_MS
 
 
 def live_epoch(epochs: Mapping[int, Epoch], number: int, now_ms: int) -> Epoch:

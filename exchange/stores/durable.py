@@ -39,22 +39,30 @@ def write_once(path: Path, data: bytes) -> bool:
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that must not exist yet, for its owner only. Raises FileExistsError."""
-    make_folders(path.parent)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file that must not exist yet, for its owner only, whole or not at all. Raises FileExistsError.
+
+    Aside under a name that nothing else has: what a crash leaves there may be the very file, under a second name.
+    """
+    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    _write(aside, data, os.O_EXCL)
+    try:
+        os.link(aside, path)
+    finally:
+        aside.unlink()
     sync_folder(path.parent)
 
 
 def replace(path: Path, data: bytes) -> None:
     """Write a file, for its owner only, where there may be one: a reader finds the old bytes or the new ones."""
-    make_folders(path.parent)
     aside = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    _write(aside, data, os.O_TRUNC)
+    aside.rename(path)
+    sync_folder(path.parent)
+
+
+def _write(path: Path, data: bytes, how: int) -> None:
+    make_folders(path.parent)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    aside.rename(path)
-    sync_folder(path.parent)

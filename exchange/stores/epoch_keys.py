@@ -43,8 +43,14 @@ class EpochKeys:
         """Return all epochs by number. Raises `Fatal`: a file is damaged, or others on this machine may read it."""
         if not self._folder.is_dir():
             return {}
-        found = [_read(path) for path in sorted(self._folder.glob("*.json"))]
-        return {each.epoch.number: each for each in found}
+        found = {}
+        for path in sorted(self._folder.glob("*.json")):
+            held = _read(path)
+            if path != self._path(held.epoch.number):
+                hint = "a copy of a key outlives it when it is destroyed: remove it"
+                raise Fatal(f"{path}: is not named as its key epoch", reason=Reason.CONFIG, hint=hint)
+            found[held.epoch.number] = held
+        return found
 
     def stamp(self) -> frozenset[tuple[str, int, int, int]]:
         """Return what differs whenever a file has changed."""
@@ -66,7 +72,8 @@ class EpochKeys:
         if not path.exists():
             raise Rejected(Reason.NOT_FOUND, f"there is no key epoch {number}")
         epoch, _ = _parsed(path)
-        zeros = _encoded(epoch, _DESTROYED)
+        # Over the whole file, however it was laid out: the secret must not be left behind the end of ours.
+        zeros = _encoded(epoch, _DESTROYED).ljust(path.stat().st_size)
         descriptor = os.open(path, os.O_WRONLY)
         try:
             if os.pwrite(descriptor, zeros, 0) != len(zeros):

@@ -199,9 +199,8 @@ async def test_a_budget_never_grows_back_when_the_service_is_killed(service: Ser
             await gone(children)  # else they would go on with the keys in their memory
             await service.start()
             assert reserved(service) == before
-        with pytest.raises(OverQuota):
-            await asked.evaluate(1, elements(1))  # a block was reserved by each of the two
-    assert reserved(service) == 2 * BLOCK
+        evaluated += await used_up(asked, 50)
+    assert 0 < evaluated <= reserved(service) <= 2 * BLOCK
 
 
 async def gone(processes: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Fatal, OverQuota
-from exchange.pseudonyms.budget import BLOCK, HELD_DAYS, ROUNDED_TO, BudgetBook, Budgets, Terms
+from exchange.pseudonyms.budget import BLOCK, HELD_DAYS, PARTS, ROUNDED_TO, BudgetBook, Budgets, Terms
 from exchange.stores.budget_book import BudgetFile
 from tests.unit.pseudonyms.budget_book import MemoryBook
 
@@ -81,6 +82,24 @@ async def test_a_restart_wastes_a_block_at_most_and_never_gives_one_back(clock: 
     await budgets(book, clock).take(1, "alpha", 1)
     assert await used_up(budgets(book, clock)) == 10_000 + 100 - BLOCK
     assert await used_up(budgets(book, clock)) == 0
+
+
+async def test_a_restart_does_not_waste_a_small_budget(clock: _Clock) -> None:
+    book = MemoryBook()
+    await budgets(book, clock, users=500, daily=100).take(1, "alpha", 1)
+    assert await used_up(budgets(book, clock, users=500, daily=100)) == 600 - 600 // PARTS
+
+
+async def test_whoever_stops_waiting_does_not_lose_a_block(clock: _Clock) -> None:
+    book = MemoryBook()
+    budget = budgets(book, clock)
+    for _ in range(3):
+        taking = asyncio.create_task(budget.take(1, "alpha", 1))
+        await asyncio.sleep(0)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+    assert await used_up(budget, step=1) == 10_000 + 100 - 3
 
 
 async def test_one_write_for_a_block(clock: _Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def test_the_next_epoch_begins_before_the_last_one_ends() -> None:
 def test_an_epoch_that_comes_too_late_begins_now() -> None:
     late = NOW + 2 * LIFE_DAYS * DAY_MS
     assert next_times([epoch(4, NOW)], late)[:2] == (5, late)
+
+
+def test_after_a_destroyed_epoch_the_next_one_begins_now() -> None:
+    gone, standing = epoch(2, NOW, destroyed=True), epoch(1, NOW - 300 * DAY_MS)
+    assert next_times([gone], NOW + DAY_MS)[:2] == (3, NOW + DAY_MS)
+    assert next_times([gone, standing], NOW) == next_times([standing, epoch(2, 0, destroyed=True)], NOW)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,52 @@ def test_a_destroyed_key_is_gone_from_the_file(tmp_path: Path) -> None:
     assert found.epoch.public_key == key.public_key
     with pytest.raises(Rejected):
         keys.destroy(2)
+
+
+@pytest.mark.parametrize("indent", [None, 4, 8, 40])
+def test_a_key_is_destroyed_however_its_file_is_laid_out(tmp_path: Path, indent: int | None) -> None:
+    keys = made(tmp_path)
+    key = keys.load()[1].key
+    assert key is not None
+    (path,) = tmp_path.iterdir()
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=indent))
+    assert keys.load()[1].key is not None
+    assert keys.destroy(1).destroyed
+    assert key.secret().hex()[-8:] not in path.read_text()
+
+
+def test_a_copy_of_a_key_cannot_bring_it_back(tmp_path: Path) -> None:
+    keys = made(tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.with_name("000001-copy.json").write_bytes(path.read_bytes())
+    path.with_name("000001-copy.json").chmod(0o600)
+    for _ in range(2):
+        with pytest.raises(Fatal, match="is not named as its key epoch"):
+            keys.load()
+        keys.destroy(1)
+
+
+def test_a_key_that_was_not_written_whole_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(source, target)
+
+    with monkeypatch.context() as dying:
+        dying.setattr("os.link", link)
+        with pytest.raises(OSError, match="json"):
+            made(tmp_path)
+    assert EpochKeys(tmp_path).load() == {}
+    assert made(tmp_path).load()[1].key is not None
+
+
+def test_what_a_crash_leaves_of_a_new_key_cannot_harm_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "unlink", lambda _: None)  # it ends between the two names
+        keys = made(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    before = keys.load()[1]
+    with pytest.raises(Conflict):
+        keys.create(1, NOW, NOW + DAY_MS, VERSIONS)
+    assert keys.load()[1].epoch == before.epoch
 
 
 def test_a_half_destroyed_key_is_not_used_and_can_be_destroyed(tmp_path: Path) -> None:
