@@ -25,8 +25,6 @@ from exchange.views.replay import Leaves
 
 MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE = 1_000
-#: Of the newest key epochs: a year each.
-MAX_KEY_EPOCHS = 16
 #: What reading costs, in the measure of a turn's work, which is records checked: an entry of a page, and a proof.
 _ENTRY_WORK = 5
 _PROOF_WORK = 120
@@ -145,7 +143,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         log, _ = self._log(request.origin)
         if log.key_epochs is None:
             raise Rejected(Reason.WRONG_ORIGIN, "the directory has no key epochs")
-        indexes = sorted(log.key_epochs.current().told_at(MAX_KEY_EPOCHS))
+        indexes = sorted(log.key_epochs.current().told_at())
         head = await log.store.head()
         async with self._one_at_a_time(caller().member):
             leaves = [await self._proven(log, index, head.sealed.size) for index in indexes]

@@ -191,8 +191,7 @@ class _Run:
             else:
                 read.append(given)
         if signals:
-            for outcome, given in zip(await publisher.publish(signals), read, strict=True):
-                self._take(outcome, given)
+            await publisher.publish(signals, tell=lambda place, outcome: self._take(outcome, read[place]))
 
     def _take(self, outcome: Outcome, given: dict[str, object] | str | None) -> None:
         """Count and tell what became of a signal; ``given`` is its line, None for one of an earlier run."""

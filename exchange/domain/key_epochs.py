@@ -2,12 +2,15 @@
 
 `KeyEpochs.apply` takes the log's entries in order. The first announcement of a number wins, numbers only grow, and
 what is destroyed stays so: a statement that says otherwise is refused by a hub, and counts for nothing in a fold.
+
+Whoever has a service's key can announce what it likes, for ever: so a fold holds a bounded number of epochs for each
+publisher, and nothing that was announced keeps its publisher from announcing another, once it has ended the wrong one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,10 +29,14 @@ PUBLIC_KEY_BYTES = 33
 MAX_LIFE_DAYS = 400
 MAX_DATA_VERSIONS = 16
 MAX_TOTALS = 1_000
+#: Epochs that one publisher has announced and not destroyed; and those that it has destroyed that are remembered.
+MAX_STANDING = MAX_DESTROYED = 16
+#: How far a number may lie above the last one: a typing error must not use up the numbers that there are.
+MAX_STEP = 1_000
 #: A version's name and its text: for ever in a leaf, so nothing that could be an identifier.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}", re.ASCII)
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,18 @@ class KeyEpochEntry:
         """Whether pseudonyms are made and matched under it."""
         return self.destroyed_at is None and self.epoch.begins_ms <= now_ms < self.epoch.ends_ms
 
+    def is_destroyed_by(self, publisher: str) -> bool:
+        """Whether this publisher has said that its key is destroyed."""
+        return self.destroyed_at is not None and self.publisher == publisher
+
 
 class KeyEpochs:
     """The folded state. Read it freely between calls of `apply`; only `apply` writes."""
 
     def __init__(self) -> None:
         self.size = 0
+        #: The highest number that was announced; 0 where there is none.
+        self.newest = 0
         self.entries: dict[int, KeyEpochEntry] = {}
 
     def apply(self, header: Header, received_at_ms: int) -> None:  # noqa: ARG002 - a fold is given both
@@ -64,19 +77,26 @@ class KeyEpochs:
             return
         known = self.entries.get(body.number)
         if body.state == State.ACTIVE and body.number > self.newest:
-            self.entries[body.number] = KeyEpochEntry(body, header.publisher, index)
+            if len(self.standing(header.publisher)) < MAX_STANDING:
+                self.entries[body.number] = KeyEpochEntry(body, header.publisher, index)
+                self.newest = body.number
         elif body.state == State.ENDED and known is not None and _is_its_end(known, header.publisher, body):
             self.entries[body.number] = replace(known, destroyed_at=index)
+            self._forget(header.publisher)
 
-    @property
-    def newest(self) -> int:
-        """The highest number; 0 where there is none."""
-        return max(self.entries, default=0)
+    def _forget(self, publisher: str) -> None:
+        destroyed = [number for number, entry in self.entries.items() if entry.is_destroyed_by(publisher)]
+        for number in sorted(destroyed)[:-MAX_DESTROYED]:
+            del self.entries[number]
 
-    def told_at(self, epochs: int) -> Iterator[int]:
-        """Yield the indexes of the leaves about so many of the newest epochs."""
-        for number in sorted(self.entries)[-epochs:]:
-            entry = self.entries[number]
+    def standing(self, publisher: str) -> list[KeyEpochEntry]:
+        """Return the epochs that this publisher has announced and not destroyed, in the order of their numbers."""
+        found = [entry for _, entry in sorted(self.entries.items()) if entry.publisher == publisher]
+        return [entry for entry in found if entry.destroyed_at is None]
+
+    def told_at(self) -> Iterator[int]:
+        """Yield the indexes of the leaves that tell of these epochs."""
+        for entry in self.entries.values():
             yield entry.announced_at
             if entry.destroyed_at is not None:
                 yield entry.destroyed_at
@@ -102,7 +122,7 @@ def validate_key_epoch(header: Header, body: KeyEpoch, epochs: KeyEpochs) -> Non
     findings.check(not header.signal_ids, "signal_ids", "have no place in a key_epoch")
     findings.check(len(body.public_key) == PUBLIC_KEY_BYTES, "key_epoch.public_key", "must be 33 bytes")
     if body.state == State.ACTIVE:
-        _check_announcement(findings, body, epochs)
+        _check_announcement(findings, body, epochs, epochs.standing(header.publisher))
     elif body.state == State.ENDED:
         known = epochs.entries.get(body.number)
         right = known is not None and _is_its_end(known, header.publisher, body)
@@ -114,17 +134,24 @@ def validate_key_epoch(header: Header, body: KeyEpoch, epochs: KeyEpochs) -> Non
     findings.raise_if_any()
 
 
-def _check_announcement(findings: Findings, body: KeyEpoch, epochs: KeyEpochs) -> None:
+def _check_announcement(
+    findings: Findings, body: KeyEpoch, epochs: KeyEpochs, standing: Sequence[KeyEpochEntry]
+) -> None:
     newest = epochs.newest
-    findings.check(body.number > newest, "key_epoch.number", f"must be above {newest}, the last one announced")
+    following = newest < body.number <= newest + MAX_STEP
+    findings.check(
+        following, "key_epoch.number", f"must be above {newest}, the last one announced, by {MAX_STEP:,} at most"
+    )
+    findings.check(
+        len(standing) < MAX_STANDING, "key_epoch", f"is the {MAX_STANDING + 1}th of yours: end one that is over"
+    )
     findings.check(0 < body.begins_ms < body.ends_ms, "key_epoch.ends_ms", "must lie behind begins_ms")
     longest_ms = MAX_LIFE_DAYS * DAY_MS
     findings.check(
         body.ends_ms - body.begins_ms <= longest_ms, "key_epoch.ends_ms", f"is over {MAX_LIFE_DAYS} days from begins_ms"
     )
-    before = epochs.entries.get(newest)
     findings.check(
-        before is None or before.epoch.begins_ms < body.begins_ms,
+        not standing or standing[-1].epoch.begins_ms < body.begins_ms,
         "key_epoch.begins_ms",
         "must lie behind the beginning of the epoch before it",
     )
@@ -156,7 +183,7 @@ def _is_a_total(total: BudgetTotal) -> bool:
 
 def key_epoch_rows(epochs: KeyEpochs) -> Iterator[list[Any]]:
     """Yield the state as rows of plain values, for a snapshot; see `exchange.domain.directory_rows`."""
-    yield ["key_epochs", epochs.size]
+    yield ["key_epochs", epochs.size, epochs.newest]
     for number, entry in epochs.entries.items():
         epoch = entry.epoch
         versions = [[version.name, version.version] for version in epoch.data_versions]
@@ -174,8 +201,8 @@ class KeyEpochsRestore:
         """Take the next row."""
         try:
             match row:
-                case ["key_epochs", int(size)]:
-                    self._epochs.size = size
+                case ["key_epochs", int(size), int(newest)]:
+                    self._epochs.size, self._epochs.newest = size, newest
                 case ["key_epoch", int(number), str(key), int(begins), int(ends), versions, publisher, since, until]:
                     named = tuple(DataVersion(name, version) for name, version in versions)
                     epoch = KeyEpoch(number, State.ACTIVE, bytes.fromhex(key), begins, ends, named)

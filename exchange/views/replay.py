@@ -125,7 +125,7 @@ class Replay(Generic[F]):
                 if pace is not None:
                     await pace.breathe()
 
-    async def follow_to(self, head: TreeHead) -> None:
+    async def follow_to(self, head: TreeHead, pace: Pace | None = None) -> None:
         """Take all leaves of this tree at once, or none where they are not its leaves. Raises `Fatal`.
 
         For a fold that is in use meanwhile. The new leaves are held in memory until they have been judged.
@@ -134,8 +134,11 @@ class Replay(Generic[F]):
         range_ = self.range
         while range_.size < head.size:
             page = await self._leaves.read(range_.size, min(PAGE, head.size - range_.size))
-            new.extend(map(self._read, page))
-            range_ = range_.extend(map(leaf_hash, page))
+            for data in page:
+                new.append(self._read(data))
+                range_ = range_.extend((leaf_hash(data),))
+                if pace is not None:
+                    await pace.breathe()
         _require(range_, head)
         for header, received_at_ms in new:
             self.fold.apply(header, received_at_ms)

@@ -13,7 +13,7 @@ import pytest
 from clients.python.tests.fake_hub import START_MS, UK, FakeHub, client_of
 from clients.python.tests.speech import sha, signal
 from exchange.domain.statement import Indicator, VideoFrame
-from exchange.errors import Denied, InvalidStatement, Reason, Rejected, Unavailable, Violation
+from exchange.errors import Denied, ExchangeError, InvalidStatement, Reason, Rejected, Unavailable, Violation
 from exchange_client import Outcome, Signal, backoff
 
 
@@ -112,3 +112,58 @@ async def test_a_break_is_said_and_so_is_its_end(tmp_path: Path, caplog: pytest.
         "publishing broke off: the hub is away",
         "publishing goes on: connected again",
     ]
+
+
+async def test_what_is_refused_is_in_the_outbox_until_it_was_told(tmp_path: Path) -> None:
+    hub = FakeHub()
+    client, transport = client_of(hub, tmp_path)
+    transport.refusals.extend([Rejected(Reason.INVALID, "wrong"), Unavailable("later", retry_after_ms=60_000)])
+    two = [signal("T-1"), signal("T-2", backfill=True)]
+    async with client, client.publisher(UK) as session:
+        waiting = asyncio.create_task(session.publish(two))
+        while transport.refusals:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert len(await session.outbox.pending()) == 2
+    client, transport = client_of(hub, tmp_path)
+    transport.refusals.append(Rejected(Reason.INVALID, "wrong"))
+    async with client, client.publisher(UK) as session:
+        outcomes = await told(session)
+        assert await session.outbox.pending() == []
+    assert [(o.signal.case_ref, o.kept, o.receipt is None) for o in outcomes] == [
+        ("T-1", False, True),
+        ("T-2", False, False),
+    ]
+
+
+async def test_each_is_told_at_once_and_then_forgotten(tmp_path: Path) -> None:
+    hub = FakeHub()
+    client, transport = client_of(hub, tmp_path)
+    transport.refusals.extend([Rejected(Reason.INVALID, "wrong"), Unavailable("later", retry_after_ms=60_000)])
+    heard: list[tuple[int, ExchangeError | None]] = []
+    two = [signal("T-1"), signal("T-2", backfill=True)]
+    async with client, client.publisher(UK) as session:
+        tell = lambda place, outcome: heard.append((place, outcome.error))  # noqa: E731
+        waiting = asyncio.create_task(session.publish(two, tell=tell))
+        while len(await session.outbox.pending()) != 1:
+            await asyncio.sleep(0.001)
+        assert [(place, type(error)) for place, error in heard] == [(0, Rejected)]
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert len(await session.outbox.pending()) == 1
+
+
+async def test_whoever_cannot_be_told_is_told_by_the_next_run(tmp_path: Path) -> None:
+    hub = FakeHub()
+    client, transport = client_of(hub, tmp_path)
+    transport.refusals.append(Rejected(Reason.INVALID, "wrong"))
+
+    def tell(place: int, outcome: Outcome) -> None:
+        raise BrokenPipeError
+
+    async with client, client.publisher(UK) as session:
+        with pytest.raises(BrokenPipeError):
+            await session.publish([signal("T-1")], tell=tell)
+        assert len(await session.outbox.pending()) == 1

@@ -335,8 +335,9 @@ async def test_what_an_earlier_run_left_and_the_hub_refuses_is_not_sent_for_ever
         await session.publish([signal()])
     again, transport = client_of(hub, tmp_path)
     transport.refusals.append(InvalidStatement((Violation("created_at_ms", "is too old"),), reason=Reason.CLOCK_SKEW))
-    async with again, again.publisher(UK) as session:
-        await session.settled()
+    async with again:
+        async with again.publisher(UK) as session:
+            await session.settled()
         assert await session.outbox.kept() == []
 
 

@@ -17,7 +17,7 @@ from exchange.domain.kinds import Role
 from exchange.domain.statement import Statement, statement_id
 from exchange.errors import Denied, Reason, Unavailable, VerificationFailed
 from exchange.ledger.ed25519 import SigningKey
-from exchange_client import backoff, client, publisher
+from exchange_client import backoff, client, in_flight
 from exchange_client.wire import WireResult
 
 OLD = SigningKey(b"alpha".ljust(32, b"."))
@@ -236,7 +236,7 @@ async def test_it_does_not_go_to_and_fro_for_ever(hub: FakeHub, tmp_path: Path) 
         (outcome,) = await session.publish([signal("T-1")])
         assert outcome.error is not None
         assert len(await session.outbox.pending()) == 1
-    assert len(judge.refused) <= 2 * publisher.MAX_KEY_CHANGES
+    assert len(judge.refused) <= 2 * in_flight.MAX_KEY_CHANGES
 
 
 async def test_a_directory_that_cannot_be_read_now_is_asked_later(

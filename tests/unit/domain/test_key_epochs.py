@@ -21,7 +21,10 @@ from exchange.domain.bodies import (
     State,
 )
 from exchange.domain.key_epochs import (
+    MAX_DESTROYED,
     MAX_LIFE_DAYS,
+    MAX_STANDING,
+    MAX_STEP,
     KeyEpochs,
     KeyEpochsRestore,
     key_epoch_rows,
@@ -75,7 +78,7 @@ def test_what_is_destroyed_is_live_no_more() -> None:
     epochs = folded(said(announced(1)), said(ended(1)))
     assert epochs.entries[1].destroyed_at == 1
     assert not epochs.live(announced(1).begins_ms)
-    assert list(epochs.told_at(16)) == [0, 1]
+    assert list(epochs.told_at()) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -130,10 +133,12 @@ def test_rows_are_all_there_is(before: list[Header], after: list[Header]) -> Non
     for epochs in (straight, stored):
         for header in after:
             epochs.apply(header, NOW_MS)
-    assert (stored.size, stored.entries) == (straight.size, straight.entries)
+    assert (stored.size, stored.newest, stored.entries) == (straight.size, straight.newest, straight.entries)
 
 
-@pytest.mark.parametrize("row", [[], ["key_epochs"], ["key_epoch", 1], ["key_epoch", 1, "zz", 1, 2, [], "p", 1, None]])
+@pytest.mark.parametrize(
+    "row", [[], ["key_epochs", 1], ["key_epoch", 1], ["key_epoch", 1, "zz", 1, 2, [], "p", 1, None]]
+)
 def test_what_is_no_row_is_refused(row: list[Any]) -> None:
     with pytest.raises(Rejected):
         KeyEpochsRestore().put(row)
@@ -155,6 +160,7 @@ def test_a_good_announcement_and_a_good_end_are_let_in() -> None:
     ("body", "where"),
     [
         (announced(1), "number"),
+        (announced(2 + MAX_STEP), "number"),
         (announced(2, public_key=b"\x02"), "public_key"),
         (announced(2, ends_ms=0), "ends_ms"),
         (announced(2, begins_ms=0), "ends_ms"),
@@ -179,6 +185,43 @@ def test_what_the_service_may_not_say_of_an_epoch(body: KeyEpoch, where: str) ->
 def test_another_publisher_cannot_end_it() -> None:
     epochs = folded(said(announced(1)))
     assert violations(lambda: validate_key_epoch(said(ended(1), OTHER), ended(1), epochs)) == {"key_epoch.number"}
+
+
+def test_what_was_announced_by_mistake_or_with_a_stolen_key_is_ended_and_gone_past() -> None:
+    far = announced(MAX_STEP, begins_ms=1 << 62, ends_ms=(1 << 62) + 1)
+    validate_key_epoch(said(far), far, KeyEpochs())
+    following = announced(MAX_STEP + 1, begins_ms=NOW_MS, ends_ms=NOW_MS + DAY_MS)
+    stuck = folded(said(far))
+    assert violations(lambda: validate_key_epoch(said(following), following, stuck)) == {"key_epoch.begins_ms"}
+    validate_key_epoch(said(following, OTHER), following, stuck)
+    end = ended(MAX_STEP)
+    validate_key_epoch(said(end), end, stuck)
+    validate_key_epoch(said(following), following, folded(said(far), said(end)))
+
+
+def test_a_publisher_fills_no_more_than_its_own_place() -> None:
+    many = folded(*(said(announced(number)) for number in range(1, 3 * MAX_STANDING)))
+    assert list(many.entries) == list(range(1, MAX_STANDING + 1))
+    following = announced(many.newest + 1)
+    assert violations(lambda: validate_key_epoch(said(following), following, many)) == {"key_epoch"}
+    validate_key_epoch(said(following, OTHER), following, many)
+    many.apply(said(following, OTHER), NOW_MS)
+    assert many.entries[following.number].publisher == OTHER
+
+
+def test_of_what_is_destroyed_the_newest_are_remembered_and_no_number_comes_again() -> None:
+    epochs = KeyEpochs()
+    last = 3 * MAX_DESTROYED
+    for number in range(1, last + 1):
+        for body in (announced(number), ended(number)):
+            validate_key_epoch(said(body), body, epochs)
+            epochs.apply(said(body), NOW_MS)
+    assert list(epochs.entries) == list(range(last - MAX_DESTROYED + 1, last + 1))
+    assert len(list(epochs.told_at())) == 2 * MAX_DESTROYED
+    for source in (epochs, restored(written(epochs))):
+        source.apply(said(announced(1)), NOW_MS)
+        assert 1 not in source.entries
+        assert source.newest == last
 
 
 TODAY = NOW_MS // DAY_MS

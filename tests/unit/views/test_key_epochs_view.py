@@ -90,6 +90,21 @@ async def test_leaves_that_are_not_those_that_were_sealed_end_it() -> None:
         view.current()
 
 
+async def test_nobody_judges_by_a_view_that_has_failed_nor_by_what_made_it_fail() -> None:
+    log = await directory_log(3)
+    replay = Replay(log.leaves, KeyEpochs())
+    view = KeyEpochsView(log.store, replay, Clock())
+    following_it = asyncio.create_task(view.run())
+    await reached(view, log.chain.size)
+    await log.say(None)
+    log.store.alter(log.chain.size - 1, EPOCH)
+    with pytest.raises(Fatal, match="not those of the tree"):
+        await following_it
+    with pytest.raises(Unavailable):
+        view.current()
+    assert replay.fold.entries == {}
+
+
 @pytest.mark.parametrize("body", [EPOCH, community(), None], ids=["key_epoch", "community", "none"])
 def test_a_header_is_made_whole_only_for_the_kinds_that_are_asked_for(body: Body | None) -> None:
     leaf = codec.frame_leaf(stored(5, body).frame)

@@ -17,9 +17,10 @@ from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery, ReceivedSignal
 from exchange_client.identity import IdentityState, Renew
+from exchange_client.in_flight import Outcome
 from exchange_client.matcher import Match, Matcher
 from exchange_client.outbox import Outbox
-from exchange_client.publisher import Outcome, Publisher
+from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
 from exchange_client.reject import RejectFile
 from exchange_client.signals import Signal

@@ -12,7 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -22,9 +22,10 @@ from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
+from exchange_client.in_flight import InFlight, Outcome, settle, settled, size_of
 from exchange_client.outbox import Outbox
 from exchange_client.receipt import Receipt, verify_receipt
-from exchange_client.signals import Drafter, Signal, signals_of
+from exchange_client.signals import Draft, Drafter, Signal, signals_of
 from exchange_client.transport import PublishStream, Transport
 from exchange_client.verify import Distrusted
 from exchange_client.wire import WireReceipt, WireResult
@@ -36,49 +37,8 @@ MESSAGE_BYTES = 1_000_000
 RESUBMIT_AFTER_MS = 60_000
 #: A stream that is refused so often in a row, without one answer, is refused for good.
 MAX_REFUSALS = 2
-#: How often one statement may be sent under another key of ours: there and back, and once more.
-MAX_KEY_CHANGES = 3
 #: What is wrong with the signature, and not with what is said: nothing that has it is ever thrown away.
 _OF_THE_KEY = (Reason.WRONG_KEY, Reason.REPLAY_MISMATCH)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one signal: a receipt, or an error. It has an id as soon as it was signed."""
-
-    signal: Signal
-    signal_id: bytes | None
-    receipt: Receipt | None
-    error: ExchangeError | None
-    #: Whether it is still in the outbox, where it met an error: the next run sends it, so do not publish it again.
-    kept: bool = False
-
-
-@dataclass(slots=True)
-class _InFlight:
-    statement: Statement
-    #: When it was made; 0 for one of an earlier run.
-    made_at_ms: int
-    answer: asyncio.Future[Receipt]
-    size: int
-    #: The statement under the key that it was signed with before this one.
-    before: Statement | None = None
-    #: How often it may still change hands between our keys.
-    changes_left: int = MAX_KEY_CHANGES
-    #: Whether the outbox has it still, whatever was answered.
-    kept: bool = True
-
-    def told(self, signal: Signal, signal_id: bytes, result: Receipt | ExchangeError) -> Outcome:
-        """Return what became of one of its signals."""
-        if isinstance(result, Receipt):
-            return Outcome(signal, signal_id, result, None)
-        return Outcome(signal, signal_id, None, result, self.kept)
-
-
-def _size(statement: Statement) -> int:
-    """Return how many bytes a statement takes in a message at most."""
-    parts = (statement.payload, statement.audience_record, *statement.records)
-    return sum(map(len, parts)) + 4 * len(parts) + 128 * (len(statement.signatures) + 1)
 
 
 class Publisher:
@@ -102,12 +62,12 @@ class Publisher:
         self._now_ms = now_ms
         self._sign_anew = sign_anew
         self._verifier = verifier
-        self._waiting: dict[bytes, _InFlight] = {}
+        self._waiting: dict[bytes, InFlight] = {}
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._refusals = 0
         #: What an earlier run left, until `earlier` has told what became of it.
-        self._earlier: deque[_InFlight] = deque()
+        self._earlier: deque[InFlight] = deque()
         #: When the present message of results came.
         self._taken_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -124,18 +84,29 @@ class Publisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the stream. What has no receipt stays in the outbox."""
+        """Close the stream. What has no receipt stays in the outbox; not what was refused, when all ends well."""
         if self._task is not None:
             self._task.cancel()
             await _end_of(self._task)
         self._fail_all(Unavailable("the publisher was closed: what it has not sent is in its outbox"))
+        if kind is None:
+            await self._forget(*self._earlier)  # nobody asked for these: the log has told of them
         await self.outbox.prune(now_ms=self._now_ms())
 
-    async def publish(self, signals: Sequence[Signal], *, timeout_s: float | None = None) -> list[Outcome]:
+    async def publish(
+        self,
+        signals: Sequence[Signal],
+        *,
+        timeout_s: float | None = None,
+        tell: Callable[[int, Outcome], None] | None = None,
+    ) -> list[Outcome]:
         """Publish signals; return one outcome for each, in order.
 
-        Raises TimeoutError after ``timeout_s`` (what was signed stays in the outbox and is sent on), and
-        `Distrusted` when the hub's answers do not hold.
+        ``tell`` is given each as soon as there is one, with its signal's place. What is refused stays in the outbox
+        until it was told: whoever does not wait for all of them loses none.
+
+        Raises TimeoutError after ``timeout_s`` (what was signed stays in the outbox and is sent on), `Distrusted` when
+        the hub's answers do not hold, and what ``tell`` raises.
         """
         drafts, refused = self._drafter.draft(signals, self._rules)
         now = self._now_ms()
@@ -147,13 +118,31 @@ class Publisher:
         ]
         if statements:
             await self.outbox.add(statements, cases, now_ms=now)
-        sent = [self._enqueue(statement, made_at_ms=now) for statement in statements]
-        async with asyncio.timeout(timeout_s):
-            results = await asyncio.gather(*(_settled(waiting.answer) for waiting in sent))
-        found = {place: Outcome(signals[place], None, None, error) for place, error in refused}
-        for draft, waiting, result in zip(drafts, sent, results, strict=True):
+        found: dict[int, Outcome] = {}
+
+        def note(place: int, outcome: Outcome) -> None:
+            found[place] = outcome
+            if tell is not None:
+                tell(place, outcome)
+
+        async def follow(draft: Draft, waiting: InFlight) -> None:
+            result = await settled(waiting.answer)
             for place, signal_id in zip(draft.places, draft.ids, strict=True):
-                found[place] = waiting.told(signals[place], signal_id, result)
+                note(place, waiting.told(signals[place], signal_id, result))
+            if tell is not None:
+                await self._forget(waiting)
+
+        sent = [self._enqueue(statement, made_at_ms=now) for statement in statements]
+        for place, error in refused:
+            note(place, Outcome(signals[place], None, None, error))
+        following = [asyncio.ensure_future(follow(draft, waiting)) for draft, waiting in zip(drafts, sent, strict=True)]
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.gather(*following)
+        finally:
+            for task in following:
+                task.cancel()
+        await self._forget(*sent)
         return [found[place] for place in range(len(signals))]
 
     @property
@@ -164,31 +153,38 @@ class Publisher:
     async def earlier(self) -> AsyncGenerator[list[Outcome], None]:
         """Yield what becomes of each statement that an earlier run left without a receipt; ends behind the last.
 
-        They are sent whether anybody asks or not. Raises `Distrusted` when the hub's answers do not hold.
+        They are sent whether anybody asks or not; one that is refused stays in the outbox until whoever asks has gone
+        on behind it. Raises `Distrusted` when the hub's answers do not hold.
         """
         while self._earlier:
             waiting = self._earlier[0]
-            result = await _settled(waiting.answer)
+            result = await settled(waiting.answer)
             self._earlier.popleft()
             yield [waiting.told(signal, id_, result) for id_, signal in signals_of(waiting.statement)]
+            await self._forget(waiting)
 
     async def submit(self, statement: Statement) -> Receipt:
         """Publish one ready statement; return its verified receipt. Raises `ExchangeError` when it is refused."""
         now = self._now_ms()
         await self.outbox.add([statement], [], now_ms=now)
-        return await asyncio.shield(self._enqueue(statement, made_at_ms=now).answer)
+        waiting = self._enqueue(statement, made_at_ms=now)
+        result = await settled(waiting.answer)
+        await self._forget(waiting)
+        if isinstance(result, ExchangeError):
+            raise result
+        return result
 
     async def settled(self) -> None:
         """Return when nothing waits for a receipt any more."""
         while self._waiting:
-            await asyncio.gather(*(_settled(waiting.answer) for waiting in list(self._waiting.values())))
+            await asyncio.gather(*(settled(waiting.answer) for waiting in list(self._waiting.values())))
 
-    def _enqueue(self, statement: Statement, *, made_at_ms: int) -> _InFlight:
+    def _enqueue(self, statement: Statement, *, made_at_ms: int) -> InFlight:
         id_ = statement_id(statement.payload)
         waiting = self._waiting.get(id_)
         if waiting is None:
             answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            waiting = self._waiting[id_] = _InFlight(statement, made_at_ms, answer, _size(statement))
+            waiting = self._waiting[id_] = InFlight(statement, made_at_ms, answer, size_of(statement))
             if self._task is not None and self._task.done():
                 self._fail_all(Fatal("the publisher has stopped"))
             self._queue.append(id_)
@@ -274,32 +270,38 @@ class Publisher:
         return batch
 
     async def _take(self, results: Sequence[WireResult]) -> None:
-        """Verify the receipts in a message, note them durably, and only then tell who waits for them."""
-        settled: list[tuple[_InFlight, Receipt | ExchangeError]] = []
-        refused: list[Statement] = []
+        """Verify the receipts in a message, note them durably, and only then tell who waits for them.
+
+        What is refused is forgotten the other way round, once it was told: `_forget`.
+        """
+        answered: list[tuple[InFlight, Receipt | ExchangeError]] = []
         self._taken_at_s = time.monotonic()
         for result in results:
             waiting = self._waiting.get(result.statement_id)
             if waiting is None:
                 continue
             if result.receipt is not None:
-                settled.append((waiting, self._verified(result.receipt, waiting.statement)))
+                answered.append((waiting, self._verified(result.receipt, waiting.statement)))
             elif result.error is not None and not await self._goes_on(waiting, result.error):
-                settled.append((waiting, result.error))
-                if result.error.reason not in _OF_THE_KEY:
-                    refused.append(waiting.statement)
-                    waiting.kept = False
+                answered.append((waiting, result.error))
+                waiting.kept = result.error.reason in _OF_THE_KEY
                 if not waiting.made_at_ms:
                     message = "a statement of an earlier run was refused: %s"
                     logging.getLogger("exchange_client").error(message, result.error.diagnostics())
-        receipts = [(answer.statement_id, answer.index) for _, answer in settled if isinstance(answer, Receipt)]
-        if receipts or refused:
-            await self.outbox.settle(receipts=receipts, refused=refused, now_ms=self._now_ms())
-        for waiting, answer in settled:
+        receipts = [(answer.statement_id, answer.index) for _, answer in answered if isinstance(answer, Receipt)]
+        if receipts:
+            await self.outbox.settle(receipts=receipts, now_ms=self._now_ms())
+        for waiting, answer in answered:
             self._waiting.pop(statement_id(waiting.statement.payload), None)
-            _settle(waiting.answer, answer)
+            settle(waiting.answer, answer)
 
-    async def _goes_on(self, waiting: _InFlight, error: ExchangeError) -> bool:
+    async def _forget(self, *told: InFlight) -> None:
+        """Take out of the outbox what was refused for good, now that somebody else has it."""
+        refused = [waiting.statement for waiting in told if not waiting.kept]
+        if refused:
+            await self.outbox.settle(refused=refused, now_ms=self._now_ms())
+
+    async def _goes_on(self, waiting: InFlight, error: ExchangeError) -> bool:
         """Whether a refused statement will be sent again: later, or under another key of ours."""
         id_ = statement_id(waiting.statement.payload)
         try:
@@ -314,7 +316,7 @@ class Publisher:
         self._again(id_)
         return True
 
-    async def _under_another_key(self, waiting: _InFlight, reason: Reason) -> bool:
+    async def _under_another_key(self, waiting: InFlight, reason: Reason) -> bool:
         """Whether there is another way to send a statement that was refused for its key; it is changed accordingly.
 
         First as a resubmission: if it is in the ledger already, that brings its receipt, whatever became of its key.
@@ -356,32 +358,11 @@ class Publisher:
     def _fail_all(self, error: ExchangeError) -> None:
         """Tell everyone who waits. The outbox keeps what they sent: this is not the statements' own fault."""
         for waiting in self._waiting.values():
-            _settle(waiting.answer, error)
+            settle(waiting.answer, error)
         self._waiting.clear()
 
 
 _LYING = "the hub's answer does not hold: keep it, do not trust this hub, and ask other members what they see"
-
-
-def _settle(future: asyncio.Future[Receipt], answer: Receipt | ExchangeError) -> None:
-    if future.done():
-        return
-    if isinstance(answer, Receipt):
-        future.set_result(answer)
-    else:
-        future.set_exception(answer)
-        future.exception()  # seen: nobody may be waiting for a statement of an earlier run
-
-
-async def _settled(future: asyncio.Future[Receipt]) -> Receipt | ExchangeError:
-    """Return a receipt, or the error that the statement met; raise only that the hub cannot be trusted."""
-    try:
-        # Whoever stops waiting does not stop the sending.
-        return await asyncio.shield(future)
-    except Distrusted:
-        raise
-    except ExchangeError as error:
-        return error
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 from exchange.errors import ExchangeError, InvalidStatement
+from exchange_client.in_flight import Outcome
 from exchange_client.jsonl import signal_to_json
-from exchange_client.publisher import Outcome
 
 #: What a line of a reject file holds.
 KEYS = frozenset({"line", "error"})

@@ -13,7 +13,8 @@ from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery
 from exchange_client.identity import IdentityState
-from exchange_client.publisher import Outcome, Publisher
+from exchange_client.in_flight import Outcome
+from exchange_client.publisher import Publisher
 from exchange_client.signals import Signal
 from exchange_client.wire import Filter, WhoAmI
 

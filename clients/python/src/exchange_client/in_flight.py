@@ -1,0 +1,78 @@
+"""Statements on their way to the hub, and what becomes of the signals in them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from exchange.domain.statement import Statement
+from exchange.errors import ExchangeError
+from exchange_client.receipt import Receipt
+from exchange_client.signals import Signal
+from exchange_client.verify import Distrusted
+
+#: How often one statement may be sent under another key of ours: there and back, and once more.
+MAX_KEY_CHANGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one signal: a receipt, or an error. It has an id as soon as it was signed."""
+
+    signal: Signal
+    signal_id: bytes | None
+    receipt: Receipt | None
+    error: ExchangeError | None
+    #: Whether it is still in the outbox, where it met an error: the next run sends it, so do not publish it again.
+    kept: bool = False
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A statement without a verified receipt."""
+
+    statement: Statement
+    #: When it was made; 0 for one of an earlier run.
+    made_at_ms: int
+    answer: asyncio.Future[Receipt]
+    size: int
+    #: The statement under the key that it was signed with before this one.
+    before: Statement | None = None
+    #: How often it may still change hands between our keys.
+    changes_left: int = MAX_KEY_CHANGES
+    #: Whether the outbox keeps it, whatever was answered.
+    kept: bool = True
+
+    def told(self, signal: Signal, signal_id: bytes, result: Receipt | ExchangeError) -> Outcome:
+        """Return what became of one of its signals."""
+        if isinstance(result, Receipt):
+            return Outcome(signal, signal_id, result, None)
+        return Outcome(signal, signal_id, None, result, self.kept)
+
+
+def size_of(statement: Statement) -> int:
+    """Return how many bytes a statement takes in a message at most."""
+    parts = (statement.payload, statement.audience_record, *statement.records)
+    return sum(map(len, parts)) + 4 * len(parts) + 128 * (len(statement.signatures) + 1)
+
+
+def settle(future: asyncio.Future[Receipt], answer: Receipt | ExchangeError) -> None:
+    """Give whoever waits the answer; the first one stands."""
+    if future.done():
+        return
+    if isinstance(answer, Receipt):
+        future.set_result(answer)
+    else:
+        future.set_exception(answer)
+        future.exception()  # seen: nobody may be waiting for a statement of an earlier run
+
+
+async def settled(future: asyncio.Future[Receipt]) -> Receipt | ExchangeError:
+    """Return a receipt, or the error that the statement met; raise only that the hub cannot be trusted."""
+    try:
+        # Whoever stops waiting does not stop the sending.
+        return await asyncio.shield(future)
+    except Distrusted:
+        raise
+    except ExchangeError as error:
+        return error
