@@ -157,17 +157,17 @@ async def open_log(
         await sequencer.open(adopt=adopt)
         tail = Tail(store, clock_s, ring_bytes=room.ring)
         await tail.open()
+        log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
+        keeper = None
+        if not origin.is_directory:
+            keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
+            log = replace(log, key_epochs=KeyEpochsView(store, await keeper.load(), clock_s))
     except BaseException:
         await store.aclose()
         await mark.aclose()
         raise
     memory.take(origin, room)
-    log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
-    if origin.is_directory:
-        return OpenLog(log, store, mark, None)
-    keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
-    view = KeyEpochsView(store, await keeper.load(), clock_s)
-    return OpenLog(replace(log, key_epochs=view), store, mark, keeper)
+    return OpenLog(log, store, mark, keeper)
 
 
 def keeper_of(

@@ -186,8 +186,8 @@ class _Run:
             try:
                 signals.append(signal_of(given, now))
             except ExchangeError as error:
-                self.tally.failed += 1
                 self.refused.write_line(given, error)
+                self.tally.failed += 1
             else:
                 read.append(given)
         if signals:
@@ -199,11 +199,11 @@ class _Run:
             if outcome.kept and outcome.error is not None:
                 self.tally.why = outcome.error.message
                 return
-            self.tally.failed += 1
             if given is None:
                 self.refused.write(outcome)
             else:
                 self.refused.write_line(given, outcome.error)
+            self.tally.failed += 1
             return
         self.tally.done += 1
         if self.tally.as_json:

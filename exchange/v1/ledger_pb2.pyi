@@ -244,7 +244,7 @@ class ListKeyEpochLeavesResponse(_message.Message):
     """Of the tree that the proofs are for."""
     @_builtins.property
     def leaves(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProvenLeaf]:
-        """In their order: of the newest epochs."""
+        """In their order: of the epochs that are not destroyed, and the newest of those that are."""
 
     def __init__(
         self,

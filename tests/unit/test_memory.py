@@ -12,6 +12,7 @@ from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
 from exchange.opening import LEAST_BYTES, Judging, Memory, OpenLog, Room, at_once, make_log, open_log
 from exchange.stores.folders import Folders
+from exchange.views.keeper import Keeper
 from tests.unit.publish.fakes import FakeClock
 
 MIB = 2**20
@@ -69,6 +70,27 @@ def test_what_was_for_logs_that_did_not_open_is_free() -> None:
     with memory.expecting(3):
         assert opened(memory, came) == Room(32 * MIB, 16 * MIB)
     assert opened(memory, late) == Room(48 * MIB, 24 * MIB)
+
+
+async def test_a_log_whose_key_epochs_cannot_be_read_is_closed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, (origin,) = Folders(tmp_path / "data", tmp_path / "keys"), some_communities(1)
+    await make_log(folders, origin)
+
+    async def load(_: object) -> None:
+        raise Fatal("a tile is damaged")
+
+    async def open_it() -> OpenLog:
+        judging, clock, memory = Judging(lambda _: 0, at_once, 1), FakeClock().watched(), Memory(Room(0, 0))
+        return await open_log(
+            folders, origin, judging, clock, lambda: 0.0, memory=memory, adopt=True, committed=lambda *_: None
+        )
+
+    with monkeypatch.context() as broken, pytest.raises(Fatal, match="a tile is damaged"):
+        broken.setattr(Keeper, "load", load)
+        await open_it()
+    await (await open_it()).aclose()
 
 
 async def test_a_log_that_does_not_open_costs_the_others_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,23 @@ def test_missing_and_wrong_key_files_are_told(tmp_path: Path) -> None:
             config.load_signing_key()
         assert caught.value.reason is Reason.CONFIG
     assert client_of(FakeHub(), tmp_path / "x")
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_not_noted_by_half(tmp_path: Path) -> None:
+    refused = RejectFile(tmp_path / "rejects.jsonl")
+    refused.write_line("first", None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (refused.path.stat().st_size + 10, hard))
+    try:
+        with pytest.raises(Rejected, match="cannot be noted") as caught:
+            refused.write_line("second", None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.reason is Reason.CONFIG
+    refused.write_line("third", None)
+    assert [json.loads(line)["line"] for line in refused.path.read_text().splitlines()] == ["first", "third"]
+
+
+def test_a_reject_file_that_cannot_be_one_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="cannot be noted: Is a directory"):
+        RejectFile(tmp_path).write_line("first", None)
