@@ -39,15 +39,20 @@ def say(*lines: str, mark: tuple[str, str] | None = None, err: bool = False) -> 
         click.echo(before + visible(line), err=err)
 
 
+def watched() -> bool:
+    """Whether somebody watches what is said; a process may also be started without a place to say it."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def say_progress(text: str) -> None:
     """Print a line that the next such line replaces; only where somebody watches."""
-    if sys.stderr.isatty():
+    if watched():
         click.echo(f"\r{visible(text)}", err=True, nl=False)
 
 
 def end_progress() -> None:
     """Let the last such line stand."""
-    if sys.stderr.isatty():
+    if watched():
         click.echo(err=True)
 
 

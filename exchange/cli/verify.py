@@ -11,7 +11,7 @@ import click
 
 from exchange import codec
 from exchange.cli.audit import Audit
-from exchange.cli.output import REFUSED, emit, json_option, visible
+from exchange.cli.output import REFUSED, emit, json_option, visible, watched
 from exchange.codec import Delivered
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
@@ -172,7 +172,7 @@ def _check_community(directory: Directory, log: _Log, *, quiet: bool) -> None:
 
 def _with_progress(entries: Iterator[RawEntry], state: LogState, *, quiet: bool) -> Iterator[RawEntry]:
     """Yield the entries, with a progress bar where somebody watches."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not watched():
         yield from entries
         return
     with click.progressbar(

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.cli.output import Failing, emit, say, say_progress, visible
+from exchange.cli.output import Failing, emit, end_progress, say, say_progress, visible, watched
 from exchange.errors import InvalidStatement, Reason, Rejected, Violation
 
 CLI = Path(__file__).parents[3] / "exchange" / "cli"
@@ -98,3 +98,10 @@ def test_progress_is_said_to_watchers_only(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     say_progress(f"1 of 2 {TITLE}")
     assert capsys.readouterr().err == "\r1 of 2 \\x1b]0;owned\\x07"
+
+
+def test_without_a_place_to_say_it_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert not watched()
+    say_progress("1 in the ledger")
+    end_progress()

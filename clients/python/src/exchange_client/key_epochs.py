@@ -1,8 +1,8 @@
 """A community's key epochs as its ledger has them: each leaf proven, each signature checked. The hub is not believed.
 
 What a hub can do is keep one back. A key that it does not show is not used; the end of one that it does not show is
-told by the service, which cannot evaluate under it any more. Where a ledger has two announcements of one number (both can
-get in within a moment), a hub could show one here and one there: only whoever reads the whole log would see it.
+told by the service, which cannot evaluate under it any more. Where a ledger has two announcements of one number (both
+can get in within a moment), a hub could show one here and one there: only whoever reads the whole log would see it.
 """
 
 from __future__ import annotations
