@@ -320,7 +320,8 @@ def errors_page() -> str:
         "for each statement. A refusal changes nothing. What the hub did not expect is `INTERNAL` with an incident "
         "number that stands in its log.\n\n"
         "Exit codes of the command line: 0 for success, 1 for a refusal or a failed check, 2 for wrong usage, 3 when "
-        "a hub or store cannot be used now; 130 and 143 when `exchange publish` was ended by SIGINT or SIGTERM."
+        "a hub or store cannot be used now; 130 and 143 when `exchange publish` or "
+        "`exchange accounts index` was ended by SIGINT or SIGTERM; 4 when `exchange accounts check` found a match."
     )
     return _page("Errors", intro, _table(head, rows))
 

@@ -2,7 +2,7 @@
 
 Commands print for people by default and JSON with ``--json``. Errors go to stderr with what to do next; the exit code
 is 0 for success, 1 for a refusal or failed check, 2 for wrong usage, 3 when a hub or store cannot be used now;
-`publish` ends with 130 or 143 after a signal.
+`publish` and `accounts index` end with 130 or 143 after a signal, `accounts check` with 4 when something matches.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from exchange import __version__
-from exchange.cli import community, doctor, hub, key, member, pki, pseudonyms, publish, verify, watch
+from exchange.cli import accounts, community, doctor, hub, key, member, pki, pseudonyms, publish, verify, watch
 from exchange.cli.output import Failing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -42,6 +42,7 @@ for command in (
     publish.publish,
     pseudonyms.pseudonyms,
     watch.watch,
+    accounts.accounts,
     verify.verify,
 ):
     main.add_command(command)

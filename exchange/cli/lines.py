@@ -13,6 +13,8 @@ from functools import partial
 from exchange.errors import Reason, Rejected
 
 BULK = 5_000
+#: How much of a line is kept. One that is longer is handed on cut, one byte above it: memory must not grow with a line.
+MAX_LINE_BYTES = 1024 * 1024
 _LINGER_S = 0.02
 _READ_BYTES = 64 * 1024
 
@@ -22,7 +24,9 @@ class Lines:
 
     def __init__(self, descriptor: int) -> None:
         """Read from this file descriptor, to its end or until `stop`."""
-        self._descriptor = descriptor
+        self.descriptor = descriptor
+        #: Bytes read from the source.
+        self.taken = 0
         self._rest = bytearray()
         self._over = False
         self._failed: OSError | None = None
@@ -65,7 +69,7 @@ class Lines:
         ready: asyncio.Future[None] = loop.create_future()
         self._wake = partial(_done, ready)
         try:
-            loop.add_reader(self._descriptor, self._wake)
+            loop.add_reader(self.descriptor, self._wake)
         except PermissionError:
             return True  # a file on disk: there is always something to read, or its end
         try:
@@ -75,13 +79,13 @@ class Lines:
         except TimeoutError:
             return False
         finally:
-            loop.remove_reader(self._descriptor)
+            loop.remove_reader(self.descriptor)
         return True
 
     def _read(self) -> list[bytes]:
         """Return the lines that end in what there is now."""
         try:
-            data = os.read(self._descriptor, _READ_BYTES)
+            data = os.read(self.descriptor, _READ_BYTES)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -91,11 +95,13 @@ class Lines:
             self._over = True
             last, self._rest = bytes(self._rest), bytearray()
             return [last]
-        whole, newline, rest = data.rpartition(b"\n")
+        self.taken += len(data)
+        first, newline, others = data.partition(b"\n")
+        self._rest += first[: MAX_LINE_BYTES + 1 - len(self._rest)]
         if not newline:
-            self._rest += data
             return []
-        lines = (bytes(self._rest) + whole).split(b"\n")
+        whole, newline, rest = others.rpartition(b"\n")
+        lines = [bytes(self._rest), *(whole.split(b"\n") if newline else ())]
         self._rest = bytearray(rest)
         return lines
 

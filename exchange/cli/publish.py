@@ -7,13 +7,10 @@ source.
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +18,8 @@ import click
 
 from exchange.cli.connect import as_client, origin_of
 from exchange.cli.interruption import Interrupted, Interruption
-from exchange.cli.lines import Lines
+from exchange.cli.lines import MAX_LINE_BYTES, Lines
+from exchange.cli.naming import Naming
 from exchange.cli.output import (
     REFUSED,
     client_option,
@@ -32,15 +30,16 @@ from exchange.cli.output import (
     say,
     say_progress,
 )
+from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
+from exchange.normal.accounts import Account
 from exchange.process import wall_ms
-from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal, reject
-from exchange_client.jsonl import signal_from_json
+from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
+from exchange_client.json_lines import line_of, object_of
+from exchange_client.jsonl import signal_and_accounts
 
 #: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
 GRACE_S = 5.0
-#: How deep a line may be nested; a signal has four levels.
-_LEVELS = 16
 _NOTHING_TAKEN = "nothing was taken from the source"
 
 
@@ -48,13 +47,12 @@ _NOTHING_TAKEN = "nothing was taken from the source"
 @click.argument("source", type=click.File("rb"), default="-")
 @community_option
 @client_option
-@click.option(
-    "--rejects",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Where refused lines go, with the reasons. Default: next to the state.",
-)
+@rejects_option
+@click.option("--shorten", is_flag=True, help="Let a signal that names accounts end with its key epoch at the latest.")
 @json_option
-def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None, *, as_json: bool) -> None:
+def publish(
+    source: BinaryIO, name: str, client_path: Path, rejects: Path | None, *, shorten: bool, as_json: bool
+) -> None:
     """Publish signals, one JSON object a line, from SOURCE (a file, or - for standard input).
 
     Every line is checked before anything is signed; refused lines go to the rejects file and the rest goes on. What is
@@ -67,6 +65,9 @@ def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None
       {"label": "harassment_targeted", "indicators": [{"type": "pdq", "value": "<64 hex>"}],
        "expires_in_days": 30, "case_ref": "T-1042"}
     or one of a rejects file, whose `line` was mended.
+    One that names accounts, of which nobody but you sees the identifier:
+      {"label": "misleading_scam", "accounts": [{"type": "email", "value": "someone@example.org"}],
+       "expires_in_days": 30}
     Examples:
       exchange publish signals.jsonl --community uk-elections --client alpha/pipeline/client.toml
       my-pipeline | exchange publish - --community uk-elections --client alpha/pipeline/client.toml --json
@@ -75,8 +76,8 @@ def publish(source: BinaryIO, name: str, client_path: Path, rejects: Path | None
     try:
         settings = ClientConfig.load(client_path)
         refused = RejectFile(rejects or settings.state / "rejects.jsonl")
-        _refuse_own(source, refused.path)
-        run = _Run(tally, refused, Lines(source.fileno()), origin_of(settings.exchange, name))
+        refuse_own(source, refused.path)
+        run = _Run(tally, refused, Lines(source.fileno()), origin_of(settings.exchange, name), shorten)
         number = as_client(settings, run.job)
     except ExchangeError as error:
         if tally.begun:
@@ -102,13 +103,6 @@ def _conclude(tally: _Tally, refused: RejectFile, lines: Lines, number: int) -> 
         say(tally.summary)
     if tally.failed or tally.kept:
         sys.exit(REFUSED)
-
-
-def _refuse_own(source: BinaryIO, rejects: Path) -> None:
-    """Stop before a file is read that its own refused lines are appended to."""
-    with suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(source.fileno()), rejects.stat()):
-            raise click.UsageError("what is refused goes to this very file: move it first, and publish the moved one")
 
 
 @dataclass(slots=True)
@@ -139,13 +133,19 @@ class _Run:
     refused: RejectFile
     lines: Lines
     origin: str
+    shorten: bool
     #: Whether receipts are waited for.
     waits: bool = False
+    naming: Naming = field(init=False)
 
     async def job(self, client: ExchangeClient, _: ClientConfig) -> int:
         """Publish all there is; return the signal that ended it before the source did, or 0."""
         with Interruption(self._end) as interruption, suppress(Interrupted):
-            async with await interruption.unless(client.open_publisher(self.origin)) as publisher:
+            async with (
+                AsyncExitStack() as closing,
+                await interruption.unless(client.open_publisher(self.origin)) as publisher,
+            ):
+                self.naming = Naming(client, self.origin, closing, shorten=self.shorten)
                 try:
                     await self._all(publisher, interruption)
                 finally:
@@ -177,21 +177,34 @@ class _Run:
                 self._take(outcome, None)
 
     async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
-        signals: list[Signal] = []
-        read: list[dict[str, object] | str] = []
         # One moment for all: signals whose expiry is the same travel in one statement.
         now = wall_ms()
+        read: list[dict[str, object] | str] = []
+        drafts: list[tuple[Signal, tuple[Account, ...]]] = []
         for line in lines:
             given = line_of(line)
             try:
-                signals.append(signal_of(given, now))
+                if len(line) > MAX_LINE_BYTES:
+                    raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
+                drafts.append(signal_and_accounts(object_of(given), now_ms=now))
             except ExchangeError as error:
-                self.refused.write_line(given, error)
-                self.tally.failed += 1
+                self._refuse(given, error)
             else:
                 read.append(given)
+        signals: list[Signal] = []
+        of_signals: list[dict[str, object] | str] = []
+        for given, named in zip(read, await self.naming.named(drafts), strict=True):
+            if isinstance(named, ExchangeError):
+                self._refuse(given, named)
+            else:
+                signals.append(named)
+                of_signals.append(given)
         if signals:
-            await publisher.publish(signals, tell=lambda place, outcome: self._take(outcome, read[place]))
+            await publisher.publish(signals, tell=lambda place, outcome: self._take(outcome, of_signals[place]))
+
+    def _refuse(self, given: dict[str, object] | str, error: ExchangeError | None) -> None:
+        self.refused.write_line(given, error)
+        self.tally.failed += 1
 
     def _take(self, outcome: Outcome, given: dict[str, object] | str | None) -> None:
         """Count and tell what became of a signal; ``given`` is its line, None for one of an earlier run."""
@@ -201,9 +214,9 @@ class _Run:
                 return
             if given is None:
                 self.refused.write(outcome)
+                self.tally.failed += 1
             else:
-                self.refused.write_line(given, outcome.error)
-            self.tally.failed += 1
+                self._refuse(given, outcome.error)
             return
         self.tally.done += 1
         if self.tally.as_json:
@@ -217,59 +230,3 @@ class _Run:
                 },
                 as_json=True,
             )
-
-
-def line_of(line: bytes) -> dict[str, object] | str:
-    """Return what a line gives: the object in it, or the text of what is none.
-
-    A line of a reject file gives what stands under its `line`.
-    """
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        # Told apart from what it would be with its bytes escaped: that may be a signal of another text.
-        return "not UTF-8: " + line.decode(errors="backslashreplace").rstrip("\r\n")
-    data = _object(text)
-    if data is not None and data.keys() == reject.KEYS:
-        inner = data["line"]
-        text = inner if isinstance(inner, str) else json.dumps(inner)
-        data = _object(text)
-    return text.rstrip("\r\n") if data is None else data
-
-
-def _object(text: str) -> dict[str, object] | None:
-    with suppress(ValueError, RecursionError):
-        data = _json(text)
-        return data if isinstance(data, dict) else None
-    return None
-
-
-def _json(text: str) -> object:
-    """Return the value in a text. Raises ValueError, also for its depth, and for numbers that are Python's only."""
-
-    def refuse(word: str) -> object:
-        raise ValueError(f"{word} is no number")
-
-    value = json.loads(text, parse_constant=refuse)
-    if not _is_plain(value, _LEVELS):
-        raise ValueError("nested too deep, or a number too large")
-    return value
-
-
-def _is_plain(value: object, levels: int) -> bool:
-    """Whether a value is nested no deeper than that, and can be written as JSON again."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_plain(each, levels - 1) for each in inner)
-
-
-def signal_of(given: dict[str, object] | str, now_ms: int) -> Signal:
-    """Return the signal that a line gives. Raises `Rejected`."""
-    if isinstance(given, dict):
-        return signal_from_json(given, now_ms=now_ms)
-    try:
-        _json(given)
-    except (ValueError, RecursionError) as error:
-        raise Rejected(Reason.MALFORMED, f"not JSON: {error}") from error
-    raise Rejected(Reason.MALFORMED, "not a JSON object, or no UTF-8")

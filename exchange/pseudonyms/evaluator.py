@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
 
 from exchange.errors import Unavailable
+from exchange.ops import worker_process
 from exchange.privacy.voprf import Evaluation, EvaluationKey, blind_evaluate
 from exchange.pseudonyms.epochs import not_live
 
@@ -65,17 +63,8 @@ class Evaluator:
 
 
 def _begin(secrets: Mapping[int, bytes]) -> None:
-    """Take the keys, leave Ctrl-C to the service, and end when it has ended: nobody else would end this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_service, daemon=True).start()
+    worker_process.begin()
     _keys.update({epoch: EvaluationKey(secret) for epoch, secret in secrets.items()})
-
-
-def _end_with_service() -> None:
-    service = parent_process()
-    assert service is not None
-    wait([service.sentinel])
-    os._exit(1)
 
 
 def _evaluate(epoch: int, elements: Sequence[bytes]) -> Evaluation:

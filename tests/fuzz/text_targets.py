@@ -12,7 +12,6 @@ import click
 from exchange import config
 from exchange.cli.connect import origin_of
 from exchange.cli.member import _public_key
-from exchange.cli.publish import line_of, signal_of
 from exchange.cli.verify import _pin
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import Rules
@@ -23,11 +22,18 @@ from exchange.normal.accounts import AccountType, normal_account
 from exchange.normal.profile_urls import profile_site, refuse_profile_url
 from exchange.normal.url import canonical_url, url_digest
 from exchange_client import ClientConfig
+from exchange_client.account_sources import AccountLines, Refused
+from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_from_json
 from exchange_client.signals import Drafter
 from tests.fuzz.target import Target, bytes_of, text_of
 
 NOW_MS = 1_800_000_000_000
+ACCOUNTS = (
+    b"reference,type,value,country\nu1,email,someone@example.org,\nu2,phone,020 7946 0018,GB",
+    b'reference,email,phone\nu1,"someone@example.org",+442079460018',
+    b'{"reference": 1, "email": "someone@example.org"}\n{"reference": "u2", "type": "handle", "value": "@someone"}',
+)
 FOLDER = TemporaryDirectory(prefix="fuzz-")
 FILE = Path(FOLDER.name) / "file.toml"
 DRAFTER = Drafter("exchange.example/uk", "alpha", SigningKey(bytes(32)), lambda: NOW_MS)
@@ -107,12 +113,25 @@ def read_line(data: bytes) -> object:
     json.dumps(given)
     again = line_of(json.dumps({"line": given, "error": {}}).encode())
     assert again == given
-    signal = signal_of(given, NOW_MS)
+    signal = signal_from_json(object_of(given), now_ms=NOW_MS)
     drafts, refused = DRAFTER.draft([signal], lambda: RULES)
     assert len(drafts) + len(refused) == 1
     for _, error in refused:
         assert isinstance(error, Rejected)
     return signal
+
+
+def read_accounts(data: bytes) -> object:
+    """Any file of accounts gives accounts and refused lines, or is refused whole; no reason repeats a line."""
+    lines, good = AccountLines(), 0
+    for line in data.split(b"\n"):
+        for found in lines.read(line) if line.strip() else ():
+            if isinstance(found, Refused):
+                json.dumps(found.line)
+                assert isinstance(found.error, Rejected)
+            else:
+                good += 1
+    return good
 
 
 def read_words(data: bytes) -> object:
@@ -204,6 +223,7 @@ TARGETS = (
     Target("hub-config", read_hub_config, (HUB,)),
     Target("address", read_address, (b"127.0.0.1:7443", b"[::1]:0", b"hub.example:65535"), max_bytes=128),
     Target("json-line", read_line, LINES, examples=200),
+    Target("accounts", read_accounts, ACCOUNTS, examples=200),
     Target("word", read_words, (b"harassment_targeted", b"violence_threats"), max_bytes=64),
     Target(
         "hash-text",

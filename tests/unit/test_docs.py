@@ -22,7 +22,7 @@ from clients.python.tests import speech
 from exchange import config, pseudonym_config
 from exchange.domain.kinds import Kind
 from exchange.errors import InvalidStatement, Reason, Violation
-from exchange_client import jsonl, reject
+from exchange_client import json_lines, jsonl, reject
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -368,4 +368,4 @@ def test_every_key_of_a_refused_line_is_documented(tmp_path: Path) -> None:
     (line,) = map(json.loads, refused.path.read_text().splitlines())
     found = {"line", *(f"error.{key}" for key in line["error"])}
     assert keys_in((ROOT / "docs" / "jsonl.md").read_text(), "A refused line") == found
-    assert line.keys() == reject.KEYS
+    assert line.keys() == json_lines.REJECT_KEYS

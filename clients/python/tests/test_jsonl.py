@@ -32,6 +32,7 @@ from exchange_client.jsonl import (
     indicator_of_file,
     indicator_of_url,
     indicator_to_json,
+    signal_and_accounts,
     signal_from_json,
     signal_to_json,
 )
@@ -81,13 +82,57 @@ def test_a_wrong_line_is_refused_by_name(change: dict[str, Any]) -> None:
         signal_from_json(PLAIN | change, now_ms=START_MS)
 
 
+def test_a_line_may_name_accounts_beside_indicators_or_in_their_place() -> None:
+    accounts = [
+        {"type": "email", "value": "Some.One@gmail.com"},
+        {"type": "phone", "value": "020 7946 0018", "country": "GB"},
+    ]
+    bare = {key: value for key, value in PLAIN.items() if key != "indicators"} | {"accounts": accounts}
+    made, named = signal_and_accounts(bare, now_ms=START_MS)
+    assert (made.indicators, [account.text for account in named]) == ((), ["someone@gmail.com", "+442079460018"])
+    made, named = signal_and_accounts(PLAIN | {"accounts": accounts[:1]}, now_ms=START_MS)
+    assert (len(made.indicators), len(named)) == (1, 1)
+    assert signal_and_accounts(PLAIN, now_ms=START_MS) == (signal_from_json(PLAIN, now_ms=START_MS), ())
+    with pytest.raises(Rejected, match="must become pseudonyms first"):
+        signal_from_json(bare, now_ms=START_MS)
+
+
+@pytest.mark.parametrize(
+    "accounts",
+    [
+        [], None, "SECRET@example.org", [7], ["SECRET@example.org"], [{"type": "email"}],
+        [{"value": "SECRET@example.org"}], [{"type": "SECRET@example.org", "value": "x"}],
+        [{"type": "email", "value": "SECRET"}], [{"type": "email", "value": ["SECRET"]}],
+        [{"type": "email", "value": "SECRET@example.org", "surprise": 1}],
+        [{"type": "phone", "value": "020 7946 SECRET", "country": "GB"}],
+        [{"type": "phone", "value": "020 7946 0018", "country": 44}],
+        [{"type": "email", "value": f"SECRET{n}@example.org"} for n in range(8)],
+    ],
+)  # fmt: skip
+def test_a_wrong_account_is_refused_without_repeating_it(accounts: object) -> None:
+    with pytest.raises(Rejected) as caught:
+        signal_and_accounts(PLAIN | {"accounts": accounts}, now_ms=START_MS)
+    assert "SECRET" not in caught.value.diagnostics()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
 KEYS = st.sampled_from(
-    ["label", "indicators", "expires_at", "confidence", "audience", "election", "observed_at", "replaces", "quality"]
+    [
+        "label",
+        "indicators",
+        "accounts",
+        "expires_at",
+        "confidence",
+        "audience",
+        "election",
+        "observed_at",
+        "replaces",
+        "quality",
+    ]
 )
 
 
@@ -154,7 +199,7 @@ def test_a_signal_goes_out_as_the_line_that_it_is_published_from() -> None:
     assert signal_to_json(plain).keys() == {
         "label", "indicators", "expires_at", "confidence", "severity", "handling", "case_ref",
     }  # fmt: skip
-    assert signal_to_json(full).keys() == _KEYS - {"expires_in_days"}
+    assert signal_to_json(full).keys() == _KEYS - {"expires_in_days", "accounts"}
 
 
 def test_what_is_refused_is_written_down_with_the_reasons_as_it_was_given(tmp_path: Path) -> None:

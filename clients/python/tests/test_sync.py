@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator
 from concurrent import futures
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 
 from clients.python.tests.fake_hub import UK, FakeHub, FakeTransport, client_of
 from clients.python.tests.speech import signal
+from clients.python.tests.test_account_pseudonyms import ANOTHER, SOMEONE, Place, epoch
 from exchange.errors import VerificationFailed
-from exchange_client import ClientConfig, SyncExchangeClient, client
+from exchange_client import AccountPseudonyms, ClientConfig, SyncExchangeClient, client
 
 
 @pytest.fixture
@@ -82,4 +85,26 @@ def test_a_client_that_cannot_start_leaves_no_thread(config: ClientConfig, tmp_p
     (config.state / "client.sqlite").write_bytes(b"no database" * 99)
     with pytest.raises(Exception, match="database"), SyncExchangeClient(config):
         pass
+    assert threads() == []
+
+
+def test_accounts_become_indicators_through_one_connection(
+    config: ClientConfig, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    @asynccontextmanager
+    async def pseudonyms(_: object, origin: str) -> AsyncIterator[AccountPseudonyms]:
+        opened.append(origin)
+        async with Place(epoch(1)).pseudonyms as making:
+            yield making
+        opened.append("closed")
+
+    monkeypatch.setattr(client.ExchangeClient, "pseudonyms", pseudonyms)
+    with SyncExchangeClient(config) as blocking:
+        first = blocking.indicators(UK, [SOMEONE, ANOTHER])
+        assert blocking.indicators(UK, [ANOTHER]) == first[1:]
+        assert [len(each) for each in first] == [1, 1]
+        assert opened == [UK]
+    assert opened == [UK, "closed"]
     assert threads() == []

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from exchange.privacy.voprf import EvaluationKey, blind, blind_evaluate, finalize
 from exchange.pseudonyms.budget import Terms
-from exchange_client.account_index import AccountIndex, Own
+from exchange_client import AccountIndex, Own
 from exchange_client.pseudonyms import BATCH
 from tests.bench.figures import machine, number
 from tests.bench.privacy.attacks import (
@@ -102,7 +102,7 @@ async def reversal(plan: Plan, phones: Space, folder: Path) -> dict[str, Any]:
 
 
 async def theft(phones: Space, numbers: range, folder: Path, key: EvaluationKey, said: bytes) -> Attack:
-    """Index one account as a platform does, and read the file as a thief does."""
+    """Index one account as a platform does, and read its files as a thief does."""
     (account,) = [account for account in phones.accounts(numbers) if account.to_bytes() == said]
 
     async def owned() -> Any:

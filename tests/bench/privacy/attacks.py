@@ -158,7 +158,7 @@ async def in_an_epochs_life(folder: Path, terms: Terms) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StolenRow:
-    """One row of a platform's index of its accounts, and the key that lies beside it in the file."""
+    """One row of a platform's index of its accounts, and the key that lies in a file beside it."""
 
     reference: str
     pseudonym: bytes
@@ -168,11 +168,13 @@ class StolenRow:
     def value(self) -> Value:
         """Return the digest of an input, for this row's account."""
         reference = self.reference.encode()
-        return keyed(self.digest_key, len(reference).to_bytes(4, "big") + reference)
+        value = keyed(self.digest_key, len(reference).to_bytes(4, "big") + reference)
+        return lambda data: value(data)[: len(self.digest)]
 
 
 def stolen(path: Path) -> list[StolenRow]:
-    """Read an index of accounts as a thief of the file does."""
+    """Read an index of accounts as a thief of both its files does."""
+    key = path.with_suffix(".key").read_bytes()
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-        query = "SELECT reference, pseudonym, digest, digest_key FROM accounts, about ORDER BY reference"
-        return [StolenRow(*cast("Any", row)) for row in connection.execute(query)]
+        query = "SELECT reference, pseudonym, digest FROM accounts ORDER BY reference"
+        return [StolenRow(*cast("Any", (*row, key))) for row in connection.execute(query)]

@@ -85,8 +85,9 @@ _NOT = """\
 - **The time before a key was destroyed.** After that nobody can make or check its pseudonyms, but a table made before, an
   index of accounts or a copy of the key stays what it was.
 - **A stolen index of accounts.** The file with which a platform matches holds pseudonyms beside the platform's own
-  references, and a digest of each identifier *with its key*: each row is reversed by itself, at {index} candidates a
-  second, so one UK mobile number in {index_time} at most. No budget holds a thief. Keep it as the accounts are kept.
+  references, and digests whose key is in a file beside it. Who takes both reverses each row by itself, at {index}
+  candidates a second, so one UK mobile number in {index_time} at most, and no budget holds a thief. Keep them as the
+  accounts are kept, and the key out of backups: without it, a copy of the index can be held against nothing.
 - **Traffic.** The service sees who asks for how many and when; the ledger tells all members daily totals, rounded up to
   {rounded:,}. Who asks for one just before publishing one tells that both belong together.
 - **The hub's view.** It sees which signals of an epoch name one account, whoever published them, but not which account.

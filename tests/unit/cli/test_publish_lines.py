@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchange.cli.lines import BULK, Lines
-from exchange.cli.publish import line_of, signal_of
+from exchange.cli.lines import BULK, MAX_LINE_BYTES, Lines
 from exchange.errors import Reason, Rejected
+from exchange_client.json_lines import line_of, object_of
+from exchange_client.jsonl import signal_from_json
 
 
 @pytest.fixture
@@ -82,6 +83,23 @@ async def test_a_file_comes_in_bulks(tmp_path: Path) -> None:
     assert BULK <= sizes[0] < BULK + 1_000
 
 
+async def test_a_line_without_end_is_cut_and_the_next_one_comes_whole(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    data = b"one\n" + b"x" * 10_000_000 + b"\ntwo\n" + b"y" * (MAX_LINE_BYTES + 2)
+    (tmp_path / "file").write_bytes(data)
+    with (tmp_path / "file").open("rb") as file:
+        lines = Lines(file.fileno())
+        found = await taken(lines)
+    assert [len(line) for line in found] == [3, MAX_LINE_BYTES + 1, 3, MAX_LINE_BYTES + 1]
+    assert (found[0], found[2]) == (b"one", b"two")
+    assert lines.taken == len(data)
+    whole = b"x" * MAX_LINE_BYTES
+    reading = asyncio.create_task(taken(Lines(pipe[0])))
+    with os.fdopen(os.dup(pipe[1]), "wb") as writing:
+        await asyncio.to_thread(writing.write, whole + b"\n")
+    os.close(pipe[1])
+    assert await reading == [whole]
+
+
 async def test_a_pipe_that_stays_open_is_read_as_it_comes_and_left_when_told(pipe: tuple[int, int]) -> None:
     lines = Lines(pipe[0])
     with closing(os.fdopen(os.dup(pipe[1]), "wb", buffering=0)) as writing:
@@ -104,12 +122,12 @@ async def test_a_source_that_fails_is_told_behind_what_it_gave(pipe: tuple[int, 
     lines = Lines(pipe[0])
     bulks = lines.bulks()
     assert await anext(bulks) == [b"one"]
-    lines._descriptor = os.open("/proc/self/mem", os.O_RDONLY)  # its first page cannot be read
+    lines.descriptor = os.open("/proc/self/mem", os.O_RDONLY)  # its first page cannot be read
     try:
         with pytest.raises(Rejected, match="Input/output error"):
             await anext(bulks)
     finally:
-        os.close(lines._descriptor)
+        os.close(lines.descriptor)
 
 
 @pytest.mark.parametrize(
@@ -140,5 +158,5 @@ def test_what_is_no_object_is_malformed_and_can_be_mended_in_its_place(line: byt
     gives = line_of(line)
     assert line_of(json.dumps({"line": gives, "error": {}}).encode()) == gives
     with pytest.raises(Rejected) as caught:
-        signal_of(gives, 0)
+        signal_from_json(object_of(gives), now_ms=0)
     assert caught.value.reason is (Reason.MALFORMED if isinstance(gives, str) else Reason.INVALID)

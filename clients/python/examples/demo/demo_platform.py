@@ -21,8 +21,7 @@ from exchange.domain.bodies import SourceAction
 from exchange.domain.identifiers import KEY_EPOCH_BYTES, IndicatorType
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
-from exchange_client import ClientConfig, Delivery, ExchangeClient, Matcher, Signal
-from exchange_client.account_index import AccountIndex, Own
+from exchange_client import AccountIndex, ClientConfig, Delivery, ExchangeClient, Matcher, Own, Signal
 from exchange_client.pdq import hash_image
 
 DAY_MS = 86_400_000
@@ -143,7 +142,7 @@ async def match(config: ClientConfig, community: str, kind: str) -> None:
         index = await index_accounts(client, config, community, kind)
         closing.callback(index.close)
         deliveries = await closing.enter_async_context(contextlib.aclosing(client.subscribe(community)))
-        tell("ready", files=len(content), accounts=await index.size())
+        tell("ready", files=len(content), accounts=(await index.size()).identifiers)
         async for delivery in deliveries:
             matcher.add(delivery)
             tell_delivery(delivery)

@@ -13,6 +13,13 @@ cannot be trusted is `Distrusted`. Reconnections are told to the standard logger
 
 from __future__ import annotations
 
+from exchange_client.account_index import AccountIndex
+from exchange_client.account_indexes import AccountIndexes
+from exchange_client.account_indexing import Own, Progress
+from exchange_client.account_matches import AccountMatch, AccountMatches
+from exchange_client.account_pseudonyms import AccountPseudonyms
+from exchange_client.account_signals import AccountSignals, NamingSignal
+from exchange_client.account_sources import accounts_of
 from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery, ReceivedSignal
@@ -29,6 +36,12 @@ from exchange_client.verify import BadEntry, Distrusted, FeedVerifier
 from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
 
 __all__ = [
+    "AccountIndex",
+    "AccountIndexes",
+    "AccountMatch",
+    "AccountMatches",
+    "AccountPseudonyms",
+    "AccountSignals",
     "BadEntry",
     "ClientConfig",
     "CommunitySummary",
@@ -41,8 +54,11 @@ __all__ = [
     "Match",
     "Matcher",
     "MemberSummary",
+    "NamingSignal",
     "Outbox",
     "Outcome",
+    "Own",
+    "Progress",
     "Publisher",
     "Receipt",
     "ReceivedSignal",
@@ -51,4 +67,5 @@ __all__ = [
     "Signal",
     "SyncExchangeClient",
     "WhoAmI",
+    "accounts_of",
 ]

@@ -1,151 +1,200 @@
 """A platform's own accounts by their pseudonyms: one SQLite file for each key epoch, made once and kept up.
 
 What must stay true: making it can be interrupted anywhere and goes on; an account that is there is not evaluated again;
-the file holds no identifier, only the platform's own references and keyed digests that mean nothing without the file.
+the file holds no identifier, only the platform's own references, pseudonyms, and digests that tell what is there. Those
+are made with a key in a file beside it (``.key``). Without the key the index can be asked and nothing can be guessed
+from it; with both, whoever takes them can try guesses as on a plain hash. So the key goes into no backup.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import apsw
 
-from exchange.errors import Fatal, Reason
-from exchange.normal.accounts import Account
-from exchange_client.pseudonyms import BATCH, UNDER_WAY, Pseudonyms
-from exchange_client.state import open_private
+from exchange.errors import Fatal, Reason, Rejected
+from exchange_client.account_indexing import Own, Progress, index_accounts
+from exchange_client.private_database import PrivateDatabase
+from exchange_client.pseudonyms import EpochKey, Pseudonyms
+from exchange_client.state import checked
 
-#: Accounts looked up, evaluated and committed together.
-STEP = BATCH * UNDER_WAY
-
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _TABLES = """
-CREATE TABLE about (epoch INTEGER NOT NULL, public_key BLOB NOT NULL, digest_key BLOB NOT NULL) STRICT;
+CREATE TABLE about (epoch INTEGER NOT NULL, public_key BLOB NOT NULL, key_check BLOB NOT NULL) STRICT;
 CREATE TABLE accounts (
     digest BLOB PRIMARY KEY, pseudonym BLOB NOT NULL, reference TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX by_pseudonym ON accounts (pseudonym);
 CREATE INDEX by_reference ON accounts (reference);
 """
+_KEY_BYTES = 32
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """One of a platform's accounts: its own reference, opaque to everyone else, and one identifier of it."""
+class IndexSize:
+    """How much an index holds."""
 
-    reference: str
-    account: Account
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far indexing has come."""
-
-    read: int
-    evaluated: int
+    identifiers: int
+    accounts: int
 
 
 class AccountIndex:
     """The index of one key epoch."""
 
-    def __init__(self, path: Path, pseudonyms: Pseudonyms) -> None:
-        """Open the file, or make it. Raises `Fatal` (CONFIG) when it is another epoch's, or cannot be used."""
+    def __init__(self, path: Path, pseudonyms: Pseudonyms | None = None) -> None:
+        """Open the file, or make it. Without ``pseudonyms``, one that is there is opened, and nothing added.
+
+        Raises `Fatal` (CONFIG) when it is another epoch's, has lost its key, or cannot be used.
+        """
         self._pseudonyms = pseudonyms
-        epoch = pseudonyms.epoch
+        self._key = b"" if pseudonyms is None else _key_beside(path)
+
+        def make(connection: apsw.Connection) -> None:
+            assert pseudonyms is not None
+            epoch = pseudonyms.epoch
+            connection.execute(_TABLES)
+            about = (epoch.number, epoch.public_key, self._check())
+            connection.execute("INSERT INTO about VALUES (?, ?, ?)", about)
+
+        self._file = PrivateDatabase(path, _SCHEMA_VERSION, None if pseudonyms is None else make)
         try:
-            self._connection = open_private(path)
-            version = self._connection.pragma("user_version")
-            if version == 0:
-                with self._connection:
-                    self._connection.execute(_TABLES)
-                    about = (epoch.number, epoch.public_key, os.urandom(32))
-                    self._connection.execute("INSERT INTO about VALUES (?, ?, ?)", about)
-                    self._connection.pragma("user_version", _SCHEMA_VERSION)
-            elif version != _SCHEMA_VERSION:
-                raise Fatal(f"{path}: schema version {version} is not known to this release", reason=Reason.CONFIG)
-            rows = self._connection.execute("SELECT epoch, public_key, digest_key FROM about").fetchall()
-        except (apsw.Error, OSError) as error:
-            raise Fatal(f"{path}: {error}", reason=Reason.CONFIG) from error
-        if len(rows) != 1 or tuple(rows[0][:2]) != (epoch.number, epoch.public_key):
-            raise Fatal(f"{path}: is the index of another key epoch", reason=Reason.CONFIG)
-        self._digest_key = bytes(cast("bytes", rows[0][2]))
+            self.epoch = self._about()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _about(self) -> EpochKey:
+        rows = self._file.now(lambda connection: connection.execute("SELECT * FROM about").fetchall())
+        if len(rows) != 1:
+            raise Fatal(f"{self.path}: is no index of accounts", reason=Reason.CONFIG)
+        number, public_key, check = checked(rows[0], int, bytes, bytes)
+        epoch = EpochKey(number, public_key)
+        if self._pseudonyms is not None and epoch != self._pseudonyms.epoch:
+            raise Fatal(f"{self.path}: is the index of another key epoch", reason=Reason.CONFIG)
+        if self._pseudonyms is not None and not hmac.compare_digest(check, self._check()):
+            raise Fatal(
+                f"{self.path}: the key beside it is not the one that it was made with",
+                reason=Reason.CONFIG,
+                hint=f"bring {self.path.with_suffix('.key').name} back, or delete both to index all accounts anew",
+            )
+        return epoch
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._file.path
 
     async def add(
         self, accounts: AsyncIterable[Own], progress: Callable[[Progress], None] = lambda _: None
     ) -> Progress:
-        """Index accounts that are not there yet; ``progress`` hears of each step that is on disk.
+        """Index accounts that are not there yet. Raises as `index_accounts`."""
+        return await index_accounts([self], accounts, progress)
 
-        Raises as `Pseudonyms.of`; what was committed before stays, and the next call goes on from there.
+    async def missing(self, accounts: Sequence[Own]) -> list[Own]:
+        """Return which of these are not indexed yet, each once."""
+        by_digest = {self._digest(own): own for own in accounts}
+        known = await self._file.run(lambda connection: _known(connection, by_digest))
+        return [own for digest, own in by_digest.items() if digest not in known]
+
+    async def insert(self, accounts: Sequence[Own]) -> None:
+        """Have these evaluated, and keep their pseudonyms, durably. Raises as `Pseudonyms.of`."""
+        if self._pseudonyms is None:
+            raise Rejected(Reason.CONFIG, "this index was opened to be asked, not to be added to")
+        made = await self._pseudonyms.of([own.account for own in accounts])
+        rows = [(self._digest(own), p, own.reference) for own, p in zip(accounts, made, strict=True)]
+        query = "INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)"
+        await self._file.run(lambda connection: connection.executemany(query, rows))
+
+    async def remove(self, references: Collection[str]) -> int:
+        """Forget accounts of the platform; return how many identifiers of them there were.
+
+        They are gone from the file and from its log when this returns.
         """
-        read = evaluated = 0
-        async for step in _steps(accounts):
-            digests = [self._digest(own) for own in step]
-            known = await asyncio.to_thread(self._known, digests)
-            new = {digest: own for digest, own in zip(digests, step, strict=True) if digest not in known}
-            if new:
-                made = await self._pseudonyms.of([own.account for own in new.values()])
-                rows = [(d, p, own.reference) for (d, own), p in zip(new.items(), made, strict=True)]
-                await asyncio.to_thread(self._insert, rows)
-            read, evaluated = read + len(step), evaluated + len(new)
-            progress(Progress(read, evaluated))
-        return Progress(read, evaluated)
 
-    async def remove(self, reference: str) -> int:
-        """Forget an account of the platform; return how many identifiers of it there were."""
-        return await asyncio.to_thread(self._remove, reference)
+        def job(connection: apsw.Connection) -> int:
+            before = connection.total_changes()
+            rows = [(reference,) for reference in references]
+            connection.executemany("DELETE FROM accounts WHERE reference = ?", rows)
+            return connection.total_changes() - before
+
+        removed = await self._file.run(job)
+        await self._file.truncate_log()
+        return removed
 
     async def find(self, pseudonym: bytes) -> list[str]:
         """Return the references of the platform's accounts with this pseudonym."""
-        return await asyncio.to_thread(self._find, pseudonym)
+        return (await self.find_all([pseudonym])).get(pseudonym, [])
 
-    async def size(self) -> int:
-        """Return how many identifiers are indexed."""
-        return await asyncio.to_thread(self._size)
+    async def find_all(self, pseudonyms: Iterable[bytes]) -> dict[bytes, list[str]]:
+        """Return the references of the platform's accounts with these pseudonyms, for those that have any."""
+        asked = set(pseudonyms)
+        query = "SELECT DISTINCT reference FROM accounts WHERE pseudonym = ? ORDER BY reference"
+
+        def job(connection: apsw.Connection) -> dict[bytes, list[str]]:
+            found = {each: [str(row[0]) for row in connection.execute(query, (each,))] for each in asked}
+            return {each: references for each, references in found.items() if references}
+
+        return await self._file.run(job)
+
+    async def size(self) -> IndexSize:
+        """Return how many identifiers are indexed, and of how many accounts."""
+        query = "SELECT count(*), count(DISTINCT reference) FROM accounts"
+        (row,) = await self._file.run(lambda connection: connection.execute(query).fetchall())
+        return IndexSize(*checked(row, int, int))
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def _digest(self, own: Own) -> bytes:
         """Return what tells that this identifier of this account is indexed."""
         reference = own.reference.encode()
         said = len(reference).to_bytes(4, "big") + reference + own.account.to_bytes()
-        return hmac.digest(self._digest_key, said, hashlib.sha256)
+        return hmac.digest(self._key, said, hashlib.sha256)[:_DIGEST_BYTES]
 
-    def _known(self, digests: Sequence[bytes]) -> set[bytes]:
-        query = "SELECT 1 FROM accounts WHERE digest = ?"
-        return {digest for digest in digests if self._connection.execute(query, (digest,)).fetchone() is not None}
-
-    def _insert(self, rows: Sequence[tuple[bytes, bytes, str]]) -> None:
-        with self._connection:
-            self._connection.executemany("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", rows)
-
-    def _remove(self, reference: str) -> int:
-        with self._connection:
-            self._connection.execute("DELETE FROM accounts WHERE reference = ?", (reference,))
-        return self._connection.changes()
-
-    def _find(self, pseudonym: bytes) -> list[str]:
-        query = "SELECT DISTINCT reference FROM accounts WHERE pseudonym = ? ORDER BY reference"
-        return [str(row[0]) for row in self._connection.execute(query, (pseudonym,))]
-
-    def _size(self) -> int:
-        return int(next(self._connection.execute("SELECT count(*) FROM accounts"))[0])
+    def _check(self) -> bytes:
+        return hmac.digest(self._key, b"the key of an index of accounts", hashlib.sha256)
 
 
-async def _steps(accounts: AsyncIterable[Own]) -> AsyncIterator[list[Own]]:
-    step: list[Own] = []
-    async for own in accounts:
-        step.append(own)
-        if len(step) == STEP:
-            yield step
-            step = []
-    if step:
-        yield step
+def _key_beside(index: Path) -> bytes:
+    """Return the key of an index; made with a new one. Raises `Fatal` (CONFIG)."""
+    path = index.with_suffix(".key")
+    try:
+        if not index.exists():
+            _make_key(path)
+        key = path.read_bytes()
+    except FileNotFoundError as error:
+        hint = "bring it back, or delete the index to make it anew: every account is evaluated again then"
+        raise Fatal(f"{path}: the index has lost its key", reason=Reason.CONFIG, hint=hint) from error
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG) from error
+    if len(key) != _KEY_BYTES:
+        raise Fatal(f"{path}: is not the key of an index", reason=Reason.CONFIG)
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Make a key, durably, unless there is one: an earlier run may have come no further."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        made = path.with_name(f"{path.name}.new")
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, os.urandom(_KEY_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.link(made, path)
+    path.with_name(f"{path.name}.new").unlink(missing_ok=True)
+
+
+def _known(connection: apsw.Connection, digests: Iterable[bytes]) -> set[bytes]:
+    query = "SELECT 1 FROM accounts WHERE digest = ?"
+    return {digest for digest in digests if connection.execute(query, (digest,)).fetchone() is not None}

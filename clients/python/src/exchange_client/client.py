@@ -25,7 +25,7 @@ from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
 from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.config import ClientConfig
-from exchange_client.cursors import Cursors
+from exchange_client.cursors import Cursors, Positions
 from exchange_client.delivery import Delivery
 from exchange_client.directory import DirectoryReader
 from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Renew
@@ -196,10 +196,12 @@ class ExchangeClient:
         wanted: Filter | None = None,
         skip: Collection[int] = (),
         processes: int = 0,
+        positions: Positions | None = None,
     ) -> AsyncGenerator[Delivery, None]:
         """Yield verified entries, from the stored position, a cursor, or now; reconnects by itself.
 
         ``processes`` further ones check signatures, which makes catching up on single signals about twice as fast.
+        ``positions`` keeps the position in place of the client's own file: each such consumer has one of its own.
         Raises `VerificationFailed` (with evidence written) when the hub cannot be trusted, `Denied`,
         `CursorBelowFloor` and `CursorAboveSize`.
         """
@@ -208,7 +210,7 @@ class ExchangeClient:
             origin,
             self._transport,
             self._directory,
-            Cursors(self._state),
+            positions or Cursors(self._state),
             await self._verifier(origin),
             wanted=wanted or Filter(),
             skip=skip,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 
@@ -22,6 +22,37 @@ class Position:
     directory_size: int = 0
 
 
+class Positions(Protocol):
+    """Where a subscriber's positions are kept: the client's own file, or that of whoever keeps what it has read."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be stored any more."""
+        ...
+
+    async def load(self, origin: str) -> Position | None:
+        """Return the stored position, or None."""
+        ...
+
+    async def store(self, origin: str, position: Position) -> None:
+        """Store a position durably, never before what was read up to it."""
+        ...
+
+
+def position_row(position: Position) -> tuple[int, bytes, bytes, int, int]:
+    """Return a position as a row of plain values."""
+    tree = position.range
+    last = (position.received_at_ms, position.directory_size)
+    return (tree.size, b"".join(tree.hashes), position.checkpoint, *last)
+
+
+def position_of(row: tuple[Any, ...]) -> Position:
+    """Return the position that a row holds. Raises `Rejected` (MALFORMED) when it is damaged."""
+    size, hashes, checkpoint, received_at_ms, directory_size = checked(row, int, bytes, bytes, int, int)
+    parts = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    return Position(CompactRange.of(size, parts), checkpoint, received_at_ms, directory_size)
+
+
 class Cursors:
     """Positions, by origin."""
 
@@ -38,22 +69,13 @@ class Cursors:
         """Return the stored position, or None. Raises `Rejected` (MALFORMED) when the row is damaged."""
 
         def job(connection: apsw.Connection) -> tuple[Any, ...] | None:
-            row = connection.execute(
-                "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM cursors WHERE origin = ?",
-                (origin,),
-            ).fetchone()
-            return None if row is None else checked(row, int, bytes, bytes, int, int)
+            query = "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM cursors WHERE origin = ?"
+            return connection.execute(query, (origin,)).fetchone()
 
         row = await self._state.run(job)
-        if row is None:
-            return None
-        size, hashes, checkpoint, received_at_ms, directory_size = row
-        parts = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-        return Position(CompactRange.of(size, parts), checkpoint, received_at_ms, directory_size)
+        return None if row is None else position_of(row)
 
     async def store(self, origin: str, position: Position) -> None:
         """Store a position durably."""
-        tree = position.range
-        last = (position.received_at_ms, position.directory_size)
-        row = (origin, tree.size, b"".join(tree.hashes), position.checkpoint, *last)
+        row = (origin, *position_row(position))
         await self._state.run(lambda c: c.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?)", row))

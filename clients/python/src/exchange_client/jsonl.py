@@ -1,7 +1,8 @@
 """Signals and deliveries as JSON: for files, pipes and pipelines in other languages.
 
 Text forms stand only here, at the edge: lower-case hexadecimal, words for enums, milliseconds or ISO times. Addresses
-of pages are canonicalised and hashed here, and addresses of accounts are refused: they belong to pseudonyms.
+of pages are canonicalised and hashed here, and addresses of accounts are refused: they belong to pseudonyms. A line may
+name accounts, which must become pseudonyms before there is a signal; no message repeats an account's identifier.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from exchange.domain.bodies import (
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import KINDS
 from exchange.domain.labels import Label
+from exchange.domain.plain_records import MAX_INDICATORS
 from exchange.domain.statement import Indicator, VideoFrame
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Reason, Rejected
 from exchange.normal import text_forms
+from exchange.normal.accounts import Account, AccountType, normal_account
 from exchange.normal.profile_urls import refuse_profile_url
 from exchange.normal.url import canonical_url, url_digest
+from exchange_client.account_signals import NamingSignal
 from exchange_client.delivery import Delivery
 from exchange_client.pdq import MIN_QUALITY, hash_image
 from exchange_client.signals import Signal
@@ -38,14 +42,18 @@ from exchange_client.signals import Signal
 #: Far beyond what any community allows, and within what a header can hold.
 MAX_EXPIRY_DAYS = 10_000_000
 E = TypeVar("E", bound=IntEnum)
+T = TypeVar("T")
 
 _KEYS = frozenset(
     {
-        "label", "indicators", "expires_at", "expires_in_days", "confidence", "severity", "handling", "audience",
-        "election", "target_class", "observed_at", "actioned_at", "source_action", "guidance_clause", "lawful_basis",
-        "backfill", "replaces", "derived_from", "case_ref", "quality",
+        "label", "indicators", "accounts", "expires_at", "expires_in_days", "confidence", "severity", "handling",
+        "audience", "election", "target_class", "observed_at", "actioned_at", "source_action", "guidance_clause",
+        "lawful_basis", "backfill", "replaces", "derived_from", "case_ref", "quality",
     }
 )  # fmt: skip
+
+_ACCOUNT_KEYS = frozenset({"type", "value", "country"})
+_ACCOUNT_TYPES = frozenset(AccountType)
 
 _HASH_FORMS: dict[int, tuple[Callable[[str], bytes], Callable[[bytes], str]]] = {
     IndicatorType.PDQ: (text_forms.parse_pdq, text_forms.format_pdq),
@@ -119,20 +127,46 @@ def _text_form(indicator: Indicator) -> str:
     return form[1](indicator.value) if form else indicator.value.hex()
 
 
+def account_from_json(data: object) -> Account:
+    """Return the account that a JSON object describes. Raises `Rejected`."""
+    if not isinstance(data, Mapping) or not data.keys() <= _ACCOUNT_KEYS:
+        raise _invalid("an account is an object with `type` and `value`, and a `country` where a number needs one")
+    return account_of(data.get("type"), data.get("value"), data.get("country"))
+
+
+def account_of(type_: object, value: object, country: object) -> Account:
+    """Return an account in normal form, of whatever was given for its parts. Raises `Rejected`."""
+    if not isinstance(type_, str) or type_ not in _ACCOUNT_TYPES:
+        # Not repeated: where columns have slipped, an identifier stands here.
+        raise _invalid(f"an account's `type` must be one of {', '.join(sorted(_ACCOUNT_TYPES))}")
+    if not isinstance(value, str) or not isinstance(country, str | None):
+        raise _invalid("an account's `value`, and its `country` where it has one, must be text")
+    return normal_account(AccountType(type_), value, country=country or None)
+
+
 def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
     """Return the signal that a JSON object describes. Unknown keys are errors. Raises `Rejected`."""
+    signal, accounts = signal_and_accounts(data, now_ms=now_ms)
+    if accounts:
+        raise _invalid("`accounts` must become pseudonyms first, which only a pseudonym service makes")
+    return signal
+
+
+def signal_and_accounts(data: Mapping[str, Any], *, now_ms: int) -> tuple[Signal, tuple[Account, ...]]:
+    """Return the signal that a JSON object describes, and the accounts whose pseudonyms it lacks. Raises `Rejected`."""
     unknown = data.keys() - _KEYS
     if unknown:
         raise _invalid(f"`{min(unknown)}` is not a known key")
-    indicators = data.get("indicators")
-    if not isinstance(indicators, list) or not indicators:
-        raise _invalid("`indicators` must be a list, not empty")
+    accounts = _listed(data, "accounts", account_from_json)
+    indicators = _listed(data, "indicators", indicator_from_json)
+    if not 0 < len(indicators) + len(accounts) <= MAX_INDICATORS:
+        raise _invalid(f"`indicators` and `accounts` together must be 1 to {MAX_INDICATORS}")
     audience = data.get("audience")
     if audience is not None and not (isinstance(audience, list) and all(isinstance(m, str) for m in audience)):
         raise _invalid("`audience` must be a list of member ids; leave it out for everyone in the community")
-    return Signal(
+    signal = Signal(
         label=_word(Label, data.get("label"), "label"),
-        indicators=tuple(map(indicator_from_json, indicators)),
+        indicators=indicators,
         expires_at_ms=_expiry(data, now_ms),
         confidence=_word(Confidence, data.get("confidence", "high"), "confidence"),
         severity=_word(Severity, data.get("severity", "severe"), "severity"),
@@ -151,6 +185,14 @@ def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
         case_ref=_text(data.get("case_ref", ""), "case_ref"),
         quality=_quality(data.get("quality", 0)),
     )
+    return signal, accounts
+
+
+def _listed(data: Mapping[str, Any], key: str, read: Callable[[object], T]) -> tuple[T, ...]:
+    items = data.get(key, [])
+    if not isinstance(items, list) or (key in data and not items):
+        raise _invalid(f"`{key}` must be a list, not empty")
+    return tuple(map(read, items))
 
 
 def signal_to_json(signal: Signal) -> dict[str, object]:
@@ -230,6 +272,22 @@ def delivery_to_json(delivery: Delivery) -> dict[str, object]:
         for signal in delivery.signals
     ]
     return data
+
+
+def naming_to_json(signal: NamingSignal) -> dict[str, object]:
+    """Return a signal that names accounts as JSON: what a match tells of it."""
+    return {
+        "signal_id": signal.signal_id.hex(),
+        "index": signal.index,
+        "publisher": signal.publisher,
+        "label": _name(Label, signal.label),
+        "severity": _name(Severity, signal.severity),
+        "confidence": _name(Confidence, signal.confidence),
+        "handling": _name(Handling, signal.handling),
+        "expires_at_ms": signal.expires_at_ms,
+        "target_class": _name(TargetClass, signal.target_class),
+        "source_action": _name(SourceAction, signal.source_action),
+    }
 
 
 def _name(words: type[E], value: int) -> str | int | None:

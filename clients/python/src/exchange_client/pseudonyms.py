@@ -12,13 +12,18 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+from exchange.errors import Unavailable
 from exchange.normal.accounts import Account
+from exchange.ops import worker_process
 from exchange.privacy.voprf import Blind, Evaluation, blind, finalize
+
+T = TypeVar("T")
 
 #: Identifiers sent in one call.
 BATCH = 256
@@ -53,8 +58,11 @@ class Pseudonyms:
 
     async def __aenter__(self) -> Self:
         """Start the processes."""
-        self._pool = ProcessPoolExecutor(self._processes, mp_context=get_context("spawn"))
+        self._pool = self._started()
         return self
+
+    def _started(self) -> Executor:
+        return ProcessPoolExecutor(self._processes, mp_context=get_context("spawn"), initializer=worker_process.begin)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -82,16 +90,25 @@ class Pseudonyms:
         return [found[account] for account in accounts]
 
     async def _batch(self, accounts: Sequence[Account]) -> tuple[bytes, ...]:
-        loop = asyncio.get_running_loop()
         async with self._under_way:
-            blinds = await loop.run_in_executor(self._pool, _blinded, [account.to_bytes() for account in accounts])
+            blinds = await self._beside(_blinded, [account.to_bytes() for account in accounts])
             evaluation = await self._evaluate(self.epoch.number, [each.element for each in blinds])
-            outputs = await loop.run_in_executor(self._pool, finalize, blinds, evaluation, self.epoch.public_key)
+            outputs = await self._beside(finalize, blinds, evaluation, self.epoch.public_key)
         for account, output in zip(accounts, outputs, strict=True):
             self._known[account] = output
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return outputs
+
+    async def _beside(self, work: Callable[..., T], *given: object) -> T:
+        """Have a process do this. Raises `Unavailable` when it ended in the middle; the next call has another one."""
+        pool = self._pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work, *given)
+        except BrokenProcessPool as error:
+            if pool is self._pool:
+                self._pool = self._started()
+            raise Unavailable("a process that makes pseudonyms was ended", retry_after_ms=1_000) from error
 
     def _recall(self, account: Account) -> bytes | None:
         if account in self._known:

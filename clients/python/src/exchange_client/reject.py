@@ -15,9 +15,6 @@ from exchange.errors import ExchangeError, InvalidStatement, Reason, Rejected
 from exchange_client.in_flight import Outcome
 from exchange_client.jsonl import signal_to_json
 
-#: What a line of a reject file holds.
-KEYS = frozenset({"line", "error"})
-
 
 class RejectFile:
     """JSON lines, appended. Made with the first refusal, readable by its owner only: it holds identifiers."""

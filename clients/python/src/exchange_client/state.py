@@ -76,6 +76,15 @@ def checked(row: tuple[Any, ...], *types: type) -> tuple[Any, ...]:
     return row
 
 
+def typed_error(path: Path, error: Exception) -> Exception:
+    """Return what a job's failure means: `Unavailable` on a full disk or a file in use, `Fatal` on a damaged one."""
+    if isinstance(error, apsw.FullError | apsw.BusyError):
+        return Unavailable(f"{path}: {error}")
+    if isinstance(error, apsw.Error | UnicodeDecodeError):
+        return Fatal(f"{path}: {error}")
+    return error
+
+
 class StateFile:
     """The client's database. Jobs that wait together are committed together: one fsync for all of them."""
 
@@ -134,21 +143,14 @@ class StateFile:
                     with self._connection:
                         results.append((job(self._connection), None))
                 except Exception as error:  # noqa: BLE001 - whoever brought the job gets it
-                    results.append((None, self._typed(error)))
+                    results.append((None, typed_error(self._path, error)))
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             with contextlib.suppress(apsw.Error):
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-            return [(None, self._typed(error))] * len(jobs)
+            return [(None, typed_error(self._path, error))] * len(jobs)
         return results
-
-    def _typed(self, error: Exception) -> Exception:
-        if isinstance(error, apsw.FullError | apsw.BusyError):
-            return Unavailable(f"{self._path}: {error}")
-        if isinstance(error, apsw.Error | UnicodeDecodeError):
-            return Fatal(f"{self._path}: {error}")
-        return error
 
     async def aclose(self) -> None:
         """Close the file. Idempotent."""

@@ -20,7 +20,7 @@ from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import Backoff
 from exchange_client.connections import Moved
-from exchange_client.cursors import Cursors, Position
+from exchange_client.cursors import Position, Positions
 from exchange_client.delivery import Delivery, delivery_of
 from exchange_client.directory import DirectoryReader
 from exchange_client.signature_pool import Known, SignaturePool, alone
@@ -41,7 +41,7 @@ class Subscriber:
         origin: str,
         transport: Transport,
         directory: DirectoryReader,
-        cursors: Cursors,
+        cursors: Positions,
         verifier: Verifier,
         *,
         wanted: Filter,

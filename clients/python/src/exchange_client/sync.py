@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from exchange.domain.directory import Directory
+from exchange.domain.statement import Indicator
+from exchange.normal.accounts import Account
+from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.delivery import Delivery
@@ -30,6 +34,8 @@ class SyncExchangeClient:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="exchange-client", daemon=True)
         self._publishers: dict[str, Publisher] = {}
+        self._making: dict[str, AccountPseudonyms] = {}
+        self._services = AsyncExitStack()
         self._streams: list[AsyncGenerator[Delivery, None]] = []
         self._client: ExchangeClient
 
@@ -56,6 +62,7 @@ class SyncExchangeClient:
                 self._close(stream)
             for publisher in self._publishers.values():
                 self._wait(publisher.__aexit__(None, None, None))
+            self._wait(self._services.aclose())
             self._wait(self._client.__aexit__(None, None, None))
         finally:
             self._end_loop()
@@ -105,6 +112,18 @@ class SyncExchangeClient:
             publisher = await (await self._client.open_publisher(origin)).__aenter__()
             self._publishers[origin] = publisher
         return await publisher.publish(signals, timeout_s=timeout_s)
+
+    def indicators(self, origin: str, accounts: Sequence[Account]) -> list[tuple[Indicator, ...]]:
+        """Return for each account its pseudonyms under each live key epoch; the first call connects to the service.
+
+        Raises as `ExchangeClient.pseudonyms` and `AccountPseudonyms.indicators`.
+        """
+        return self._wait(self._indicators(origin, accounts))
+
+    async def _indicators(self, origin: str, accounts: Sequence[Account]) -> list[tuple[Indicator, ...]]:
+        if origin not in self._making:
+            self._making[origin] = await self._services.enter_async_context(self._client.pseudonyms(origin))
+        return await self._making[origin].indicators(accounts)
 
     def subscribe(
         self, origin: str, *, cursor: int | None = None, from_now: bool = False, wanted: Filter | None = None

@@ -1,0 +1,90 @@
+"""A member's own database in one SQLite file: jobs run one at a time beside the event loop, each in a transaction.
+
+Only its owner can read it. A schema of another version is refused: nothing is guessed, and nothing changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from exchange.errors import Fatal, Reason
+from exchange_client.state import open_private, typed_error
+
+T = TypeVar("T")
+
+#: How much of a file is held in memory.
+_CACHE_KIB = 32 * 1024
+
+
+class PrivateDatabase:
+    """One file."""
+
+    def __init__(self, path: Path, version: int, make: Callable[[apsw.Connection], None] | None) -> None:
+        """Open the file, or ``make`` it in one transaction; without ``make`` it must be there.
+
+        Raises `Fatal` (CONFIG): it is not there, of another version, or cannot be used.
+        """
+        self.path = path
+        self.closed = False
+        #: One job at a time: a connection belongs to one thread at any moment.
+        self._turn = threading.Lock()
+        if make is None and not (path.is_file() and path.stat().st_size):
+            raise Fatal(f"{path}: is not there, or empty", reason=Reason.CONFIG)
+        try:
+            self._connection = open_private(path)
+            self._connection.pragma("cache_size", -_CACHE_KIB)
+            self._connection.pragma("secure_delete", 1)  # what is deleted is overwritten, not merely unlinked
+            found = self._connection.pragma("user_version")
+            if found == 0 and make is not None and _is_empty(self._connection):
+                with self._connection:
+                    make(self._connection)
+                    self._connection.pragma("user_version", version)
+            elif found != version:
+                raise Fatal(f"{path}: schema version {found} is not known to this release", reason=Reason.CONFIG)
+        except (apsw.Error, OSError) as error:
+            raise Fatal(f"{path}: {error}", reason=Reason.CONFIG) from error
+
+    async def run(self, job: Callable[[apsw.Connection], T]) -> T:
+        """Run a job in a transaction, durable on return.
+
+        Raises `Unavailable` when the disk is full or the file in use, and `Fatal` when it is damaged.
+        """
+        return await asyncio.to_thread(self.now, job)
+
+    def now(self, job: Callable[[apsw.Connection], T]) -> T:
+        """Run a job as `run` does, in the calling thread."""
+        found: list[T] = []
+        try:
+            with self._turn, self._connection:
+                found.append(job(self._connection))
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise typed_error(self.path, error) from error
+        return found[0]
+
+    async def truncate_log(self) -> None:
+        """Move what is committed from the write-ahead log into the file, and empty the log. Raises as `run`."""
+
+        def job() -> None:
+            with self._turn:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+        try:
+            await asyncio.to_thread(job)
+        except apsw.Error as error:
+            raise typed_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file, once the job under way has ended."""
+        with self._turn:
+            self.closed = True
+            self._connection.close()
+
+
+def _is_empty(connection: apsw.Connection) -> bool:
+    return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
