@@ -108,6 +108,17 @@ async def test_indexing_goes_on_where_the_budget_ended(tmp_path: Path) -> None:
     index.close()
 
 
+@pytest.mark.parametrize("budget", [0, 1, 37, BATCH - 1, BATCH + 5])
+async def test_a_budget_is_used_up_to_the_last(tmp_path: Path, budget: int) -> None:
+    service, told = Service(budget=budget), list[Progress]()
+    index = AccountIndex(tmp_path / "index.sqlite", Pseudonyms(service.evaluate, EPOCH))
+    with pytest.raises(OverQuota):
+        await index.add(owned(0, 2 * BATCH), told.append)
+    assert max(told, key=lambda each: each.read) == Progress(2 * BATCH, budget, 2 * BATCH - budget)
+    assert (await index.size()).identifiers == budget == len(service.asked)
+    index.close()
+
+
 async def test_what_goes_wrong_ends_it_and_keeps_what_was_sent(tmp_path: Path) -> None:
     service, failing = Service(), asyncio.Event()
 

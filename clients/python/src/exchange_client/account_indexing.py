@@ -92,24 +92,26 @@ class _Indexing:
         evaluated = left = 0
         for place, index in enumerate(self._indexes):
             missing = await index.missing(batch)
-            if missing and await self._insert(place, missing):
-                evaluated += len(missing)
-            else:
-                left += len(missing)
+            inserted = await self._insert(place, missing) if missing else 0
+            evaluated, left = evaluated + inserted, left + len(missing) - inserted
         before = self.progress
         self.progress = Progress(before.read + len(batch), before.evaluated + evaluated, before.left + left)
         self._told(self.progress)
 
-    async def _insert(self, place: int, missing: Sequence[Own]) -> bool:
+    async def _insert(self, place: int, missing: Sequence[Own]) -> int:
+        """Insert as many of these as the budget gives, and return how many: it may be too small for all at once."""
         if place in self._without_budget:
-            return False
+            return 0
         try:
             await self._indexes[place].insert(missing)
         except OverQuota as error:
+            if len(missing) > 1:
+                half = len(missing) // 2
+                return await self._insert(place, missing[:half]) + await self._insert(place, missing[half:])
             self._without_budget.add(place)
             self.over = error
-            return False
-        return True
+            return 0
+        return len(missing)
 
 
 async def _batches(accounts: AsyncIterable[Own]) -> AsyncGenerator[list[Own], None]:
