@@ -7,11 +7,16 @@ of a fault whose pretended form runs everywhere.
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 EXTRA = "extra:"
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and with them every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No example is judged by the clock, nor is the making of it: a busy machine is no bug.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
