@@ -114,7 +114,7 @@ async def test_a_new_epoch_is_indexed_in_the_background_while_the_old_one_serves
         while passes < 3:  # over its budget: it comes again
             await asyncio.sleep(0.001)
         place.budget[2] = 100
-        while len(await indexes.find([old, new])) < 2:
+        while len(await indexes.find([old, new])) < 2 or place.evaluated[2] < 3:
             await asyncio.sleep(0.001)
         passes_then = passes
         for _ in range(10):
