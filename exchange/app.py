@@ -32,6 +32,7 @@ from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.opening import Judging, Memory, OpenLog, Room, at_once, keeper_of, open_log, origin_here
+from exchange.ops import clocks
 from exchange.ops.grpc_ops import HUB, ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
@@ -61,7 +62,7 @@ class App:
         self._adopt = adopt
         self._accept_clock = accept_clock
         self._folders = config.folders
-        self._clock = WatchedClock(process.wall_ms, process.monotonic_ms, on_jump=self._clock_jumped)
+        self._clock = WatchedClock(clocks.wall_ms, clocks.monotonic_ms, on_jump=self._clock_jumped)
         self._logs: dict[str, Log] = {}
         self._memory = Memory(Room(config.feed.ring_bytes, config.feed.recent_bytes))
         self._open_logs = AsyncExitStack()
@@ -81,7 +82,7 @@ class App:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
         self._tasks = tasks
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
-        quotas = Quotas(Limits(**asdict(self._config.quotas)), process.monotonic_ms)
+        quotas = Quotas(Limits(**asdict(self._config.quotas)), clocks.monotonic_ms)
         directory = await self._open_directory(quotas)
         communities = self._view.directory.communities
         with self._memory.expecting(sum(origin_here(self._folders, each) is not None for each in communities)):
@@ -121,7 +122,7 @@ class App:
 
         log = await self._open_log(origin, Judging(judge, ready, 1))
         self._keeper = self._directory_keeper(log)
-        self._view = DirectoryView(log.store, await self._keeper.load(), process.monotonic_ms)
+        self._view = DirectoryView(log.store, await self._keeper.load(), clocks.monotonic_ms)
         await self._view.refresh()
         if self._view.directory.genesis is None:
             raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
@@ -232,7 +233,7 @@ class App:
             self._ports.push_async_callback(plain.stop, 0)
         connections = server.Connections(**asdict(config.connections))
         heartbeat_s = config.feed.heartbeat_ms / 1000
-        main = server.build(hub, guard, self.metrics, process.wall_ms, heartbeat_s=heartbeat_s, connections=connections)
+        main = server.build(hub, guard, self.metrics, clocks.wall_ms, heartbeat_s=heartbeat_s, connections=connections)
         self.port = server.listen(main.grpc, config.listen, self._trust)
         await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
@@ -273,7 +274,7 @@ class App:
         while True:
             for origin, community in list(self._view.directory.communities.items()):
                 if origin in self._logs:
-                    limit = process.wall_ms() - community.retention_days * DAY_MS
+                    limit = clocks.wall_ms() - community.retention_days * DAY_MS
                     try:
                         await self._archive_log(origin, self._logs[origin], limit)
                     except ExchangeError as error:

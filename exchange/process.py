@@ -1,4 +1,4 @@
-"""The life of a process that serves, the hub or the pseudonym service: its clocks, its plain ports, and how it ends.
+"""The life of a process that serves, the hub or the pseudonym service: its plain ports, and how it ends.
 
 SIGTERM or SIGINT drains what serves; a second one does not wait.
 """
@@ -25,16 +25,6 @@ from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics
 
 _log = structlog.get_logger()
-
-
-def wall_ms() -> int:
-    """Return Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """Return milliseconds of a clock that never jumps."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class Serving(Protocol):

@@ -29,6 +29,7 @@ from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload, may_evaluate
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
+from exchange.ops import clocks
 from exchange.ops.grpc_ops import PSEUDONYMS, ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
@@ -102,7 +103,7 @@ class PseudonymApp:
         self._keys = FollowedKeys(EpochKeys(config.keys))
         self._evaluator = Evaluator({}, config.processes)
         self._closing.push_async_callback(asyncio.to_thread, self._evaluator.close)
-        budgets = Budgets(book, self._terms.of, process.wall_ms)
+        budgets = Budgets(book, self._terms.of, clocks.wall_ms)
         self._day_totals = DayTotals(self._ledgers, budgets, book)
         try:
             await self._look_at_directory()
@@ -134,7 +135,7 @@ class PseudonymApp:
             config.trust_domain or self._place.exchange,
             self._trust,
             self._directory.current,
-            Quotas(limits, process.monotonic_ms),
+            Quotas(limits, clocks.monotonic_ms),
             self.metrics,
             bounds,
         )
@@ -144,7 +145,7 @@ class PseudonymApp:
             budgets,
             self._evaluator,
             self.metrics,
-            process.wall_ms,
+            clocks.wall_ms,
             at_once=config.processes,
         )
         server = api.build(servicer, guard, Connections(**asdict(config.connections)))
@@ -161,7 +162,7 @@ class PseudonymApp:
             raise Unavailable(
                 "the pseudonym service is not as it must be; its operator has to look", retry_after_ms=5_000
             )
-        return live_epoch(self._served, number, process.wall_ms())
+        return live_epoch(self._served, number, clocks.wall_ms())
 
     def _own(self) -> dict[int, Epoch]:
         return {number: held.epoch for number, held in self._keys.held.items()}
@@ -224,7 +225,7 @@ class PseudonymApp:
 
     def _look_at_keys(self) -> None:
         """Serve what keys, clock and ledgers allow at present."""
-        now_ms = process.wall_ms()
+        now_ms = clocks.wall_ms()
         try:
             if self._keys.look():
                 self._news.set()
@@ -264,7 +265,7 @@ class PseudonymApp:
             self._news.clear()
             try:
                 await self._tell()
-                settled = self._announcements.settled(self._own(), process.wall_ms())
+                settled = self._announcements.settled(self._own(), clocks.wall_ms())
                 self._is_well("ledgers")
             except ExchangeError as error:
                 self._is_wrong("ledgers", error)
@@ -289,7 +290,7 @@ class PseudonymApp:
             raise failed[0]
 
     async def _tell_one(self, origin: str) -> None:
-        now_ms = process.wall_ms()
+        now_ms = clocks.wall_ms()
         for body in await self._announcements.tell(origin, self._own(), now_ms):
             _log.info("key_epoch_told", origin=origin, epoch=body.number, destroyed=not body.ends_ms)
         members = {member.id for member in self._directory.current().community_members(origin)}
@@ -298,7 +299,7 @@ class PseudonymApp:
 
     async def _destroy_ended(self) -> None:
         """Destroy keys whose epochs have ended: by our clock and by the hub's, for there is no way back."""
-        now_ms = process.wall_ms()
+        now_ms = clocks.wall_ms()
         ended = [epoch for epoch in self._own().values() if epoch.state(now_ms) is EpochState.ENDED]
         if not ended:
             return

@@ -7,16 +7,50 @@ is 0 for success, 1 for a refusal or failed check, 2 for wrong usage, 3 when a h
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from exchange import __version__
-from exchange.cli import accounts, community, doctor, hub, key, member, pki, pseudonyms, publish, verify, watch
 from exchange.cli.output import Failing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+#: Each command's module and name there: only the one that is asked for is imported, and what it needs.
+_COMMANDS = {
+    "accounts": "accounts:accounts",
+    "check-config": "hub:check_config",
+    "community": "community:community",
+    "doctor": "doctor:doctor",
+    "init": "hub:init",
+    "key": "key:key",
+    "member": "member:member",
+    "pki": "pki:pki",
+    "pseudonyms": "pseudonyms:pseudonyms",
+    "publish": "publish:publish",
+    "serve": "hub:serve",
+    "verify": "verify:verify",
+    "watch": "watch:watch",
+}
 
 
-@click.group(cls=Failing, context_settings=CONTEXT)
+class _Commands(Failing):
+    """Imports a command when it is asked for. So also for a process of a pool, which begins by importing this."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+        """Return their names, in order."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command; None when there is none of this name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(f"exchange.cli.{module}"), name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="exchange")
 def main() -> None:
     """Share hashed signals of breaching content between platforms, over a ledger that everyone can check.
@@ -28,21 +62,3 @@ def main() -> None:
       exchange init --exchange my.exchange --operator my-org --folder hub
       exchange serve --config hub/hub.toml
     """
-
-
-for command in (
-    hub.init,
-    hub.serve,
-    hub.check_config,
-    doctor.doctor,
-    pki.pki,
-    community.community,
-    member.member,
-    key.key,
-    publish.publish,
-    pseudonyms.pseudonyms,
-    watch.watch,
-    accounts.accounts,
-    verify.verify,
-):
-    main.add_command(command)

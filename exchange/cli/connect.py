@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from exchange.domain.identifiers import Origin
 from exchange.errors import Reason, Rejected
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 
 T = TypeVar("T")

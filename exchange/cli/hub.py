@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from exchange import app, config, process
+from exchange import app, config
 from exchange.cli.client_files import client_toml, write_new
 from exchange.cli.output import REFUSED, config_option, emit, json_option, say, settings_lines, unreadable
 from exchange.domain.identifiers import Origin
@@ -19,7 +19,7 @@ from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
 from exchange.opening import found_exchange, genesis_statement, make_log
-from exchange.ops import certificates, logging
+from exchange.ops import certificates, clocks, logging
 from exchange.publish.clock import WatchedClock
 from exchange.stores.folders import Folders, make_key
 
@@ -97,12 +97,12 @@ def init(
 
 async def _found(folder: Path, name: str, operator: str, operator_name: str, key: SigningKey) -> bytes:
     folders = Folders(folder / "data", folder / "data" / "keys")
-    now = process.wall_ms()
+    now = clocks.wall_ms()
     log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG))
     statement = genesis_statement(
         name, log_key, operator, operator_name, {Role.OPERATOR: [key]}, 1, now_ms=now, nonce=secrets.token_bytes(16)
     )
-    return await found_exchange(folders, statement, WatchedClock(process.wall_ms, process.monotonic_ms))
+    return await found_exchange(folders, statement, WatchedClock(clocks.wall_ms, clocks.monotonic_ms))
 
 
 @click.command()

@@ -22,7 +22,7 @@ from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.normal.accounts import data_versions
 from exchange.ops import certificates, logging
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange.pseudonym_app import Place
 from exchange.pseudonyms.epochs import LIFE_DAYS, Epoch, next_times
 from exchange.stores.budget_book import read_totals

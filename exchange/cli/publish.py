@@ -33,7 +33,7 @@ from exchange.cli.output import (
 from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.normal.accounts import Account
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
 from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_and_accounts

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exchange import app, config, process
+from exchange import app, config
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
-from exchange.ops import logging
+from exchange.ops import clocks, logging
 from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -166,8 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--accept-clock", action="store_true")
     parser.add_argument("--clock-offset-ms", type=int, default=0)
     options = parser.parse_args(arguments)
-    real = process.wall_ms
-    process.wall_ms = lambda: real() + options.clock_offset_ms
+    real = clocks.wall_ms
+    clocks.wall_ms = lambda: real() + options.clock_offset_ms
     settings = config.load(options.config)
     logging.configure(level=settings.log_level)
 

@@ -36,8 +36,8 @@ from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.note import Verifier
 from exchange.opening import found_exchange, genesis_statement, make_log
 from exchange.ops.certificates import Files, authority_files, create_authority, issue, issued_files
+from exchange.ops.clocks import monotonic_ms, wall_ms
 from exchange.ports import Head
-from exchange.process import monotonic_ms, wall_ms
 from exchange.publish.clock import WatchedClock
 from exchange.stores.folders import Folders
 from exchange.v1 import directory_pb2_grpc, feed_pb2_grpc, ledger_pb2, ledger_pb2_grpc, publish_pb2, publish_pb2_grpc

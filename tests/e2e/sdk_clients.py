@@ -11,7 +11,7 @@ from exchange.domain.kinds import Role
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange.ops.certificates import authority_files, issued_files
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, Signal
 from tests.e2e.exchange_fixture import NAME, Exchange
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from exchange import codec, process
+from exchange import codec
 from exchange.codec_bodies import kind_of
 from exchange.config import Ops, Tiles
 from exchange.domain.bodies import (
@@ -23,6 +23,7 @@ from exchange.errors import Fatal, Reason
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.note import Verifier
+from exchange.ops import clocks
 from exchange.v1 import directory_pb2
 from tests.e2e.answers import get, refusal
 from tests.e2e.drafts import Draft, signal
@@ -65,8 +66,8 @@ async def test_a_jumping_clock_stops_sequencing_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = {"ahead_ms": 0}
-    real = process.wall_ms
-    monkeypatch.setattr(process, "wall_ms", lambda: real() + clock["ahead_ms"])
+    real = clocks.wall_ms
+    monkeypatch.setattr(clocks, "wall_ms", lambda: real() + clock["ahead_ms"])
     world = await open_world(tmp_path)
     alpha = world.party("alpha")
     await alpha.publish(signal("alpha", UK))

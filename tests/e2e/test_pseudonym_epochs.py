@@ -16,7 +16,7 @@ from exchange.domain.statement import Indicator
 from exchange.domain.validation import DAY_MS
 from exchange.errors import InvalidStatement, Rejected
 from exchange.normal.accounts import AccountType, data_versions, normal_account
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores.budget_book import BudgetFile
 from exchange.stores.epoch_keys import EpochKeys

@@ -17,7 +17,7 @@ from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange.errors import CursorAboveSize, Denied, InvalidStatement, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.merkle import leaf_hash
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange_client import (
     ClientConfig,
     Delivery,

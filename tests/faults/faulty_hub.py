@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 
-from exchange import process
+from exchange.ops import clocks
 from tests.e2e import child_hub
 from tests.faults.crash_points import POINTS, Reaper
 from tests.faults.disk import Disk, Listener
@@ -40,13 +40,13 @@ class _AtCalls:
 
 def _let_clock_jump(file: Path) -> None:
     """Put the wall clock off by the milliseconds in a file, from each SIGUSR1 on."""
-    real, offset_ms = process.wall_ms, [0]
+    real, offset_ms = clocks.wall_ms, [0]
 
     def jump(*_: object) -> None:
         offset_ms[0] = int(file.read_text())
 
     signal.signal(signal.SIGUSR1, jump)
-    process.wall_ms = lambda: real() + offset_ms[0]
+    clocks.wall_ms = lambda: real() + offset_ms[0]
 
 
 def main() -> int:

@@ -90,7 +90,7 @@ def check(use: Use, command: click.Command) -> None:
     """Walk to the command that is named, and let its own parser read the rest."""
     words = list(use.words)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.commands.get(words[0])
+        found = command.get_command(click.Context(command), words[0])
         assert found is not None, f"{use.where}: no command {words[0]!r}"
         command, words = found, words[1:]
     if isinstance(command, click.Group) and not words:
@@ -194,8 +194,12 @@ def test_a_wrong_command_line_would_be_noticed(wrong: str) -> None:
 def test_examples_in_the_help_are_accepted() -> None:
     def walk(command: click.Command) -> Iterator[str]:
         yield command.help or ""
-        for child in command.commands.values() if isinstance(command, click.Group) else ():
-            yield from walk(child)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                assert child is not None
+                yield from walk(child)
 
     seen = 0
     for text in walk(main()):

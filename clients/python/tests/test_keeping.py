@@ -11,6 +11,7 @@ import pytest
 
 from clients.python.tests.fake_hub import FakeHub, client_of
 from clients.python.tests.test_identity import certificate, of_a_form_that_nobody_knows
+from exchange.ops import clocks
 from exchange_client import client
 from tests.authorities import Issued
 
@@ -34,7 +35,7 @@ def put(folder: Path, issued: Issued) -> None:
 @pytest.mark.parametrize("issued", [of_a_form_that_nobody_knows(), certificate("")], ids=["form", "no name"])
 async def test_files_that_cannot_be_used_do_not_end_the_following(tmp_path: Path, issued: Issued) -> None:
     own, transport = client_of(FakeHub(), tmp_path)
-    own._identity._now_ms = client._wall_ms
+    own._identity._now_ms = clocks.wall_ms
     transport.renew_faults.append(RuntimeError("not now"))
     async with own:
         put(tmp_path, issued)
@@ -51,7 +52,7 @@ async def test_whatever_it_meets_is_told_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     own, _ = client_of(FakeHub(), tmp_path)
-    own._identity._now_ms = client._wall_ms
+    own._identity._now_ms = clocks.wall_ms
     rounds: list[str] = []
 
     def look() -> bool:

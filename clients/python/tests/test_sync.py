@@ -27,7 +27,6 @@ def hub() -> FakeHub:
 def config(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClientConfig:
     made, _ = client_of(hub, tmp_path)
     monkeypatch.setattr(client, "Transport", lambda config, identity: FakeTransport(hub))
-    monkeypatch.setattr(client, "_wall_ms", lambda: hub.now)
     monkeypatch.setattr(client.ExchangeClient.__init__, "__kwdefaults__", {"now_ms": lambda: hub.now, "renew": None})
     config: ClientConfig = made._config
     return config

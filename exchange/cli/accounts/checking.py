@@ -16,7 +16,7 @@ from exchange.cli.connect import as_client, origin_of
 from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.errors import Reason, Rejected
 from exchange.normal.accounts import Account
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange_client import AccountIndexes, AccountMatch, AccountMatches, AccountSignals, ClientConfig, ExchangeClient
 from exchange_client.jsonl import account_of, naming_to_json
 from exchange_client.pseudonyms import EpochKey

@@ -12,7 +12,7 @@ from exchange.cli.accounts.places import folder_of, index_option
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.domain.key_epochs import KeyEpochEntry
-from exchange.process import wall_ms
+from exchange.ops.clocks import wall_ms
 from exchange_client import AccountIndexes, AccountSignals, ClientConfig, ExchangeClient
 from exchange_client.account_index import AccountIndex
 from exchange_client.pseudonyms import EpochKey

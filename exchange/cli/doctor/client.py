@@ -15,8 +15,8 @@ from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
 from exchange.cli.key import age_days, standing
 from exchange.domain.directory import Directory
 from exchange.errors import Denied, ExchangeError, Unauthenticated, Unavailable
+from exchange.ops.clocks import wall_ms
 from exchange.ops.tls_files import TLSFiles
-from exchange.process import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.identity import spiffe_uri
 

@@ -19,8 +19,8 @@ from exchange.config import Config
 from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
+from exchange.ops.clocks import wall_ms
 from exchange.ops.tls_files import TLSFiles
-from exchange.process import wall_ms
 from exchange.stores.folders import Folders, read_key
 from exchange.stores.sealed_mark import read_mark
 from exchange.stores.sqlite_reader import LogFiles, LogState

@@ -21,8 +21,8 @@ from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tree import Tree
+from exchange.ops.clocks import wall_ms
 from exchange.ports import Group, StoredEntry, TreeHead
-from exchange.process import wall_ms
 from exchange.stores.folders import read_key
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.sqlite import SqliteStore

@@ -14,7 +14,7 @@ from exchange.domain.kinds import Role
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.merkle import CompactRange
 from exchange.opening import Judging, Memory, Room, at_once, open_log
-from exchange.process import monotonic_ms, wall_ms
+from exchange.ops.clocks import monotonic_ms, wall_ms
 from exchange.publish.clock import WatchedClock
 from tests.bench.contenders.hub import PUBLISHER
 from tests.bench.figures import Figures

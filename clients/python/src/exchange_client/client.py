@@ -23,6 +23,7 @@ from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
 from exchange.ledger.dsse import pae
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
+from exchange.ops.clocks import wall_ms
 from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.config import ClientConfig
 from exchange_client.cursors import Cursors, Positions
@@ -46,15 +47,11 @@ from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
 ASK_DIRECTORY_EVERY_S = 30.0
 
 
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class ExchangeClient:
     """Publishes, subscribes and checks, in one member's name. Use as an async context manager."""
 
     def __init__(
-        self, config: ClientConfig, *, now_ms: Callable[[], int] = _wall_ms, renew: Renew | None = None
+        self, config: ClientConfig, *, now_ms: Callable[[], int] = wall_ms, renew: Renew | None = None
     ) -> None:
         """Read keys and certificates; nothing is connected yet. Raises `Rejected` (CONFIG).
 

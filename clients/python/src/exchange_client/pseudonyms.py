@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from exchange.errors import Unavailable
 from exchange.normal.accounts import Account
 from exchange.ops import worker_process
-from exchange.privacy.voprf import Blind, Evaluation, blind, finalize
+from exchange.privacy.voprf import Evaluation, blind, finalize
 
 T = TypeVar("T")
 
@@ -91,7 +91,8 @@ class Pseudonyms:
 
     async def _batch(self, accounts: Sequence[Account]) -> tuple[bytes, ...]:
         async with self._under_way:
-            blinds = await self._beside(_blinded, [account.to_bytes() for account in accounts])
+            # Functions of the core, so that a process need not import the SDK.
+            blinds = await self._beside(blind, [account.to_bytes() for account in accounts], os.urandom)
             evaluation = await self._evaluate(self.epoch.number, [each.element for each in blinds])
             outputs = await self._beside(finalize, blinds, evaluation, self.epoch.public_key)
         for account, output in zip(accounts, outputs, strict=True):
@@ -114,7 +115,3 @@ class Pseudonyms:
         if account in self._known:
             self._known.move_to_end(account)
         return self._known.get(account)
-
-
-def _blinded(inputs: Sequence[bytes]) -> tuple[Blind, ...]:
-    return blind(inputs, os.urandom)
