@@ -12,7 +12,7 @@ from exchange.cli.output import client_option, emit, json_option
 from exchange.domain.directory import Directory
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
-from exchange.stores.durable import sync_folder
+from exchange.ops.durable import sync_folder
 from exchange.stores.folders import make_key
 from exchange_client import ClientConfig, ExchangeClient
 

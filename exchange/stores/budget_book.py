@@ -10,9 +10,9 @@ from pathlib import Path
 import apsw
 
 from exchange.errors import Fatal, Reason
+from exchange.ops.durable import make_folders
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores import sqlite_schema as schema
-from exchange.stores.durable import make_folders
 from exchange.stores.worker import Worker
 
 _SCHEMA_VERSION = 1

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exchange.errors import Conflict, Fatal, Reason, Rejected
+from exchange.ops.durable import write_secret
 from exchange.privacy.voprf import EvaluationKey
 from exchange.pseudonyms.epochs import Epoch
-from exchange.stores.durable import write_secret
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _DESTROYED = bytes(32)

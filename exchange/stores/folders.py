@@ -16,7 +16,7 @@ from pathlib import Path
 
 from exchange.errors import Fatal, Reason
 from exchange.ledger.ed25519 import SigningKey
-from exchange.stores.durable import write_secret
+from exchange.ops.durable import write_secret
 
 _SEED_BYTES = 32
 

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 
 from exchange.errors import Fatal
-from exchange.stores.durable import make_folders, sync_folder
+from exchange.ops.durable import make_folders, sync_folder
 from exchange.stores.worker import Worker
 
 SLOT_BYTES = 4096

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from exchange.errors import Fatal, Unavailable
-from exchange.stores.durable import replace, sync_folder
+from exchange.ops.durable import replace, sync_folder
 
 
 class FoldFile:

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.tiles import TILE_WIDTH, tile_width
+from exchange.ops.durable import make_folders
 from exchange.ports import Group, Head, StoredEntry, TreeHead
 from exchange.stores import sqlite_schema as schema
-from exchange.stores.durable import make_folders
 from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.sqlite_commits import Commits
 from exchange.stores.sqlite_rows import Rows

@@ -18,9 +18,9 @@ from exchange.codec import frame_leaf
 from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, leaf_hash
 from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, encode_bundle, entries_path, split_hashes, subtree_root
+from exchange.ops.durable import write_once
 from exchange.ports import StoredEntry
 from exchange.stores import sqlite_schema as schema
-from exchange.stores.durable import write_once
 from exchange.stores.sqlite_commits import hash_of_leaf_in
 
 #: About what one feed message takes: who reads on reads what it can send.

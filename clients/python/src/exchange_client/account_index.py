@@ -19,6 +19,7 @@ from pathlib import Path
 import apsw
 
 from exchange.errors import Fatal, Reason, Rejected
+from exchange.ops.durable import write_secret
 from exchange_client.account_indexing import Own, Progress, index_accounts
 from exchange_client.private_database import PrivateDatabase
 from exchange_client.pseudonyms import EpochKey, Pseudonyms
@@ -168,7 +169,8 @@ def _key_beside(index: Path) -> bytes:
     path = index.with_suffix(".key")
     try:
         if not index.exists():
-            _make_key(path)
+            with suppress(FileExistsError):  # an earlier run may have come no further
+                write_secret(path, os.urandom(_KEY_BYTES))
         key = path.read_bytes()
     except FileNotFoundError as error:
         hint = "bring it back, or delete the index to make it anew: every account is evaluated again then"
@@ -178,21 +180,6 @@ def _key_beside(index: Path) -> bytes:
     if len(key) != _KEY_BYTES:
         raise Fatal(f"{path}: is not the key of an index", reason=Reason.CONFIG)
     return key
-
-
-def _make_key(path: Path) -> None:
-    """Make a key, durably, unless there is one: an earlier run may have come no further."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        made = path.with_name(f"{path.name}.new")
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, os.urandom(_KEY_BYTES))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.link(made, path)
-    path.with_name(f"{path.name}.new").unlink(missing_ok=True)
 
 
 def _known(connection: apsw.Connection, digests: Iterable[bytes]) -> set[bytes]:
