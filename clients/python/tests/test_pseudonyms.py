@@ -58,7 +58,8 @@ async def test_an_answer_that_does_not_hold_is_not_used(what: str) -> None:
 async def test_a_process_that_is_killed_costs_one_call_and_is_replaced() -> None:
     async with Pseudonyms(Service().evaluate, EPOCH) as pseudonyms:
         (before,) = await pseudonyms.of([email("a@example.org")])
-        pool = pseudonyms._pool
+        assert pseudonyms._workers is not None
+        pool = pseudonyms._workers._pool
         assert isinstance(pool, ProcessPoolExecutor)
         (worker,) = pool._processes.values()
         assert worker.pid is not None

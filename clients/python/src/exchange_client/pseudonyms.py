@@ -11,16 +11,14 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from types import TracebackType
 from typing import Self, TypeVar
 
 from exchange.errors import Unavailable
 from exchange.normal.accounts import Account
-from exchange.ops import worker_process
+from exchange.ops.worker_process import Workers
 from exchange.privacy.voprf import Evaluation, blind, finalize
 
 T = TypeVar("T")
@@ -52,24 +50,21 @@ class Pseudonyms:
         self.epoch = epoch
         self._evaluate = evaluate
         self._processes = processes
-        self._pool: Executor | None = None
+        self._workers: Workers | None = None
         self._under_way = asyncio.Semaphore(UNDER_WAY)
         self._known: OrderedDict[Account, bytes] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         """Start the processes."""
-        self._pool = self._started()
+        self._workers = Workers(self._processes)
         return self
-
-    def _started(self) -> Executor:
-        return ProcessPoolExecutor(self._processes, mp_context=get_context("spawn"), initializer=worker_process.begin)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the processes."""
-        if self._pool is not None:
-            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        if self._workers is not None:
+            await asyncio.to_thread(self._workers.close)
 
     async def of(self, accounts: Sequence[Account]) -> list[bytes]:
         """Return the pseudonyms (32 bytes each) of these accounts, in their order.
@@ -102,13 +97,12 @@ class Pseudonyms:
         return outputs
 
     async def _beside(self, work: Callable[..., T], *given: object) -> T:
-        """Have a process do this. Raises `Unavailable` when it ended in the middle; the next call has another one."""
-        pool = self._pool
+        """Have a process do this, or a thread where none was started. Raises `Unavailable` when the process ended."""
+        if self._workers is None:
+            return await asyncio.to_thread(work, *given)
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work, *given)
+            return await self._workers.run(work, *given)
         except BrokenProcessPool as error:
-            if pool is self._pool:
-                self._pool = self._started()
             raise Unavailable("a process that makes pseudonyms was ended", retry_after_ms=1_000) from error
 
     def _recall(self, account: Account) -> bytes | None:
