@@ -26,6 +26,7 @@ from exchange.api.server import Connections, listen
 from exchange.api.tls import Trust
 from exchange.config import split_address
 from exchange.domain.directory import Directory
+from exchange.domain.key_epochs import EpochState
 from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload, may_evaluate
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
@@ -38,7 +39,7 @@ from exchange.pseudonym_config import Config, FollowedTerms
 from exchange.pseudonyms.announcements import Announcements
 from exchange.pseudonyms.budget import Budgets
 from exchange.pseudonyms.day_totals import DayTotals
-from exchange.pseudonyms.epochs import Epoch, EpochState, live_epoch
+from exchange.pseudonyms.epochs import Epoch, live_epoch
 from exchange.pseudonyms.evaluator import Evaluator
 from exchange.pseudonyms.ledgers import FollowedDirectory, Ledgers
 from exchange.publish.quota import Limits, Quotas

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import msgspec
 
 from exchange import app, config
 from exchange.cli.client_files import client_toml, write_new
-from exchange.cli.output import REFUSED, config_option, emit, json_option, say, settings_lines, unreadable
+from exchange.cli.output import config_option, emit, json_option, show_settings, unreadable
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
@@ -135,15 +134,7 @@ def check_config(config_path: Path, *, as_json: bool) -> None:
       exchange check-config --config hub/hub.toml
     """
     settings = config.load(config_path).resolved()
-    plain = msgspec.to_builtins(settings, enc_hook=str)
-    if as_json:
-        emit(plain, as_json=True)
-    else:
-        say(*settings_lines(plain))
-    problems = list(_unusable(settings))
-    say(*problems, mark=("cannot be used: ", "red"), err=True)
-    if problems:
-        sys.exit(REFUSED)
+    show_settings(msgspec.to_builtins(settings, enc_hook=str), list(_unusable(settings)), as_json=as_json)
 
 
 def _unusable(settings: config.Config) -> Iterator[str]:

@@ -116,8 +116,18 @@ def emit(
         say(*(f"{key:<{width}}  {value}" for key, value in data.items()))
 
 
-def settings_lines(plain: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is in force of a configuration, a line for each key."""
+def show_settings(plain: Mapping[str, Any], problems: Sequence[str], *, as_json: bool) -> None:
+    """Print what is in force of a configuration, and what of it cannot be used; exit when there is any."""
+    if as_json:
+        emit(plain, as_json=True)
+    else:
+        say(*_settings_lines(plain))
+    say(*problems, mark=("cannot be used: ", "red"), err=True)
+    if problems:
+        sys.exit(REFUSED)
+
+
+def _settings_lines(plain: Mapping[str, Any]) -> Iterator[str]:
     for key, value in plain.items():
         values = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
         yield from (f"{name} = {json.dumps(each)}" for name, each in values.items())
@@ -141,19 +151,23 @@ def json_option(command: F) -> F:
     return option(command)
 
 
-def config_option(command: F) -> F:
-    """Add ``--config``, the hub's file."""
-    option: Callable[[F], F] = click.option(
+def config_file(default: str, variable: str, whose: str) -> Callable[[F], F]:
+    """Return what adds ``--config`` to a command."""
+    return click.option(
         "--config",
         "config_path",
         type=click.Path(path_type=Path, dir_okay=False),
-        default="hub.toml",
+        default=default,
         show_default=True,
-        envvar="EXCHANGE_CONFIG",
+        envvar=variable,
         show_envvar=True,
-        help="The hub's configuration.",
+        help=f"{whose} configuration.",
     )
-    return option(command)
+
+
+def config_option(command: F) -> F:
+    """Add ``--config``, the hub's file."""
+    return config_file("hub.toml", "EXCHANGE_CONFIG", "The hub's")(command)
 
 
 def client_option(command: F) -> F:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import msgspec
 from exchange import pseudonym_app, pseudonym_config
 from exchange.cli.client_files import write_new
 from exchange.cli.connect import origin_of
-from exchange.cli.output import REFUSED, client_option, emit, json_option, say, settings_lines, unreadable
+from exchange.cli.output import client_option, config_file, emit, json_option, show_settings, unreadable
 from exchange.domain.key_epochs import MAX_LIFE_DAYS
 from exchange.domain.kinds import Role
 from exchange.domain.validation import DAY_MS
@@ -56,16 +55,7 @@ daily = 1_000
 # daily = 5_000
 """
 
-_CONFIG = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default="pseudonyms.toml",
-    show_default=True,
-    envvar="EXCHANGE_PSEUDONYMS",
-    show_envvar=True,
-    help="The pseudonym service's configuration.",
-)
+_CONFIG = config_file("pseudonyms.toml", "EXCHANGE_PSEUDONYMS", "The pseudonym service's")
 
 
 @click.group()
@@ -200,15 +190,7 @@ def check_config(config_path: Path, *, as_json: bool) -> None:
       exchange pseudonyms check-config --config service/pseudonyms.toml
     """
     settings = pseudonym_config.load(config_path).resolved()
-    plain = msgspec.to_builtins(settings, enc_hook=str)
-    if as_json:
-        emit(plain, as_json=True)
-    else:
-        say(*settings_lines(plain))
-    problems = list(_unusable(settings))
-    say(*problems, mark=("cannot be used: ", "red"), err=True)
-    if problems:
-        sys.exit(REFUSED)
+    show_settings(msgspec.to_builtins(settings, enc_hook=str), list(_unusable(settings)), as_json=as_json)
 
 
 def _unusable(settings: pseudonym_config.Config) -> Iterator[str]:

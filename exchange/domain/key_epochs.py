@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from exchange.domain.bodies import (
@@ -39,6 +40,24 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}", re.ASCII)
 FORMAT = 2
 
 
+class EpochState(StrEnum):
+    """Where a key epoch stands."""
+
+    COMING = "coming"
+    LIVE = "live"
+    ENDED = "ended"
+    DESTROYED = "destroyed"
+
+    @classmethod
+    def at(cls, now_ms: int, begins_ms: int, ends_ms: int, *, destroyed: bool) -> EpochState:
+        """Return where one with these times stands at a time."""
+        if destroyed:
+            return cls.DESTROYED
+        if now_ms < begins_ms:
+            return cls.COMING
+        return cls.LIVE if now_ms < ends_ms else cls.ENDED
+
+
 @dataclass(frozen=True, slots=True)
 class KeyEpochEntry:
     """What the log knows of one key epoch."""
@@ -51,9 +70,14 @@ class KeyEpochEntry:
     #: Index of the leaf that said its key is destroyed; None as long as there is one.
     destroyed_at: int | None = None
 
+    def state(self, now_ms: int) -> EpochState:
+        """Return where it stands at a time."""
+        destroyed = self.destroyed_at is not None
+        return EpochState.at(now_ms, self.epoch.begins_ms, self.epoch.ends_ms, destroyed=destroyed)
+
     def is_live(self, now_ms: int) -> bool:
         """Whether pseudonyms are made and matched under it."""
-        return self.destroyed_at is None and self.epoch.begins_ms <= now_ms < self.epoch.ends_ms
+        return self.state(now_ms) is EpochState.LIVE
 
     def is_destroyed_by(self, publisher: str) -> bool:
         """Whether this publisher has said that its key is destroyed."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from exchange.domain.bodies import DataVersion, KeyEpoch, State
-from exchange.domain.key_epochs import KeyEpochEntry, KeyEpochs
-from exchange.pseudonyms.epochs import Epoch, EpochState
+from exchange.domain.key_epochs import EpochState, KeyEpochEntry, KeyEpochs
+from exchange.pseudonyms.epochs import Epoch
 from exchange.pseudonyms.ledgers import Ledgers
 
 _TO_COME = (EpochState.COMING, EpochState.LIVE)

@@ -12,22 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
+from exchange.domain.key_epochs import EpochState
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Reason, Rejected
 
 LIFE_DAYS = 365
 OVERLAP_DAYS = 30
-
-
-class EpochState(StrEnum):
-    """Where an epoch stands."""
-
-    COMING = "coming"
-    LIVE = "live"
-    ENDED = "ended"
-    DESTROYED = "destroyed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +38,7 @@ class Epoch:
 
     def state(self, now_ms: int) -> EpochState:
         """Return where it stands at a time."""
-        if self.destroyed:
-            return EpochState.DESTROYED
-        if now_ms < self.begins_ms:
-            return EpochState.COMING
-        return EpochState.LIVE if now_ms < self.ends_ms else EpochState.ENDED
+        return EpochState.at(now_ms, self.begins_ms, self.ends_ms, destroyed=self.destroyed)
 
 
 def next_times(epochs: Iterable[Epoch], now_ms: int) -> tuple[int, int, int]:

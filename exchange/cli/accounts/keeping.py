@@ -11,7 +11,7 @@ import click
 from exchange.cli.accounts.places import folder_of, index_option
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option, say
-from exchange.domain.key_epochs import KeyEpochEntry
+from exchange.domain.key_epochs import EpochState, KeyEpochEntry
 from exchange.ops.clocks import wall_ms
 from exchange_client import AccountIndexes, AccountSignals, ClientConfig, ExchangeClient
 from exchange_client.account_index import AccountIndex
@@ -94,7 +94,5 @@ async def _show(index: AccountIndex, entry: KeyEpochEntry | None, *, as_json: bo
 
 
 def _state(entry: KeyEpochEntry) -> str:
-    now_ms = wall_ms()
-    if entry.is_live(now_ms):
-        return "live"
-    return "ended" if entry.destroyed_at is not None or entry.epoch.ends_ms <= now_ms else "coming"
+    state = entry.state(wall_ms())
+    return (EpochState.ENDED if state is EpochState.DESTROYED else state).value

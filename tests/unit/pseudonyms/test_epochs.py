@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from exchange.domain.key_epochs import EpochState
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Conflict, Fatal, Reason, Rejected
-from exchange.pseudonyms.epochs import LIFE_DAYS, OVERLAP_DAYS, Epoch, EpochState, live_epoch, next_times
+from exchange.pseudonyms.epochs import LIFE_DAYS, OVERLAP_DAYS, Epoch, live_epoch, next_times
 from exchange.stores.epoch_keys import EpochKeys
 
 NOW = 1_800_000_000_000

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterable, Callable, Collection, Iterable
 from pathlib import Path
 
-from exchange.domain.identifiers import KEY_EPOCH_BYTES, key_epoch_of
+from exchange.domain.identifiers import KEY_EPOCH_BYTES, key_epoch_of, pseudonym_value
 from exchange.errors import Fatal, Reason, Unavailable
 from exchange_client.account_index import AccountIndex
 from exchange_client.account_indexing import Own, Progress, index_accounts
@@ -125,7 +125,7 @@ class AccountIndexes:
         for index in self.all:
             number = index.epoch.number
             for output, references in (await index.find_all(by_epoch[number])).items() if number in by_epoch else ():
-                value = number.to_bytes(KEY_EPOCH_BYTES, "big") + output
+                value = pseudonym_value(number, output)
                 found[value] = sorted({*found.get(value, ()), *references})
         return found
 
