@@ -29,6 +29,7 @@ from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.life import LifeFacts
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.opening import Judging, Memory, OpenLog, Room, at_once, keeper_of, open_log, origin_here
@@ -46,6 +47,7 @@ from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.folders import read_key
 from exchange.stores.retention import first_younger
 from exchange.views.directory import DIRECTORY, DirectoryView
+from exchange.views.erasing import Eraser
 from exchange.views.keeper import Keeper, SnapshotDiffers
 
 _log = structlog.get_logger()
@@ -126,7 +128,7 @@ class App:
         await self._view.refresh()
         if self._view.directory.genesis is None:
             raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
-        self._intake = Intake(self._view.fresh, self._key_epochs, quotas, self._clock.now_ms)
+        self._intake = Intake(self._view.fresh, self._key_epochs, self._life, quotas, self._clock.now_ms)
         return self._view.directory
 
     def _key_epochs(self, origin: str) -> KeyEpochs:
@@ -134,6 +136,12 @@ class App:
         if log is None or log.key_epochs is None:
             raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
         return log.key_epochs.current()
+
+    def _life(self, origin: str) -> LifeFacts:
+        log = self._logs.get(origin)
+        if log is None or log.life is None:
+            raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
+        return log.life.current()
 
     def _directory_keeper(self, log: Log) -> Keeper[Directory]:
         key = read_key(self._folders.key(Origin.DIRECTORY_LOG))
@@ -188,6 +196,10 @@ class App:
         if opened.log.key_epochs is not None and opened.keeper is not None:
             self._tasks.create_task(self._follow(name, opened.log.key_epochs.run))
             self._tasks.create_task(self._follow(name, opened.keeper.run))
+        if opened.log.life is not None and opened.facts is not None:
+            self._tasks.create_task(self._follow(name, opened.log.life.run))
+            eraser = Eraser(name, opened.store, opened.facts, opened.log.tail.erased, clocks.wall_ms)
+            self._tasks.create_task(self._follow(name, eraser.run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
 

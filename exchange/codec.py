@@ -306,6 +306,15 @@ def erased_frame(leaf: bytes, audience_record: bytes = b"") -> bytes:
     return _frame(entry.SerializeToString(deterministic=True))
 
 
+def frame_without(frame: bytes, positions: Collection[int]) -> bytes:
+    """Return a frame with the records at these positions erased; where none is left, as of an entry erased whole."""
+    entry = decode_frame(frame)
+    records = [b"" if position in positions else record for position, record in enumerate(entry.records)]
+    if entry.present and any(records):
+        return full_frame(entry.leaf, records, entry.audience_record)
+    return erased_frame(entry.leaf, entry.audience_record)
+
+
 def frame_leaf(frame: bytes) -> bytes:
     """Return the leaf inside a frame, without parsing the rest. Raises `Rejected` (MALFORMED)."""
     try:

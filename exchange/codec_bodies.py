@@ -10,18 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from exchange.domain.bodies import (
+    Acknowledgement,
     Body,
     Budget,
     BudgetTotal,
     Community,
     DataVersion,
+    Disposition,
+    Erasure,
     Genesis,
     GenesisKey,
     Key,
     KeyEpoch,
+    LagCell,
     Member,
     Membership,
+    Opinion,
+    Quarantine,
     Quota,
+    Release,
+    Retraction,
     SignalHeader,
     Suspension,
 )
@@ -76,6 +84,30 @@ def _write_genesis(b: Genesis) -> pb.Genesis:
     return pb.Genesis(**{**_fields(b), "keys": keys})
 
 
+def _read_acknowledgement(m: pb.Acknowledgement) -> Acknowledgement:
+    cells = [LagCell(c.publisher, c.label, c.election, c.retraction, tuple(c.counts)) for c in m.cells]
+    return Acknowledgement(m.processed_through, m.clock_offset_ms, m.clock_error_ms, tuple(cells))
+
+
+def _write_acknowledgement(b: Acknowledgement) -> pb.Acknowledgement:
+    cells = [
+        pb.LagCell(
+            publisher=cell.publisher,
+            label=cell.label,  # type: ignore[arg-type]
+            election=cell.election,
+            retraction=cell.retraction,
+            counts=cell.counts,
+        )
+        for cell in b.cells
+    ]
+    return pb.Acknowledgement(
+        processed_through=b.processed_through,
+        clock_offset_ms=b.clock_offset_ms,
+        clock_error_ms=b.clock_error_ms,
+        cells=cells,
+    )
+
+
 def _read_budget(m: pb.Budget) -> Budget:
     return Budget(m.day, tuple(BudgetTotal(each.member, each.key_epoch, each.evaluations) for each in m.totals))
 
@@ -115,6 +147,13 @@ def _plain(message: type[Any], body: type[Any]) -> tuple[Callable[[Any], Any], C
 
 _BODIES: dict[Kind, _BodyRow] = {
     Kind.SIGNAL: _BodyRow("signal", SignalHeader, _read_signal, lambda b: pb.SignalHeader(**_fields(b))),
+    Kind.RETRACTION: _BodyRow("retraction", Retraction, *_plain(pb.Retraction, Retraction)),
+    Kind.OPINION: _BodyRow("opinion", Opinion, *_plain(pb.Opinion, Opinion)),
+    Kind.DISPOSITION: _BodyRow("disposition", Disposition, *_plain(pb.Disposition, Disposition)),
+    Kind.ACKNOWLEDGEMENT: _BodyRow("acknowledgement", Acknowledgement, _read_acknowledgement, _write_acknowledgement),
+    Kind.QUARANTINE: _BodyRow("quarantine", Quarantine, *_plain(pb.Quarantine, Quarantine)),
+    Kind.RELEASE: _BodyRow("release", Release, *_plain(pb.Release, Release)),
+    Kind.ERASURE: _BodyRow("erasure", Erasure, *_plain(pb.Erasure, Erasure)),
     Kind.BUDGET: _BodyRow("budget", Budget, _read_budget, _write_budget),
     Kind.KEY_EPOCH: _BodyRow("key_epoch", KeyEpoch, _read_key_epoch, _write_key_epoch),
     Kind.GENESIS: _BodyRow("genesis", Genesis, _read_genesis, _write_genesis),

@@ -34,12 +34,15 @@ from exchange.ledger.merkle import leaf_hash
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Sequencer
+from exchange.stores.facts import FactsFile
+from exchange.stores.facts_reports import FactsReports
 from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.snapshot_file import FoldFile
 from exchange.stores.sqlite import SqliteStore
 from exchange.views.keeper import Keeper
 from exchange.views.key_epochs import KEY_EPOCHS, KeyEpochsView
+from exchange.views.life import LifeView
 from exchange.views.replay import F, Leaves, Recipe
 
 
@@ -56,6 +59,8 @@ class Judging:
     max_group: int
 
 
+#: Name of the fold that lies on disk as it is.
+LIFE = "life"
 #: What a log has for its newest entries however many others there are: about one message.
 LEAST_BYTES = 1024 * 1024
 
@@ -112,9 +117,13 @@ class OpenLog:
     mark: SealedMarkFile
     #: Of the snapshots of the log's key epochs; None for the directory.
     keeper: Keeper[KeyEpochs] | None
+    #: The fold of its life; None for the directory.
+    facts: FactsFile | None
 
     async def aclose(self) -> None:
-        """Close store and mark. Idempotent."""
+        """Close folds, store and mark. Idempotent."""
+        if self.facts is not None:
+            await self.facts.aclose()
         await self.store.aclose()
         await self.mark.aclose()
 
@@ -158,16 +167,19 @@ async def open_log(
         tail = Tail(store, clock_s, ring_bytes=room.ring)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
-        keeper = None
+        keeper = facts = None
         if not origin.is_directory:
             keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
-            log = replace(log, key_epochs=KeyEpochsView(store, await keeper.load(), clock_s))
+            epochs = KeyEpochsView(store, await keeper.load(), clock_s)
+            facts = await FactsFile.open(folders.fold(origin.log, LIFE))
+            life = LifeView(store, store, facts, clock_s)
+            log = replace(log, key_epochs=epochs, life=life, reports=FactsReports(facts))
     except BaseException:
         await store.aclose()
         await mark.aclose()
         raise
     memory.take(origin, room)
-    return OpenLog(log, store, mark, keeper)
+    return OpenLog(log, store, mark, keeper, facts)
 
 
 def keeper_of(

@@ -16,7 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from exchange.domain.debts import Ending, Said
+from exchange.domain.life import MemberFacts, SignalFacts
+from exchange.domain.statement import Header
 from exchange.errors import Conflict
+from exchange.ledger.merkle import CompactRange
 from exchange.ledger.tiles import Tile
 
 
@@ -186,4 +190,136 @@ class SnapshotFile(Protocol):
 
     async def discard(self) -> None:
         """Forget the snapshot, durably. Raises `Fatal` when that cannot be done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEntry:
+    """An entry as the fold of a log's life takes it."""
+
+    index: int
+    header: Header
+    received_at_ms: int
+    #: As in the leaf: kept out of lag.
+    late: bool
+    directory_size: int
+    #: Who may read its records: None for everyone; of a restricted one whose audience record is gone, nobody.
+    audience: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """An entry whose records have to go: all of them, or those of some signals."""
+
+    index: int
+    #: None for all.
+    signal_ids: frozenset[bytes] | None
+
+
+class Facts(Protocol):
+    """What a log's leaves say of its signals and members: a fold on disk, which can always be made again.
+
+    What was taken together is there together after a crash, with its place in the log.
+    """
+
+    def place(self) -> CompactRange:
+        """Return the tree of exactly the leaves that were taken."""
+        ...
+
+    async def take(self, entries: Sequence[ToldEntry], place: CompactRange) -> None:
+        """Take the next entries, and the tree with them. Raises `Unavailable` on a full disk; then nothing changed."""
+        ...
+
+    def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
+        """Return what is known of these signals; an unknown one is left out."""
+        ...
+
+    def member(self, member: str) -> MemberFacts:
+        """Return what is known of a member; of one that never said anything, nothing."""
+        ...
+
+    async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:
+        """Return entries whose records have to go now and are not known to be gone, the oldest first."""
+        ...
+
+    async def gone(self, doomed: Sequence[Doomed]) -> None:
+        """Note that these records are in no store any more."""
+        ...
+
+    async def clear(self) -> None:
+        """Forget everything, to begin again at leaf 0."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is under way and release everything. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Days since 1970 (UTC), the last one too; 0 as the last: no end."""
+
+    from_day: int = 0
+    to_day: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LagRow:
+    """How long one stage took between two members; ``counts`` in the buckets of `exchange.domain.lag`."""
+
+    stage: int
+    publisher: str
+    #: Empty in a stage that has none.
+    receiver: str
+    label: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpinionRow:
+    """A member's last opinion of a signal."""
+
+    member: str
+    category: int
+    reason: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """What a member said of one kind (of signals: and label)."""
+
+    member: str
+    kind: int
+    label: int
+    statements: int
+    #: Signals in them, or that they name.
+    signals: int
+
+
+class Reports(Protocol):
+    """What the facts of a log add up to. Each answer is of one state of the fold."""
+
+    async def endings(self, after: tuple[int, bytes], limit: int) -> Sequence[Ending]:
+        """Return what ended signals, behind this (index, signal id), in the order of the log."""
+        ...
+
+    async def said(self, ids: Sequence[bytes]) -> Mapping[tuple[bytes, str], Said]:
+        """Return each member's last disposition of these signals, by (signal id, member)."""
+        ...
+
+    async def opinions(self, id_: bytes) -> Sequence[OpinionRow]:
+        """Return the opinions of a signal, by member."""
+        ...
+
+    async def members(self) -> Mapping[str, MemberFacts]:
+        """Return what is known of every member that has said something, or was flagged."""
+        ...
+
+    async def lag(self, period: Period, election: bytes) -> Sequence[LagRow]:
+        """Return lag by stage, publisher, receiver and label; of signals that name an election, or (empty) of all."""
+        ...
+
+    async def activity(self, period: Period) -> Sequence[ActivityRow]:
+        """Return what members said, by member, kind and label."""
         ...

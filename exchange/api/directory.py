@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,11 @@ import grpc
 
 from exchange.api.guard import caller
 from exchange.api.logs import Hub
+from exchange.domain.bodies import OpinionCategory
 from exchange.domain.directory import MemberEntry
-from exchange.domain.kinds import MemberClass
-from exchange.errors import Denied
+from exchange.domain.kinds import MemberClass, Role
+from exchange.domain.life import could_see
+from exchange.errors import Denied, Reason, Rejected
 from exchange.ledger.checkpoint import log_verifier
 from exchange.v1 import directory_pb2 as pb
 from exchange.v1 import directory_pb2_grpc
@@ -74,6 +77,47 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
                 for community in directory.communities.values()
             ],
             directory_size=directory.size,
+        )
+
+    async def GetSignal(self, request: pb.GetSignalRequest, context: _Context) -> pb.GetSignalResponse:  # noqa: ARG002, D102
+        workload, directory = caller(), self._hub.view.directory
+        log, _ = self._hub.log_to_read(workload, request.origin, self._now_ms())
+        if log.life is None or log.reports is None:
+            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no signals")
+        await log.up_to_date()
+        current = log.life.current()
+        signal = current.signals((request.signal_id,)).get(request.signal_id)
+        entitled = signal is not None and (
+            workload.member == signal.publisher
+            or workload.role is Role.OPERATOR
+            or could_see(directory, request.origin, workload.member, signal)
+        )
+        if signal is None or not entitled:
+            raise Rejected(Reason.NOT_FOUND, "no such signal, or none that was given to you")
+        opinions = await log.reports.opinions(signal.signal_id)
+        said = await log.reports.said((signal.signal_id,))
+        flagged_from = current.member(signal.publisher).quarantined_from
+        states = Counter(each.state for each in said.values())
+        return pb.GetSignalResponse(
+            index=signal.index,
+            publisher=signal.publisher,
+            label=signal.label,  # type: ignore[arg-type]
+            received_at_ms=signal.received_at_ms,
+            expires_at_ms=signal.expires_at_ms,
+            retracted_at=signal.retracted_at,
+            erased_at=signal.erased_at,
+            replaced_at=signal.replaced_at,
+            quarantined=flagged_from is not None and signal.index >= flagged_from,
+            opinions=[
+                pb.OpinionSummary(member=each.member, category=each.category, reason=each.reason)  # type: ignore[arg-type]
+                for each in opinions
+            ],
+            disputed=any(each.category == OpinionCategory.NEGATIVE_CLASS for each in opinions),
+            dispositions=[
+                pb.DispositionCount(state=state, members=count)  # type: ignore[arg-type]
+                for state, count in sorted(states.items())
+            ],
+            size=current.size,
         )
 
 

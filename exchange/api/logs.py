@@ -10,7 +10,7 @@ from exchange.domain.policy import Sight, Workload, may_subscribe
 from exchange.errors import Unavailable
 from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
-from exchange.ports import History, LogStore
+from exchange.ports import History, LogStore, Reports
 from exchange.publish.intake import Intake
 from exchange.publish.sequencer import Sequencer
 from exchange.publish.signatures import Signatures
@@ -18,6 +18,7 @@ from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
 from exchange.views.key_epochs import KeyEpochsView
+from exchange.views.life import LifeView
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ class Log:
     tail: Tail
     #: None for the directory.
     key_epochs: KeyEpochsView | None = None
+    life: LifeView | None = None
+    reports: Reports | None = None
+
+    async def up_to_date(self) -> None:
+        """Return once the life of this log's signals is known as far as it is sealed now. Raises `Unavailable`."""
+        if self.life is not None:
+            await self.life.reached((await self.store.head()).sealed.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from exchange import codec
 from exchange.api.logs import Hub
+from exchange.domain.bodies import AboutSignals, Life
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
@@ -99,13 +100,16 @@ class Offering:
                 if receipt is None:
                     raise
                 return _answered(receipt)
-            sequencer = self._hub.log_to_write(said.header.origin).sequencer
-            if said.statement.resubmission:
-                receipt = await sequencer.repeated(said.statement, said.header)
+            log = self._hub.log_to_write(said.header.origin)
+            of_life = log.life is not None and isinstance(said.header.body, Life)
+            if said.statement.resubmission or of_life:
+                receipt = await log.sequencer.repeated(said.statement, said.header)
                 if receipt is not None:
                     # In the ledger already: so it is answered, even where it could no longer be said today.
                     return _answered(receipt)
-            return sequencer.offer(self._hub.intake.check(workload, said, judged_at))
+            if of_life:
+                await log.up_to_date()
+            return log.sequencer.offer(self._hub.intake.check(workload, said, judged_at))
         except (Rejected, Unavailable) as error:
             return error.alone()
 
@@ -145,9 +149,10 @@ def _turns_of(items: Sequence[T], work_of: Callable[[T], int]) -> Iterator[_Turn
 def _judging_work(judged: _Judged) -> int:
     if isinstance(judged.said, ExchangeError):
         return 1
-    statement = judged.said.statement
+    statement, body = judged.said.statement, judged.said.header.body
+    named = len(body.targets) if isinstance(body, AboutSignals) else 0
     signatures = 0 if judged.signed else len(statement.signatures)
-    return _JUDGING_WORK + len(statement.records) + _SIGNATURE_WORK * signatures
+    return _JUDGING_WORK + len(statement.records) + named + _SIGNATURE_WORK * signatures
 
 
 def _answered(receipt: Receipt) -> asyncio.Future[Receipt]:

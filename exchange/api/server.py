@@ -1,4 +1,4 @@
-"""The member-facing gRPC server: mutual TLS, one guard, five services, limits. Nothing else listens on its port."""
+"""The member-facing gRPC server: mutual TLS, one guard, its services, limits. Nothing else listens on its port."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from exchange.api.guard import Guard
 from exchange.api.ledger import LedgerServicer
 from exchange.api.logs import Hub
 from exchange.api.publish import PublishServicer
+from exchange.api.reports import ReportServicer
 from exchange.api.tls import Trust
 from exchange.errors import Fatal, Reason
 from exchange.ops.metrics import Metrics
-from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc
+from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc, report_pb2_grpc
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 
@@ -84,6 +85,7 @@ def build(
     publish_pb2_grpc.add_PublishServiceServicer_to_server(publishing, server)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(hub, now_ms), server)
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(hub, now_ms), server)
+    report_pb2_grpc.add_ReportServiceServicer_to_server(ReportServicer(hub, now_ms), server)
     feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
     server.add_generic_rpc_handlers((feed.handlers(),))
     return MemberServer(server, publishing)

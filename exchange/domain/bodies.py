@@ -78,6 +78,73 @@ class LawfulBasis(IntEnum):
     LEGITIMATE_INTERESTS = 6
 
 
+class RetractionReason(IntEnum):
+    """Why signals are taken back."""
+
+    ERROR = 1
+    OVERTURNED_ON_APPEAL = 2
+    IDENTIFIER_RECYCLED = 3
+    WITHDRAWN_BY_VICTIM = 4
+    LEGAL = 5
+
+
+class ErasureReason(IntEnum):
+    """Why the data of signals leave every store before their time."""
+
+    ON_REQUEST = 1
+    LEGAL = 2
+    ERROR = 3
+
+
+class OpinionCategory(IntEnum):
+    """A receiver's view of a signal (python-threatexchange)."""
+
+    POSITIVE_CLASS = 1
+    INVESTIGATION_SEED = 2
+    NEGATIVE_CLASS = 3
+
+
+class OpinionReason(IntEnum):
+    """What an opinion rests on."""
+
+    REVIEWED = 1
+    FALSE_POSITIVE = 2
+    WRONG_LABEL = 3
+    OUT_OF_DATE = 4
+    APPEAL = 5
+
+
+class DispositionState(IntEnum):
+    """What a receiver did with a signal."""
+
+    PENDING_REVIEW = 1
+    ACTIONED = 2
+    NOT_ACTIONED = 3
+    REVERSED = 4
+    UPHELD = 5
+
+
+class DispositionReason(IntEnum):
+    """What a disposition rests on."""
+
+    OWN_TERMS = 1
+    LEGAL = 2
+    OTHER_SIGNALS = 3
+    NO_MATCH = 4
+    NO_BREACH = 5
+    OUT_OF_SCOPE = 6
+    RETRACTED = 7
+
+
+class QuarantineReason(IntEnum):
+    """Why a member's entries are flagged."""
+
+    BURST = 1
+    DISPUTED = 2
+    CANARY = 3
+    OPERATOR = 4
+
+
 class State(IntEnum):
     """Whether what a statement names is in force."""
 
@@ -107,6 +174,81 @@ class SignalHeader:
     backfill: bool = False
     replaces: tuple[bytes, ...] = ()
     derived_from: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """Takes signals back. Targets are signal ids, here and below."""
+
+    targets: tuple[bytes, ...]
+    reason: int
+    decided_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A receiver's view of signals of others."""
+
+    targets: tuple[bytes, ...]
+    category: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """What a receiver did with signals of others."""
+
+    targets: tuple[bytes, ...]
+    state: int
+    action: int = 0
+    reason: int = 0
+    matched_at_ms: int = 0
+    actioned_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LagCell:
+    """How long signals (or retractions) were under way to a receiver, in buckets of `exchange.domain.lag`."""
+
+    publisher: str
+    label: int
+    election: bytes
+    retraction: bool
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """A receiver has processed all entries up to an index, this one too."""
+
+    processed_through: int
+    clock_offset_ms: int = 0
+    clock_error_ms: int = 0
+    cells: tuple[LagCell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Flags a member's entries from an index on."""
+
+    member: str
+    from_index: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Ends a member's quarantine."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Salt and data of signals leave every store."""
+
+    targets: tuple[bytes, ...]
+    reason: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,4 +372,10 @@ class Quota:
     streams: int
 
 
-Body = SignalHeader | Budget | KeyEpoch | Genesis | Member | Key | Membership | Suspension | Community | Quota
+#: What is said about signals, by their ids.
+AboutSignals = Retraction | Opinion | Disposition | Erasure
+#: What else belongs to a signal's life.
+Life = AboutSignals | Acknowledgement | Quarantine | Release
+OfPseudonyms = Budget | KeyEpoch
+OfDirectory = Genesis | Member | Key | Membership | Suspension | Community | Quota
+Body = SignalHeader | Life | OfPseudonyms | OfDirectory

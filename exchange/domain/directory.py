@@ -64,6 +64,8 @@ class MemberEntry:
     communities: set[str] = field(default_factory=set)
     #: Communities it has left, and when that was received.
     left: dict[str, int] = field(default_factory=dict)
+    #: For each community, the directory entries that let it in, each with the one that ended that (or None).
+    stays: dict[str, list[tuple[int, int | None]]] = field(default_factory=dict)
     suspended: bool = False
     #: When the present suspension was received; 0 when there is none.
     suspended_at_ms: int = 0
@@ -73,6 +75,13 @@ class MemberEntry:
     def ever_in(self, origin: str) -> bool:
         """Whether it is in a community or has been."""
         return origin in self.communities or origin in self.left
+
+    def in_at(self, origin: str, directory_size: int) -> bool:
+        """Whether it was in a community for somebody who had read so many entries of the directory."""
+        return any(
+            since < directory_size and (until is None or until >= directory_size)
+            for since, until in self.stays.get(origin, ())
+        )
 
 
 class Directory:
@@ -147,13 +156,17 @@ class Directory:
             known.until = self.size - 1
 
     def _join_or_leave(self, membership: Membership, received_at_ms: int) -> None:
-        member = self.members[membership.member]
+        member, origin = self.members[membership.member], membership.community
         if membership.state == State.ACTIVE:
-            member.communities.add(membership.community)
-            member.left.pop(membership.community, None)
-        elif membership.community in member.communities:
-            member.communities.discard(membership.community)
-            member.left[membership.community] = received_at_ms
+            if origin not in member.communities:
+                member.stays.setdefault(origin, []).append((self.size - 1, None))
+            member.communities.add(origin)
+            member.left.pop(origin, None)
+        elif origin in member.communities:
+            since, _ = member.stays[origin][-1]
+            member.stays[origin][-1] = (since, self.size - 1)
+            member.communities.discard(origin)
+            member.left[origin] = received_at_ms
 
     def _suspend(self, suspension: Suspension, received_at_ms: int) -> None:
         member = self.members[suspension.member]

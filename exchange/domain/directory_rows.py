@@ -22,7 +22,7 @@ from exchange.domain.directory import Directory, KeyEntry, MemberEntry
 from exchange.domain.kinds import MemberClass, Role
 from exchange.errors import Reason, Rejected
 
-FORMAT = 1
+FORMAT = 2
 
 #: Plain values, as `json` reads and writes them.
 Row = list[Any]
@@ -58,6 +58,7 @@ def directory_rows(directory: Directory) -> Iterator[Row]:
             sorted(map(int, member.roles)),
             sorted(member.communities),
             [[origin, at_ms] for origin, at_ms in member.left.items()],
+            [[origin, list(map(list, stays))] for origin, stays in member.stays.items()],
             member.suspended,
             member.suspended_at_ms,
             sorted(map(int, member.revoked_roles)),
@@ -107,7 +108,7 @@ class DirectoryRestore:
 
 
 def _member(row: Row) -> MemberEntry:
-    _, id_, name, class_, roles, communities, left, suspended, suspended_at_ms, revoked, quota = row
+    _, id_, name, class_, roles, communities, left, stays, suspended, suspended_at_ms, revoked, quota = row
     return MemberEntry(
         id=id_,
         display_name=name,
@@ -115,6 +116,7 @@ def _member(row: Row) -> MemberEntry:
         roles=frozenset(map(Role, roles)),
         communities=set(communities),
         left=dict(left),
+        stays={origin: [(since, until) for since, until in spans] for origin, spans in stays},
         suspended=suspended,
         suspended_at_ms=suspended_at_ms,
         revoked_roles=set(map(Role, revoked)),

@@ -138,10 +138,17 @@ _ROWS = (
         records=(1, 1000),
         accepted=True,
     ),
-    _community(Kind.RETRACTION, _PLATFORM | _OPERATOR, "takes signals back, with the reason", threshold=True),
-    _community(Kind.OPINION, _PLATFORM, "a receiver's view of a signal"),
-    _community(Kind.DISPOSITION, _PLATFORM, "what a receiver did with a signal"),
-    _community(Kind.ACKNOWLEDGEMENT, frozenset({Role.PIPELINE}), "processed through an index, with delivery lag"),
+    _community(
+        Kind.RETRACTION, _PLATFORM | _OPERATOR, "takes signals back, with the reason", threshold=True, accepted=True
+    ),
+    _community(Kind.OPINION, _PLATFORM, "a receiver's view of a signal", accepted=True),
+    _community(Kind.DISPOSITION, _PLATFORM, "what a receiver did with a signal", accepted=True),
+    _community(
+        Kind.ACKNOWLEDGEMENT,
+        frozenset({Role.PIPELINE}),
+        "processed through an index, with delivery lag",
+        accepted=True,
+    ),
     _community(
         Kind.NOTE,
         frozenset({Role.LIAISON, Role.AUTHORITY, Role.OPERATOR}),
@@ -165,12 +172,19 @@ _ROWS = (
     ),
     _community(Kind.GUIDANCE, frozenset({Role.LIAISON, Role.OPERATOR}), "a platform's profile for candidates"),
     _community(Kind.ELECTION, _OPERATOR, "an election's window, target classes, lag target and expiry"),
-    _community(Kind.QUARANTINE, frozenset({Role.OPERATOR, Role.AUTOMATION}), "flags a member's entries until release"),
-    _community(Kind.RELEASE, _OPERATOR, "ends a quarantine"),
+    _community(
+        Kind.QUARANTINE,
+        frozenset({Role.OPERATOR, Role.AUTOMATION}),
+        "flags a member's entries until release",
+        accepted=True,
+    ),
+    _community(Kind.RELEASE, _OPERATOR, "ends a quarantine", accepted=True),
     _community(
         Kind.BUDGET, frozenset({Role.PSEUDONYMS}), "rounded daily totals of pseudonym evaluations", accepted=True
     ),
-    _community(Kind.ERASURE, _PLATFORM | _OPERATOR, "salt and data of signals leave every store", threshold=True),
+    _community(
+        Kind.ERASURE, _PLATFORM | _OPERATOR, "salt and data of signals leave every store", threshold=True, accepted=True
+    ),
     _community(
         Kind.KEY_EPOCH,
         frozenset({Role.PSEUDONYMS}),

@@ -16,6 +16,7 @@ from exchange.domain.bodies import (
     Community,
     Key,
     KeyEpoch,
+    Life,
     SignalHeader,
     State,
 )
@@ -23,6 +24,8 @@ from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
+from exchange.domain.kinds import Role
+from exchange.domain.life import LifeFacts, validate_life
 from exchange.domain.policy import Workload, may_publish
 from exchange.domain.statement import (
     HEADER_TYPE,
@@ -96,12 +99,17 @@ class Intake:
         self,
         directory: Callable[[], Directory],
         key_epochs: Callable[[str], KeyEpochs],
+        life: Callable[[str], LifeFacts],
         quotas: Quotas,
         now_ms: Callable[[], int],
     ) -> None:
-        """``directory`` returns the current view, ``key_epochs`` a community's, or they raise `Unavailable`."""
+        """Give the current views: the directory's, and of a community its key epochs and the life of its signals.
+
+        They raise `Unavailable` where there is none to judge by.
+        """
         self._directory = directory
         self._key_epochs = key_epochs
+        self._life = life
         self._quotas = quotas
         self._now_ms = now_ms
 
@@ -134,7 +142,7 @@ class Intake:
         if header.origin == directory.origin:
             late = self._check_directory(directory, header, statement)
         else:
-            late = self._check_in_community(directory, header, statement)
+            late = self._check_in_community(directory, header, statement, workload.role)
         return Candidate(statement_id(statement.payload), statement, header, workload, keys, late, judged_at)
 
     def author(self, workload: Workload, admitted: Admitted) -> None:
@@ -167,7 +175,7 @@ class Intake:
         _check_new_key(header)
         return late
 
-    def _check_in_community(self, directory: Directory, header: Header, statement: Statement) -> bool:
+    def _check_in_community(self, directory: Directory, header: Header, statement: Statement, role: Role) -> bool:
         community = directory.communities[header.origin]
         now_ms, body = self._now_ms(), header.body
         rules = Rules(
@@ -177,11 +185,20 @@ class Intake:
             key_epochs=self._live_epochs(header.origin, body, now_ms),
         )
         late = check_created(header, rules, resubmission=statement.resubmission)
-        if isinstance(body, KeyEpoch | Budget):
+        if isinstance(body, Life):
+            self._check_life(directory, header, body, statement, now_ms, role)
+        elif isinstance(body, KeyEpoch | Budget):
             self._check_of_pseudonyms(directory, header, body, statement, now_ms)
         else:
             self._check_signal(header, statement, rules)
         return late
+
+    def _check_life(
+        self, directory: Directory, header: Header, body: Life, statement: Statement, now_ms: int, role: Role
+    ) -> None:
+        if statement.records or statement.audience_record:
+            raise Rejected(Reason.INVALID, "only signals have records")
+        validate_life(header, body, role, self._life(header.origin), directory, now_ms=now_ms)
 
     def _live_epochs(self, origin: str, body: object, now_ms: int) -> Mapping[int, int] | None:
         """Return when the key epochs end that a signal may name; None for what names none."""

@@ -1,7 +1,7 @@
 """Where a hub's logs, keys and marks lie on disk.
 
 <data>/logs/<log>/       the log's database, lock and entry bundles
-<data>/logs/<log>/folds/ snapshots of folds of the log; they can be made again
+<data>/logs/<log>/folds/ folds of the log and snapshots of them; they can be made again
 <marks>/<log>            this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
                          copy of a log does not bring back an old mark with it
 <keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
@@ -35,7 +35,7 @@ class Folders:
         return self.data / "logs" / name
 
     def fold(self, log: str, name: str) -> Path:
-        """Return the file of a snapshot of a log's fold."""
+        """Return the file of a log's fold, or of a snapshot of it."""
         return self.log(log) / "folds" / name
 
     def mark(self, name: str) -> Path:

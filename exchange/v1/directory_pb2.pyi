@@ -265,3 +265,149 @@ class CommunitySummary(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommunitySummary: _TypeAlias = CommunitySummary  # noqa: Y015
+
+@_typing.final
+class GetSignalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    signal_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        signal_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "signal_id", b"signal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSignalRequest: _TypeAlias = GetSignalRequest  # noqa: Y015
+
+@_typing.final
+class GetSignalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    RETRACTED_AT_FIELD_NUMBER: _builtins.int
+    ERASED_AT_FIELD_NUMBER: _builtins.int
+    REPLACED_AT_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    OPINIONS_FIELD_NUMBER: _builtins.int
+    DISPUTED_FIELD_NUMBER: _builtins.int
+    DISPOSITIONS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Of the statement that it came with."""
+    publisher: _builtins.str
+    label: _statement_pb2.Label.ValueType
+    received_at_ms: _builtins.int
+    expires_at_ms: _builtins.int
+    retracted_at: _builtins.int
+    """The entries that ended it, where there are any."""
+    erased_at: _builtins.int
+    replaced_at: _builtins.int
+    quarantined: _builtins.bool
+    """Whether its publisher's entries are flagged from before it on."""
+    disputed: _builtins.bool
+    """Whether any of them is negative: its publisher's own view is positive."""
+    size: _builtins.int
+    """Every entry below this index is in the answer."""
+    @_builtins.property
+    def opinions(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpinionSummary]:
+        """The last one of each member, sorted by member."""
+
+    @_builtins.property
+    def dispositions(self) -> _containers.RepeatedCompositeFieldContainer[Global___DispositionCount]:
+        """How many members said what they did with it, by what they said last."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        publisher: _builtins.str = ...,
+        label: _statement_pb2.Label.ValueType = ...,
+        received_at_ms: _builtins.int = ...,
+        expires_at_ms: _builtins.int = ...,
+        retracted_at: _builtins.int | None = ...,
+        erased_at: _builtins.int | None = ...,
+        replaced_at: _builtins.int | None = ...,
+        quarantined: _builtins.bool = ...,
+        opinions: _abc.Iterable[Global___OpinionSummary] | None = ...,
+        disputed: _builtins.bool = ...,
+        dispositions: _abc.Iterable[Global___DispositionCount] | None = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_erased_at", b"_erased_at", "_replaced_at", b"_replaced_at", "_retracted_at", b"_retracted_at", "erased_at", b"erased_at", "replaced_at", b"replaced_at", "retracted_at", b"retracted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_erased_at", b"_erased_at", "_replaced_at", b"_replaced_at", "_retracted_at", b"_retracted_at", "dispositions", b"dispositions", "disputed", b"disputed", "erased_at", b"erased_at", "expires_at_ms", b"expires_at_ms", "index", b"index", "label", b"label", "opinions", b"opinions", "publisher", b"publisher", "quarantined", b"quarantined", "received_at_ms", b"received_at_ms", "replaced_at", b"replaced_at", "retracted_at", b"retracted_at", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__erased_at: _TypeAlias = _typing.Literal["erased_at"]  # noqa: Y015
+    _WhichOneofArgType__erased_at: _TypeAlias = _typing.Literal["_erased_at", b"_erased_at"]  # noqa: Y015
+    _WhichOneofReturnType__replaced_at: _TypeAlias = _typing.Literal["replaced_at"]  # noqa: Y015
+    _WhichOneofArgType__replaced_at: _TypeAlias = _typing.Literal["_replaced_at", b"_replaced_at"]  # noqa: Y015
+    _WhichOneofReturnType__retracted_at: _TypeAlias = _typing.Literal["retracted_at"]  # noqa: Y015
+    _WhichOneofArgType__retracted_at: _TypeAlias = _typing.Literal["_retracted_at", b"_retracted_at"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__erased_at) -> _WhichOneofReturnType__erased_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replaced_at) -> _WhichOneofReturnType__replaced_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retracted_at) -> _WhichOneofReturnType__retracted_at | None: ...
+
+Global___GetSignalResponse: _TypeAlias = GetSignalResponse  # noqa: Y015
+
+@_typing.final
+class OpinionSummary(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    category: _statement_pb2.OpinionCategory.ValueType
+    reason: _statement_pb2.OpinionReason.ValueType
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+        category: _statement_pb2.OpinionCategory.ValueType = ...,
+        reason: _statement_pb2.OpinionReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "member", b"member", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpinionSummary: _TypeAlias = OpinionSummary  # noqa: Y015
+
+@_typing.final
+class DispositionCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    state: _statement_pb2.DispositionState.ValueType
+    members: _builtins.int
+    def __init__(
+        self,
+        *,
+        state: _statement_pb2.DispositionState.ValueType = ...,
+        members: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispositionCount: _TypeAlias = DispositionCount  # noqa: Y015

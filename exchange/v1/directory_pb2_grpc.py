@@ -50,6 +50,11 @@ class DirectoryServiceStub:
                 request_serializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesResponse.FromString,
                 _registered_method=True)
+        self.GetSignal = channel.unary_unary(
+                '/exchange.v1.DirectoryService/GetSignal',
+                request_serializer=exchange_dot_v1_dot_directory__pb2.GetSignalRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_directory__pb2.GetSignalResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -74,6 +79,13 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSignal(self, request, context):
+        """What a community's ledger says of one signal, to a member that was given it (or an operator).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +103,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.ListCommunities,
                     request_deserializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesResponse.SerializeToString,
+            ),
+            'GetSignal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSignal,
+                    request_deserializer=exchange_dot_v1_dot_directory__pb2.GetSignalRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_directory__pb2.GetSignalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class DirectoryService:
             '/exchange.v1.DirectoryService/ListCommunities',
             exchange_dot_v1_dot_directory__pb2.ListCommunitiesRequest.SerializeToString,
             exchange_dot_v1_dot_directory__pb2.ListCommunitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSignal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.DirectoryService/GetSignal',
+            exchange_dot_v1_dot_directory__pb2.GetSignalRequest.SerializeToString,
+            exchange_dot_v1_dot_directory__pb2.GetSignalResponse.FromString,
             options,
             channel_credentials,
             insecure,

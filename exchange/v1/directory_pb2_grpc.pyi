@@ -36,6 +36,8 @@ class DirectoryServiceStub:
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_directory_pb2.WhoAmIRequest, _directory_pb2.WhoAmIResponse]
     ListMembers: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListMembersRequest, _directory_pb2.ListMembersResponse]
     ListCommunities: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListCommunitiesRequest, _directory_pb2.ListCommunitiesResponse]
+    GetSignal: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetSignalRequest, _directory_pb2.GetSignalResponse]
+    """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
 
 @_typing.type_check_only
 class DirectoryServiceAsyncStub(DirectoryServiceStub):
@@ -45,6 +47,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     WhoAmI: _aio.UnaryUnaryMultiCallable[_directory_pb2.WhoAmIRequest, _directory_pb2.WhoAmIResponse]  # type: ignore[assignment]
     ListMembers: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListMembersRequest, _directory_pb2.ListMembersResponse]  # type: ignore[assignment]
     ListCommunities: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListCommunitiesRequest, _directory_pb2.ListCommunitiesResponse]  # type: ignore[assignment]
+    GetSignal: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetSignalRequest, _directory_pb2.GetSignalResponse]  # type: ignore[assignment]
+    """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who is who. Everything here is a fold of the directory log, which every member may read and check itself."""
@@ -69,5 +73,13 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.ListCommunitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.ListCommunitiesResponse, _abc.Awaitable[_directory_pb2.ListCommunitiesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSignal(
+        self,
+        request: _directory_pb2.GetSignalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.GetSignalResponse, _abc.Awaitable[_directory_pb2.GetSignalResponse]]:
+        """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -460,6 +460,180 @@ STATE_ACTIVE: State.ValueType  # 1
 STATE_ENDED: State.ValueType  # 2
 Global___State: _TypeAlias = State  # noqa: Y015
 
+class _RetractionReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RetractionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RetractionReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETRACTION_REASON_UNSPECIFIED: _RetractionReason.ValueType  # 0
+    RETRACTION_REASON_ERROR: _RetractionReason.ValueType  # 1
+    RETRACTION_REASON_OVERTURNED_ON_APPEAL: _RetractionReason.ValueType  # 2
+    RETRACTION_REASON_IDENTIFIER_RECYCLED: _RetractionReason.ValueType  # 3
+    RETRACTION_REASON_WITHDRAWN_BY_VICTIM: _RetractionReason.ValueType  # 4
+    RETRACTION_REASON_LEGAL: _RetractionReason.ValueType  # 5
+
+class RetractionReason(_RetractionReason, metaclass=_RetractionReasonEnumTypeWrapper):
+    """Why signals are taken back."""
+
+RETRACTION_REASON_UNSPECIFIED: RetractionReason.ValueType  # 0
+RETRACTION_REASON_ERROR: RetractionReason.ValueType  # 1
+RETRACTION_REASON_OVERTURNED_ON_APPEAL: RetractionReason.ValueType  # 2
+RETRACTION_REASON_IDENTIFIER_RECYCLED: RetractionReason.ValueType  # 3
+RETRACTION_REASON_WITHDRAWN_BY_VICTIM: RetractionReason.ValueType  # 4
+RETRACTION_REASON_LEGAL: RetractionReason.ValueType  # 5
+Global___RetractionReason: _TypeAlias = RetractionReason  # noqa: Y015
+
+class _ErasureReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASURE_REASON_UNSPECIFIED: _ErasureReason.ValueType  # 0
+    ERASURE_REASON_ON_REQUEST: _ErasureReason.ValueType  # 1
+    """The person concerned asked for it."""
+    ERASURE_REASON_LEGAL: _ErasureReason.ValueType  # 2
+    ERASURE_REASON_ERROR: _ErasureReason.ValueType  # 3
+
+class ErasureReason(_ErasureReason, metaclass=_ErasureReasonEnumTypeWrapper):
+    """Why the data of signals leave every store before their time."""
+
+ERASURE_REASON_UNSPECIFIED: ErasureReason.ValueType  # 0
+ERASURE_REASON_ON_REQUEST: ErasureReason.ValueType  # 1
+"""The person concerned asked for it."""
+ERASURE_REASON_LEGAL: ErasureReason.ValueType  # 2
+ERASURE_REASON_ERROR: ErasureReason.ValueType  # 3
+Global___ErasureReason: _TypeAlias = ErasureReason  # noqa: Y015
+
+class _OpinionCategory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OpinionCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OpinionCategory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPINION_CATEGORY_UNSPECIFIED: _OpinionCategory.ValueType  # 0
+    OPINION_CATEGORY_POSITIVE_CLASS: _OpinionCategory.ValueType  # 1
+    OPINION_CATEGORY_INVESTIGATION_SEED: _OpinionCategory.ValueType  # 2
+    OPINION_CATEGORY_NEGATIVE_CLASS: _OpinionCategory.ValueType  # 3
+
+class OpinionCategory(_OpinionCategory, metaclass=_OpinionCategoryEnumTypeWrapper):
+    """A receiver's view of a signal, in python-threatexchange's words."""
+
+OPINION_CATEGORY_UNSPECIFIED: OpinionCategory.ValueType  # 0
+OPINION_CATEGORY_POSITIVE_CLASS: OpinionCategory.ValueType  # 1
+OPINION_CATEGORY_INVESTIGATION_SEED: OpinionCategory.ValueType  # 2
+OPINION_CATEGORY_NEGATIVE_CLASS: OpinionCategory.ValueType  # 3
+Global___OpinionCategory: _TypeAlias = OpinionCategory  # noqa: Y015
+
+class _OpinionReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OpinionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OpinionReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPINION_REASON_UNSPECIFIED: _OpinionReason.ValueType  # 0
+    OPINION_REASON_REVIEWED: _OpinionReason.ValueType  # 1
+    OPINION_REASON_FALSE_POSITIVE: _OpinionReason.ValueType  # 2
+    OPINION_REASON_WRONG_LABEL: _OpinionReason.ValueType  # 3
+    OPINION_REASON_OUT_OF_DATE: _OpinionReason.ValueType  # 4
+    OPINION_REASON_APPEAL: _OpinionReason.ValueType  # 5
+
+class OpinionReason(_OpinionReason, metaclass=_OpinionReasonEnumTypeWrapper):
+    """What an opinion rests on."""
+
+OPINION_REASON_UNSPECIFIED: OpinionReason.ValueType  # 0
+OPINION_REASON_REVIEWED: OpinionReason.ValueType  # 1
+OPINION_REASON_FALSE_POSITIVE: OpinionReason.ValueType  # 2
+OPINION_REASON_WRONG_LABEL: OpinionReason.ValueType  # 3
+OPINION_REASON_OUT_OF_DATE: OpinionReason.ValueType  # 4
+OPINION_REASON_APPEAL: OpinionReason.ValueType  # 5
+Global___OpinionReason: _TypeAlias = OpinionReason  # noqa: Y015
+
+class _DispositionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DispositionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DispositionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPOSITION_STATE_UNSPECIFIED: _DispositionState.ValueType  # 0
+    DISPOSITION_STATE_PENDING_REVIEW: _DispositionState.ValueType  # 1
+    DISPOSITION_STATE_ACTIONED: _DispositionState.ValueType  # 2
+    DISPOSITION_STATE_NOT_ACTIONED: _DispositionState.ValueType  # 3
+    DISPOSITION_STATE_REVERSED: _DispositionState.ValueType  # 4
+    """What it had done is undone."""
+    DISPOSITION_STATE_UPHELD: _DispositionState.ValueType  # 5
+    """What it had done stands, on grounds of its own."""
+
+class DispositionState(_DispositionState, metaclass=_DispositionStateEnumTypeWrapper):
+    """What a receiver did with a signal."""
+
+DISPOSITION_STATE_UNSPECIFIED: DispositionState.ValueType  # 0
+DISPOSITION_STATE_PENDING_REVIEW: DispositionState.ValueType  # 1
+DISPOSITION_STATE_ACTIONED: DispositionState.ValueType  # 2
+DISPOSITION_STATE_NOT_ACTIONED: DispositionState.ValueType  # 3
+DISPOSITION_STATE_REVERSED: DispositionState.ValueType  # 4
+"""What it had done is undone."""
+DISPOSITION_STATE_UPHELD: DispositionState.ValueType  # 5
+"""What it had done stands, on grounds of its own."""
+Global___DispositionState: _TypeAlias = DispositionState  # noqa: Y015
+
+class _DispositionReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DispositionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DispositionReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPOSITION_REASON_UNSPECIFIED: _DispositionReason.ValueType  # 0
+    DISPOSITION_REASON_OWN_TERMS: _DispositionReason.ValueType  # 1
+    DISPOSITION_REASON_LEGAL: _DispositionReason.ValueType  # 2
+    DISPOSITION_REASON_OTHER_SIGNALS: _DispositionReason.ValueType  # 3
+    DISPOSITION_REASON_NO_MATCH: _DispositionReason.ValueType  # 4
+    DISPOSITION_REASON_NO_BREACH: _DispositionReason.ValueType  # 5
+    DISPOSITION_REASON_OUT_OF_SCOPE: _DispositionReason.ValueType  # 6
+    DISPOSITION_REASON_RETRACTED: _DispositionReason.ValueType  # 7
+
+class DispositionReason(_DispositionReason, metaclass=_DispositionReasonEnumTypeWrapper):
+    """What a disposition rests on."""
+
+DISPOSITION_REASON_UNSPECIFIED: DispositionReason.ValueType  # 0
+DISPOSITION_REASON_OWN_TERMS: DispositionReason.ValueType  # 1
+DISPOSITION_REASON_LEGAL: DispositionReason.ValueType  # 2
+DISPOSITION_REASON_OTHER_SIGNALS: DispositionReason.ValueType  # 3
+DISPOSITION_REASON_NO_MATCH: DispositionReason.ValueType  # 4
+DISPOSITION_REASON_NO_BREACH: DispositionReason.ValueType  # 5
+DISPOSITION_REASON_OUT_OF_SCOPE: DispositionReason.ValueType  # 6
+DISPOSITION_REASON_RETRACTED: DispositionReason.ValueType  # 7
+Global___DispositionReason: _TypeAlias = DispositionReason  # noqa: Y015
+
+class _QuarantineReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuarantineReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuarantineReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUARANTINE_REASON_UNSPECIFIED: _QuarantineReason.ValueType  # 0
+    QUARANTINE_REASON_BURST: _QuarantineReason.ValueType  # 1
+    """Far more than it usually says."""
+    QUARANTINE_REASON_DISPUTED: _QuarantineReason.ValueType  # 2
+    """Too many of its signals are disputed."""
+    QUARANTINE_REASON_CANARY: _QuarantineReason.ValueType  # 3
+    """It signalled what nobody can have seen."""
+    QUARANTINE_REASON_OPERATOR: _QuarantineReason.ValueType  # 4
+
+class QuarantineReason(_QuarantineReason, metaclass=_QuarantineReasonEnumTypeWrapper):
+    """Why a member's entries are flagged."""
+
+QUARANTINE_REASON_UNSPECIFIED: QuarantineReason.ValueType  # 0
+QUARANTINE_REASON_BURST: QuarantineReason.ValueType  # 1
+"""Far more than it usually says."""
+QUARANTINE_REASON_DISPUTED: QuarantineReason.ValueType  # 2
+"""Too many of its signals are disputed."""
+QUARANTINE_REASON_CANARY: QuarantineReason.ValueType  # 3
+"""It signalled what nobody can have seen."""
+QUARANTINE_REASON_OPERATOR: QuarantineReason.ValueType  # 4
+Global___QuarantineReason: _TypeAlias = QuarantineReason  # noqa: Y015
+
 class _RecordState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -497,7 +671,14 @@ class Header(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     SIGNAL_IDS_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    RETRACTION_FIELD_NUMBER: _builtins.int
+    OPINION_FIELD_NUMBER: _builtins.int
+    DISPOSITION_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    ERASURE_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
     GENESIS_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
@@ -520,7 +701,21 @@ class Header(_message.Message):
     @_builtins.property
     def signal(self) -> Global___SignalHeader: ...
     @_builtins.property
+    def retraction(self) -> Global___Retraction: ...
+    @_builtins.property
+    def opinion(self) -> Global___Opinion: ...
+    @_builtins.property
+    def disposition(self) -> Global___Disposition: ...
+    @_builtins.property
+    def acknowledgement(self) -> Global___Acknowledgement: ...
+    @_builtins.property
+    def quarantine(self) -> Global___Quarantine: ...
+    @_builtins.property
+    def release(self) -> Global___Release: ...
+    @_builtins.property
     def budget(self) -> Global___Budget: ...
+    @_builtins.property
+    def erasure(self) -> Global___Erasure: ...
     @_builtins.property
     def key_epoch(self) -> Global___KeyEpoch: ...
     @_builtins.property
@@ -547,7 +742,14 @@ class Header(_message.Message):
         nonce: _builtins.bytes = ...,
         signal_ids: _builtins.bytes = ...,
         signal: Global___SignalHeader | None = ...,
+        retraction: Global___Retraction | None = ...,
+        opinion: Global___Opinion | None = ...,
+        disposition: Global___Disposition | None = ...,
+        acknowledgement: Global___Acknowledgement | None = ...,
+        quarantine: Global___Quarantine | None = ...,
+        release: Global___Release | None = ...,
         budget: Global___Budget | None = ...,
+        erasure: Global___Erasure | None = ...,
         key_epoch: Global___KeyEpoch | None = ...,
         genesis: Global___Genesis | None = ...,
         member: Global___Member | None = ...,
@@ -557,9 +759,9 @@ class Header(_message.Message):
         community: Global___Community | None = ...,
         quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "community", b"community", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "quota", b"quota", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "origin", b"origin", "publisher", b"publisher", "quota", b"quota", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -775,6 +977,252 @@ class AudienceRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AudienceRecord: _TypeAlias = AudienceRecord  # noqa: Y015
+
+@_typing.final
+class Retraction(_message.Message):
+    """Takes signals back: by their publisher, or by operators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_MS_FIELD_NUMBER: _builtins.int
+    reason: Global___RetractionReason.ValueType
+    decided_at_ms: _builtins.int
+    """When it was decided."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Signal ids, 32 bytes each, without repeats."""
+
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[_builtins.bytes] | None = ...,
+        reason: Global___RetractionReason.ValueType = ...,
+        decided_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at_ms", b"decided_at_ms", "reason", b"reason", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retraction: _TypeAlias = Retraction  # noqa: Y015
+
+@_typing.final
+class Opinion(_message.Message):
+    """A receiver's view of signals of others. Its last one counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    category: Global___OpinionCategory.ValueType
+    reason: Global___OpinionReason.ValueType
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[_builtins.bytes] | None = ...,
+        category: Global___OpinionCategory.ValueType = ...,
+        reason: Global___OpinionReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "reason", b"reason", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opinion: _TypeAlias = Opinion  # noqa: Y015
+
+@_typing.final
+class Disposition(_message.Message):
+    """What a receiver did with signals of others. Its last one counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MATCHED_AT_MS_FIELD_NUMBER: _builtins.int
+    ACTIONED_AT_MS_FIELD_NUMBER: _builtins.int
+    state: Global___DispositionState.ValueType
+    action: Global___SourceAction.ValueType
+    """What it did: only with ACTIONED and UPHELD, mandatory there."""
+    reason: Global___DispositionReason.ValueType
+    """Mandatory with NOT_ACTIONED and UPHELD."""
+    matched_at_ms: _builtins.int
+    """When it found its own content or account by the signal."""
+    actioned_at_ms: _builtins.int
+    """When it acted, or undid it."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[_builtins.bytes] | None = ...,
+        state: Global___DispositionState.ValueType = ...,
+        action: Global___SourceAction.ValueType = ...,
+        reason: Global___DispositionReason.ValueType = ...,
+        matched_at_ms: _builtins.int = ...,
+        actioned_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actioned_at_ms", b"actioned_at_ms", "matched_at_ms", b"matched_at_ms", "reason", b"reason", "state", b"state", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disposition: _TypeAlias = Disposition  # noqa: Y015
+
+@_typing.final
+class Acknowledgement(_message.Message):
+    """A receiver has processed every entry up to an index, and how long they had been under way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSED_THROUGH_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_MS_FIELD_NUMBER: _builtins.int
+    CLOCK_ERROR_MS_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    processed_through: _builtins.int
+    """The last index that is processed."""
+    clock_offset_ms: _builtins.int
+    """The receiver's clock minus the hub's, and how far this may be off; both 0 where it was not measured."""
+    clock_error_ms: _builtins.int
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___LagCell]:
+        """Of what was delivered since its last acknowledgement. Sorted by publisher, label, election, retraction; no repeats."""
+
+    def __init__(
+        self,
+        *,
+        processed_through: _builtins.int = ...,
+        clock_offset_ms: _builtins.int = ...,
+        clock_error_ms: _builtins.int = ...,
+        cells: _abc.Iterable[Global___LagCell] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "clock_error_ms", b"clock_error_ms", "clock_offset_ms", b"clock_offset_ms", "processed_through", b"processed_through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Acknowledgement: _TypeAlias = Acknowledgement  # noqa: Y015
+
+@_typing.final
+class LagCell(_message.Message):
+    """Delivery lag, from the hub's receipt to the receiver's hands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
+    RETRACTION_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    publisher: _builtins.str
+    label: Global___Label.ValueType
+    """UNSPECIFIED for a retraction."""
+    election: _builtins.bytes
+    """Statement id of an election statement, or empty."""
+    retraction: _builtins.bool
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """counts[0]: below 1 ms; counts[i]: from 2^(i-1) to below 2^i ms. At most 32, the last not 0."""
+
+    def __init__(
+        self,
+        *,
+        publisher: _builtins.str = ...,
+        label: Global___Label.ValueType = ...,
+        election: _builtins.bytes = ...,
+        retraction: _builtins.bool = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "election", b"election", "label", b"label", "publisher", b"publisher", "retraction", b"retraction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LagCell: _TypeAlias = LagCell  # noqa: Y015
+
+@_typing.final
+class Quarantine(_message.Message):
+    """Flags a member's entries from an index on, until release: matchers leave them out, nothing is withheld."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    FROM_INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    from_index: _builtins.int
+    reason: Global___QuarantineReason.ValueType
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+        from_index: _builtins.int = ...,
+        reason: Global___QuarantineReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index", "member", b"member", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quarantine: _TypeAlias = Quarantine  # noqa: Y015
+
+@_typing.final
+class Release(_message.Message):
+    """Ends a member's quarantine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Release: _TypeAlias = Release  # noqa: Y015
+
+@_typing.final
+class Erasure(_message.Message):
+    """Salt and data of signals leave every store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: Global___ErasureReason.ValueType
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[_builtins.bytes] | None = ...,
+        reason: Global___ErasureReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Erasure: _TypeAlias = Erasure  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):
@@ -1312,7 +1760,9 @@ class Entry(_message.Message):
     state: Global___RecordState.ValueType
     audience_record: _builtins.bytes
     @_builtins.property
-    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """In the order of the header's signal ids; an empty one has been erased alone."""
+
     def __init__(
         self,
         *,

@@ -37,6 +37,7 @@ from exchange.v1 import publish_pb2
 from exchange_client.delivery import delivery_of
 from exchange_client.verify import FeedVerifier
 from tests.bench.workload import draft, repeated
+from tests.unit.builders import no_life
 
 _NAME = "cost.example"
 _UK = f"{_NAME}/uk"
@@ -78,7 +79,7 @@ class _Subject:
         key, operator = SigningKey(secrets.token_bytes(32)), SigningKey(secrets.token_bytes(32))
         directory = _directory(key, operator)
         quotas = Quotas(Limits(10**9, 10**9), lambda: time.monotonic_ns() // 1_000_000)
-        intake = Intake(lambda: directory, lambda _: KeyEpochs(), quotas, lambda: time.time_ns() // 1_000_000)
+        intake = Intake(lambda: directory, lambda _: KeyEpochs(), no_life, quotas, lambda: time.time_ns() // 1_000_000)
         workload = Workload("publisher", Role.PIPELINE)
         messages = [repeated([draft("publisher", _UK, records).sign(key).SerializeToString()]) for _ in range(count)]
         parsed = [publish_pb2.PublishStreamRequest.FromString(message) for message in messages]

@@ -39,6 +39,7 @@ from tests.unit.builders import (
     directory_statement,
     genesis,
     make_directory,
+    no_life,
     pdq_record,
     signal_statement,
 )
@@ -161,7 +162,7 @@ def read_leaf_of_frame(data: bytes) -> object:
 
 def _intake() -> Intake:
     directory: Directory = make_directory()
-    return Intake(lambda: directory, lambda _: KeyEpochs(), Quotas(_UNBOUNDED, lambda: 0), lambda: NOW_MS)
+    return Intake(lambda: directory, lambda _: KeyEpochs(), no_life, Quotas(_UNBOUNDED, lambda: 0), lambda: NOW_MS)
 
 
 INTAKE = _intake()

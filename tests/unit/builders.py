@@ -33,6 +33,7 @@ from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind, MemberClass, Role
 from exchange.domain.labels import Label
+from exchange.domain.life import LifeFacts, MemberFacts
 from exchange.domain.policy import Workload
 from exchange.domain.statement import (
     HEADER_TYPE,
@@ -260,3 +261,20 @@ def signal_statement(
     payload = codec.encode_header(made)
     statement = Statement(payload, (), encoded, audience_record or b"", resubmission)
     return Said(statement, made, said, members).signed_by(*(signers or (by,)))
+
+
+def no_life(_origin: str) -> LifeFacts:
+    """Return what is known of a log that says nothing of any signal."""
+    return LifeFacts(0, lambda _: {}, lambda _: MemberFacts())
+
+
+def community_header(body: Body, by: Actor = BETA, **changes: Any) -> Header:
+    """Return the header of a statement without records."""
+    made = Header(UK, kind_of(body), by.member, NOW_MS, digest(f"{by} {body!r}", 16), (), body)
+    return replace(made, **changes)
+
+
+def community_statement(body: Body, by: Actor = BETA, *signers: Actor, **changes: Any) -> Statement:
+    """Return a statement without records, signed."""
+    payload = codec.encode_header(community_header(body, by, **changes))
+    return Statement(payload, tuple(each.sign(payload) for each in signers or (by,)))

@@ -326,7 +326,11 @@ def test_records_that_come_with_an_entry_not_for_us_are_not_handed_on() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(leaf=st.binary(max_size=200), records=st.lists(st.binary(max_size=60), max_size=3), note=st.binary(max_size=200))
+@given(
+    leaf=st.binary(max_size=200),
+    records=st.lists(st.binary(min_size=1, max_size=60), max_size=3),
+    note=st.binary(max_size=200),
+)
 def test_any_bytes_at_all_are_refused_in_one_way(leaf: bytes, records: list[bytes], note: bytes) -> None:
     hub, directory = _ONE
     verifier = verifier_of(hub.uk)

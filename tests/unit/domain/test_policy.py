@@ -79,7 +79,8 @@ MATRIX = {
     "quota": ("...O...", "......."),
 }
 ACCEPTED = {
-    *("signal", "budget", "key_epoch"),
+    *("signal", "retraction", "opinion", "disposition", "acknowledgement"),
+    *("quarantine", "release", "erasure", "budget", "key_epoch"),
     *("genesis", "member", "key", "membership", "suspension", "community", "quota"),
 }
 

@@ -40,6 +40,7 @@ from tests.unit.builders import (
     directory_header,
     directory_statement,
     make_directory,
+    no_life,
     pdq_record,
     signal_statement,
     tell,
@@ -57,7 +58,10 @@ class Desk:
         self.clock = FakeClock()
         quotas = Quotas(limits or Limits(), lambda: self.clock.monotonic)
         self.epochs = KeyEpochs()
-        self.intake = Intake(lambda: self.directory, lambda _: self.epochs, quotas, lambda: self.clock.wall)
+        self.life = no_life(UK)
+        self.intake = Intake(
+            lambda: self.directory, lambda _: self.epochs, lambda _: self.life, quotas, lambda: self.clock.wall
+        )
 
     def candidate(self, statement: Statement, workload: Workload = ALPHA.workload) -> Candidate:
         admitted = self.intake.admit(workload, statement)
@@ -117,7 +121,7 @@ REFUSED: dict[str, tuple[Callable[[], Statement], Reason]] = {
     "another publisher": (lambda: signal_statement(BETA, signers=(ALPHA,)).statement, Reason.WRONG_KEY),
     "an unknown kind": (lambda: signal_statement(header={"kind": 99, "body": None}).statement, Reason.UNKNOWN_KIND),
     "a kind of later": (
-        lambda: signal_statement(header={"kind": Kind.RETRACTION, "body": None}).statement,
+        lambda: signal_statement(header={"kind": Kind.REFERRAL, "body": None}).statement,
         Reason.UNKNOWN_KIND,
     ),
     "another exchange": (lambda: signal_statement(header={"origin": "other/uk"}).statement, Reason.WRONG_ORIGIN),
@@ -232,7 +236,7 @@ def test_a_stale_directory_judges_nothing() -> None:
     def stale() -> Directory:
         raise Unavailable("stale")
 
-    intake = Intake(stale, lambda _: KeyEpochs(), Quotas(Limits(), lambda: 0), lambda: NOW_MS)
+    intake = Intake(stale, lambda _: KeyEpochs(), no_life, Quotas(Limits(), lambda: 0), lambda: NOW_MS)
     with pytest.raises(Unavailable):
         intake.admit(ALPHA.workload, GOOD.statement)
 

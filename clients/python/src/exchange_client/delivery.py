@@ -63,7 +63,8 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
     """Return a verified entry as a delivery."""
     state = "present" if wire.present else "erased" if wire.erased else "not_for_you"
     pairs = zip(entry.header.signal_ids, entry.records, strict=False)
-    signals = tuple([_signal(signal_id, record) for signal_id, record in pairs])
+    # A record without a salt is none: it has been erased alone.
+    signals = tuple([_signal(signal_id, record) for signal_id, record in pairs if record.salt])
     return Delivery(
         origin,
         entry.leaf.index,

@@ -94,6 +94,7 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header, *, known:
             raise VerificationFailed(Reason.WRONG_KEY, "a signing key was not in force")
         if position == 0:
             _check_publisher(directory, key, header)
+            _check_threshold(directory, key, header, len(leaf.signatures))
         elif key.role is not Role.OPERATOR:
             raise VerificationFailed(Reason.WRONG_KEY, "a further signature is not by an operator's key")
         if not known:
@@ -114,11 +115,20 @@ def _check_publisher(directory: Directory, key: KeyEntry, header: Header) -> Non
         raise VerificationFailed(Reason.WRONG_KEY, "its publisher has never been in this community")
 
 
+def _check_threshold(directory: Directory, key: KeyEntry, header: Header, signatures: int) -> None:
+    """Return if as many operators signed as what they say needs."""
+    row = KINDS.get(header.kind)
+    guarded = row is not None and row.operator_threshold and key.role is Role.OPERATOR
+    if guarded and signatures < directory.operator_threshold:
+        raise VerificationFailed(Reason.WRONG_KEY, "too few operators signed it")
+
+
 def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
     """Return the records that came with an entry, each hashing to its signal id. Raises `VerificationFailed`."""
     if not entry.present or header.kind != Kind.SIGNAL:
         return ()
-    if tuple(signal_ids(header.origin, header.publisher, entry.records)) != header.signal_ids:
+    ids = signal_ids(header.origin, header.publisher, entry.records)
+    if tuple(ids) != header.signal_ids and not _differ_only_where_erased(ids, header, entry.records):
         raise VerificationFailed(Reason.BAD_PROOF, "a record does not hash to its signal id")
     body = header.body
     restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
@@ -126,6 +136,13 @@ def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
     if restricted and audience_id(header.origin, header.publisher, entry.audience_record) != committed:
         raise VerificationFailed(Reason.BAD_PROOF, "the audience record does not hash to its id")
     return codec.decode_records(entry.records, strict=False)
+
+
+def _differ_only_where_erased(ids: Sequence[bytes], header: Header, records: Sequence[bytes]) -> bool:
+    """Whether each record that is there is what the header says; an empty one has been erased alone."""
+    if len(ids) != len(header.signal_ids):
+        return False
+    return all(ours == said or not raw for ours, said, raw in zip(ids, header.signal_ids, records, strict=True))
 
 
 def check_entry(

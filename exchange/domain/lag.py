@@ -1,0 +1,103 @@
+"""Lag in fixed buckets: how histograms of milliseconds are counted, added and read, everywhere the same.
+
+Bucket 0 holds what took less than one millisecond, bucket i what took from 2^(i-1) to below 2^i. Counts of different
+members and days can so be added without loss, for ever: the buckets are part of the wire (acknowledgements hold them).
+A quantile read from them is an upper bound, at most twice what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from math import ceil
+
+#: The last one holds all from 2^30 ms on: twelve days.
+BUCKETS = 32
+
+
+class Stage(IntEnum):
+    """Between which two moments a lag lies. Those without a receiver are the publisher's own."""
+
+    #: The publisher's action, until the hub had its signal.
+    REPORTED = 1
+    #: The making of the statement, until the hub had it.
+    RECEIVED = 2
+    #: The hub's receipt, until a receiver had the signal (as it acknowledges).
+    DELIVERED = 3
+    #: The hub's receipt, until a receiver found its own content or account by the signal.
+    MATCHED = 4
+    #: The hub's receipt, until a receiver acted.
+    ACTIONED = 5
+    #: The publisher's action, until a receiver's: how long abuse could go on elsewhere.
+    MIGRATION = 6
+    #: The decision to take a signal back, until the hub had the retraction.
+    UNDO_REPORTED = 7
+    #: The hub's receipt of a retraction, until a receiver had it.
+    UNDO_DELIVERED = 8
+    #: The hub's receipt of a retraction, until a receiver had undone what it did.
+    UNDONE = 9
+
+    @property
+    def word(self) -> str:
+        """The stage as it stands in tables and JSON."""
+        return self.name.lower()
+
+
+def bucket_of(lag_ms: int) -> int:
+    """Return the bucket of a lag; one that clocks make negative counts as none at all."""
+    return min(max(lag_ms, 0).bit_length(), BUCKETS - 1)
+
+
+def upper_bound_ms(bucket: int) -> int:
+    """Return the time below which all in a bucket lies, but for the last bucket."""
+    return 1 << bucket
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts by bucket."""
+
+    counts: list[int]
+
+    @classmethod
+    def empty(cls) -> Histogram:
+        """Return one that has counted nothing."""
+        return cls([0] * BUCKETS)
+
+    def add(self, counts: Sequence[int]) -> None:
+        """Add the counts of another, which may be shorter."""
+        for bucket, count in enumerate(counts):
+            self.counts[bucket] += count
+
+    def note(self, lag_ms: int) -> None:
+        """Count one lag."""
+        self.counts[bucket_of(lag_ms)] += 1
+
+    @property
+    def total(self) -> int:
+        """How many were counted."""
+        return sum(self.counts)
+
+    @property
+    def trimmed(self) -> tuple[int, ...]:
+        """The counts without the zeros at their end: as a leaf holds them."""
+        used = max((bucket + 1 for bucket, count in enumerate(self.counts) if count), default=0)
+        return tuple(self.counts[:used])
+
+    def quantile_ms(self, share: float) -> int | None:
+        """Return the upper bound of the bucket that this share of all counts reaches; None of nothing."""
+        wanted, seen = max(1, ceil(share * self.total)), 0
+        for bucket, count in enumerate(self.counts):
+            seen += count
+            if seen >= wanted:
+                return upper_bound_ms(bucket)
+        return None
+
+
+def added(histograms: Iterable[Sequence[int]]) -> Histogram:
+    """Return the sum of many."""
+    total = Histogram.empty()
+    for counts in histograms:
+        total.add(counts)
+    return total

@@ -1,0 +1,108 @@
+"""What the tables of a log's life add up to: see `exchange.ports.Reports`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apsw
+
+from exchange.domain.debts import Ending, Said
+from exchange.domain.life import MemberFacts
+from exchange.ports import ActivityRow, LagRow, OpinionRow, Period
+from exchange.stores.facts import FactsFile
+
+_FOREVER = 1 << 40
+
+
+class FactsReports:
+    """`Reports` of one log's facts."""
+
+    def __init__(self, facts: FactsFile) -> None:
+        """Read this file."""
+        self._facts = facts
+
+    async def endings(self, after: tuple[int, bytes], limit: int) -> Sequence[Ending]:
+        """See `Reports.endings`."""
+        query = (
+            "SELECT idx, signal_id, erasure, reason, publisher, received_at_ms FROM endings"
+            " WHERE (idx, signal_id) > (?, ?) ORDER BY idx, signal_id LIMIT ?"
+        )
+
+        def job(connection: apsw.Connection) -> list[Ending]:
+            rows = connection.execute(query, (*after, limit))
+            return [Ending(index, id_, bool(erasure), *rest) for index, id_, erasure, *rest in rows]
+
+        return await self._facts.reads(job)
+
+    async def said(self, ids: Sequence[bytes]) -> Mapping[tuple[bytes, str], Said]:
+        """See `Reports.said`."""
+        query = (
+            "SELECT member, idx, state, action, reason, matched_at_ms, actioned_at_ms, received_at_ms"
+            " FROM dispositions WHERE signal_id = ?"
+        )
+
+        def job(connection: apsw.Connection) -> dict[tuple[bytes, str], Said]:
+            found: dict[tuple[bytes, str], Said] = {}
+            for id_ in ids:
+                rows: list[tuple[Any, ...]] = connection.execute(query, (id_,)).fetchall()
+                found.update(((id_, row[0]), Said(*row[1:])) for row in rows)
+            return found
+
+        return await self._facts.reads(job)
+
+    async def opinions(self, id_: bytes) -> Sequence[OpinionRow]:
+        """See `Reports.opinions`."""
+        query = "SELECT member, category, reason, idx FROM opinions WHERE signal_id = ? ORDER BY member"
+
+        def job(connection: apsw.Connection) -> list[OpinionRow]:
+            return [OpinionRow(*row) for row in connection.execute(query, (id_,))]
+
+        return await self._facts.reads(job)
+
+    async def members(self) -> Mapping[str, MemberFacts]:
+        """See `Reports.members`."""
+        query = (
+            "SELECT member, processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from"
+            " FROM members"
+        )
+
+        def job(connection: apsw.Connection) -> dict[str, MemberFacts]:
+            return {member: MemberFacts(*values) for member, *values in connection.execute(query)}
+
+        return await self._facts.reads(job)
+
+    async def lag(self, period: Period, election: bytes) -> Sequence[LagRow]:
+        """See `Reports.lag`."""
+        query = (
+            "SELECT stage, publisher, receiver, label, bucket, sum(count) FROM lag WHERE day BETWEEN ? AND ?"
+            " AND (? = x'' OR election = ?) GROUP BY stage, publisher, receiver, label, bucket"
+            " ORDER BY stage, publisher, receiver, label, bucket"
+        )
+
+        def job(connection: apsw.Connection) -> list[LagRow]:
+            found: dict[tuple[int, str, str, int], list[int]] = {}
+            for *key, bucket, count in connection.execute(query, (*_days(period), election, election)):
+                stage, publisher, receiver, label = key
+                counts = found.setdefault((stage, publisher, receiver, label), [])
+                counts.extend([0] * (bucket + 1 - len(counts)))
+                counts[bucket] = count
+            return [LagRow(*key, tuple(counts)) for key, counts in found.items()]
+
+        return await self._facts.reads(job)
+
+    async def activity(self, period: Period) -> Sequence[ActivityRow]:
+        """See `Reports.activity`."""
+        query = (
+            "SELECT member, kind, label, sum(statements), sum(signals) FROM activity WHERE day BETWEEN ? AND ?"
+            " GROUP BY member, kind, label ORDER BY member, kind, label"
+        )
+
+        def job(connection: apsw.Connection) -> list[ActivityRow]:
+            return [ActivityRow(*row) for row in connection.execute(query, _days(period))]
+
+        return await self._facts.reads(job)
+
+
+def _days(period: Period) -> tuple[int, int]:
+    return period.from_day, period.to_day or _FOREVER

@@ -1,0 +1,98 @@
+"""The file that holds the fold of a log's life: its tables, and how a file of another form is thrown away.
+
+Everything in it is a function of the log's leaves (and of audience records, which are kept as long as they are). So a
+file that is missing, of another form, or of another tree is made again, and nothing in it needs an fsync of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from exchange.ops.durable import make_folders
+from exchange.stores import sqlite_schema as schema
+
+#: Raised with every change of these tables, or of how an entry is taken into them.
+FORMAT = 1
+_CACHE_KIB = 64 * 1024
+
+TABLES = """
+CREATE TABLE place(id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, hashes BLOB NOT NULL) STRICT;
+INSERT INTO place VALUES (1, 0, x'');
+CREATE TABLE statements(
+    idx INTEGER PRIMARY KEY, publisher TEXT NOT NULL, label INTEGER NOT NULL, election BLOB NOT NULL,
+    expires_at_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, actioned_at_ms INTEGER NOT NULL,
+    directory_size INTEGER NOT NULL, audience TEXT, in_lag INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX to_expire ON statements(expires_at_ms) WHERE gone = 0;
+CREATE TABLE signals(
+    signal_id BLOB PRIMARY KEY, idx INTEGER NOT NULL, retracted_at INTEGER, erased_at INTEGER, replaced_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE endings(
+    idx INTEGER NOT NULL, signal_id BLOB NOT NULL, erasure INTEGER NOT NULL, reason INTEGER NOT NULL,
+    publisher TEXT NOT NULL, received_at_ms INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (idx, signal_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX to_erase ON endings(idx) WHERE erasure = 1 AND gone = 0;
+CREATE INDEX ending_of ON endings(signal_id);
+CREATE TABLE dispositions(
+    signal_id BLOB NOT NULL, member TEXT NOT NULL, idx INTEGER NOT NULL, state INTEGER NOT NULL,
+    action INTEGER NOT NULL, reason INTEGER NOT NULL, matched_at_ms INTEGER NOT NULL, actioned_at_ms INTEGER NOT NULL,
+    received_at_ms INTEGER NOT NULL, PRIMARY KEY (signal_id, member)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE opinions(
+    signal_id BLOB NOT NULL, member TEXT NOT NULL, idx INTEGER NOT NULL, category INTEGER NOT NULL,
+    reason INTEGER NOT NULL, PRIMARY KEY (signal_id, member)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE members(
+    member TEXT PRIMARY KEY, processed_through INTEGER, acknowledged_at_ms INTEGER NOT NULL DEFAULT 0,
+    clock_offset_ms INTEGER NOT NULL DEFAULT 0, clock_error_ms INTEGER NOT NULL DEFAULT 0, quarantined_from INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lag(
+    day INTEGER NOT NULL, stage INTEGER NOT NULL, publisher TEXT NOT NULL, receiver TEXT NOT NULL,
+    label INTEGER NOT NULL, election BLOB NOT NULL, bucket INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (day, stage, publisher, receiver, label, election, bucket)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE activity(
+    day INTEGER NOT NULL, member TEXT NOT NULL, kind INTEGER NOT NULL, label INTEGER NOT NULL,
+    statements INTEGER NOT NULL, signals INTEGER NOT NULL, PRIMARY KEY (day, member, kind, label)
+) STRICT, WITHOUT ROWID;
+"""
+_NAMES = ("place", "statements", "signals", "endings", "dispositions", "opinions", "members", "lag", "activity")
+
+
+def open_file(path: Path) -> apsw.Connection:
+    """Open the file, or make it anew where it is not one of this form."""
+    make_folders(path.parent)
+    connection = _open(path)
+    try:
+        usable = connection.pragma("user_version") == FORMAT and connection.execute(
+            "SELECT count(*) FROM place"
+        ).fetchone() == (1,)
+    except schema.READ_FAILURES:
+        usable = False
+    if usable:
+        return connection
+    connection.close()
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    connection = _open(path)
+    make_tables(connection)
+    return connection
+
+
+def _open(path: Path) -> apsw.Connection:
+    connection = schema.connect(path, create=True)
+    connection.pragma("synchronous", "NORMAL")
+    connection.pragma("cache_size", -_CACHE_KIB)
+    return connection
+
+
+def make_tables(connection: apsw.Connection) -> None:
+    """Make the tables, in place of those that there are."""
+    with connection:
+        for name in _NAMES:
+            connection.execute(f"DROP TABLE IF EXISTS {name}")
+        connection.execute(TABLES)
+        connection.pragma("user_version", FORMAT)

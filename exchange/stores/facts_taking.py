@@ -1,0 +1,231 @@
+"""Taking a log's entries into the tables of its life, in order: what each kind of statement changes.
+
+The first word about a signal wins: a signal id that comes again is ignored, and so is a second retraction, erasure or
+replacement. Of opinions and dispositions the last one counts. Only their publisher replaces signals. What is kept out
+of lag: late statements, backfill, and times that nobody gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from exchange.domain.bodies import (
+    AboutSignals,
+    Acknowledgement,
+    Disposition,
+    DispositionState,
+    Erasure,
+    Opinion,
+    Quarantine,
+    Release,
+    Retraction,
+    SignalHeader,
+)
+from exchange.domain.lag import Stage, bucket_of
+from exchange.domain.validation import DAY_MS
+from exchange.ports import ToldEntry
+
+_ADD_LAG = "INSERT INTO lag VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+_ADD_ACTIVITY = (
+    "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET statements = statements + excluded.statements, signals = signals + excluded.signals"
+)
+_ACKNOWLEDGED = (
+    "INSERT INTO members (member, processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms)"
+    " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET processed_through = excluded.processed_through,"
+    " acknowledged_at_ms = excluded.acknowledged_at_ms, clock_offset_ms = excluded.clock_offset_ms,"
+    " clock_error_ms = excluded.clock_error_ms"
+    " WHERE processed_through IS NULL OR processed_through < excluded.processed_through"
+)
+_QUARANTINE = (
+    "INSERT INTO members (member, quarantined_from) VALUES (?, ?) ON CONFLICT DO UPDATE SET"
+    " quarantined_from = excluded.quarantined_from WHERE quarantined_from IS NULL"
+)
+_OF_SIGNAL = (
+    "SELECT statements.publisher, label, election, statements.received_at_ms, statements.actioned_at_ms, in_lag,"
+    " retracted_at, endings.received_at_ms FROM signals JOIN statements USING (idx)"
+    " LEFT JOIN endings ON endings.idx = retracted_at AND endings.signal_id = signals.signal_id"
+    " WHERE signals.signal_id = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """What lag is counted by: a row of `_OF_SIGNAL`."""
+
+    #: Publisher, label, election.
+    key: tuple[str, int, bytes]
+    received_ms: int
+    actioned_ms: int
+    in_lag: int
+    #: Index of its retraction, and when that was received.
+    retracted_at: int | None
+    retracted_ms: int | None
+
+
+def take(connection: apsw.Connection, entries: Sequence[ToldEntry]) -> None:
+    """Take entries, in the order of the log, in the caller's transaction."""
+    taking = _Taking(connection)
+    for entry in entries:
+        taking.take(entry)
+    taking.flush()
+
+
+class _Taking:
+    """One page of entries. Lag and activity are added up and written once."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+        self._lag: dict[tuple[int, int, str, str, int, bytes, int], int] = {}
+        self._activity: dict[tuple[int, str, int, int], tuple[int, int]] = {}
+
+    def flush(self) -> None:
+        """Write what was added up."""
+        self._db.executemany(_ADD_LAG, [(*key, count) for key, count in self._lag.items()])
+        self._db.executemany(_ADD_ACTIVITY, [(*key, *counts) for key, counts in self._activity.items()])
+
+    def take(self, entry: ToldEntry) -> None:
+        """Take one entry."""
+        self._count_activity(entry)
+        match entry.header.body:
+            case SignalHeader() as body:
+                self._signal(entry, body)
+            case Retraction() as body:
+                self._ending(entry, body.targets, body.reason, "retracted_at")
+                if body.decided_at_ms and not entry.late:
+                    self._note_retraction(entry, body)
+            case Erasure() as body:
+                self._ending(entry, body.targets, body.reason, "erased_at")
+            case Opinion() as body:
+                rows = [(id_, entry.header.publisher, entry.index, body.category, body.reason) for id_ in body.targets]
+                self._db.executemany("INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?)", rows)
+            case Disposition() as body:
+                self._disposition(entry, body)
+            case Acknowledgement() as body:
+                self._acknowledgement(entry, body)
+            case Quarantine() as body:
+                self._db.execute(_QUARANTINE, (body.member, body.from_index))
+            case Release() as body:
+                self._db.execute("UPDATE members SET quarantined_from = NULL WHERE member = ?", (body.member,))
+            case _:
+                pass
+
+    def _signal(self, entry: ToldEntry, body: SignalHeader) -> None:
+        in_lag = not (entry.late or body.backfill)
+        audience = None if entry.audience is None else " ".join(sorted(entry.audience))
+        self._db.execute(
+            "INSERT INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            (
+                entry.index,
+                entry.header.publisher,
+                body.label,
+                body.election,
+                body.expires_at_ms,
+                entry.received_at_ms,
+                body.actioned_at_ms,
+                entry.directory_size,
+                audience,
+                in_lag,
+            ),
+        )
+        self._db.executemany(
+            "INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)",
+            [(id_, entry.index) for id_ in entry.header.signal_ids],
+        )
+        for id_ in body.replaces:
+            self._db.execute(
+                "UPDATE signals SET replaced_at = ? WHERE signal_id = ? AND replaced_at IS NULL"
+                " AND (SELECT publisher FROM statements WHERE statements.idx = signals.idx) = ?",
+                (entry.index, id_, entry.header.publisher),
+            )
+        if in_lag:
+            key = (entry.header.publisher, body.label, body.election)
+            if body.actioned_at_ms:
+                self._note(Stage.REPORTED, entry, key, "", entry.received_at_ms - body.actioned_at_ms)
+            self._note(Stage.RECEIVED, entry, key, "", entry.received_at_ms - entry.header.created_at_ms)
+
+    def _ending(self, entry: ToldEntry, targets: Sequence[bytes], reason: int, column: str) -> None:
+        """Note what ends signals: the first of its sort counts for each."""
+        for id_ in targets:
+            self._db.execute(
+                f"UPDATE signals SET {column} = ? WHERE signal_id = ? AND {column} IS NULL",  # noqa: S608 - our own
+                (entry.index, id_),
+            )
+            if self._db.changes():
+                row = (entry.index, id_, column == "erased_at", reason, entry.header.publisher, entry.received_at_ms)
+                self._db.execute("INSERT INTO endings VALUES (?, ?, ?, ?, ?, ?, 0)", row)
+
+    def _note_retraction(self, entry: ToldEntry, body: Retraction) -> None:
+        for id_ in body.targets:
+            signal = self._signal_of(id_)
+            if signal is not None and signal.retracted_at == entry.index:
+                self._note(Stage.UNDO_REPORTED, entry, signal.key, "", entry.received_at_ms - body.decided_at_ms)
+
+    def _disposition(self, entry: ToldEntry, body: Disposition) -> None:
+        member = entry.header.publisher
+        for id_ in body.targets:
+            before = self._db.execute(
+                "SELECT state FROM dispositions WHERE signal_id = ? AND member = ?", (id_, member)
+            ).fetchone()
+            values = (body.state, body.action, body.reason, body.matched_at_ms, body.actioned_at_ms)
+            self._db.execute(
+                "INSERT OR REPLACE INTO dispositions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (id_, member, entry.index, *values, entry.received_at_ms),
+            )
+            signal = self._signal_of(id_)
+            if signal is not None and not entry.late and (before is None or before[0] != body.state):
+                self._note_disposition(entry, body, signal)
+
+    def _signal_of(self, id_: bytes) -> _Signal | None:
+        row: tuple[Any, ...] | None = self._db.execute(_OF_SIGNAL, (id_,)).fetchone()
+        return None if row is None else _Signal(row[:3], *row[3:])
+
+    def _note_disposition(self, entry: ToldEntry, body: Disposition, signal: _Signal) -> None:
+        member, at_ms = entry.header.publisher, body.actioned_at_ms
+        if body.state == DispositionState.REVERSED:
+            if signal.retracted_ms is not None and at_ms:
+                self._note(Stage.UNDONE, entry, signal.key, member, at_ms - signal.retracted_ms)
+            return
+        if not signal.in_lag:
+            return
+        if body.matched_at_ms:
+            self._note(Stage.MATCHED, entry, signal.key, member, body.matched_at_ms - signal.received_ms)
+        if body.state == DispositionState.ACTIONED and at_ms:
+            self._note(Stage.ACTIONED, entry, signal.key, member, at_ms - signal.received_ms)
+            if signal.actioned_ms:
+                self._note(Stage.MIGRATION, entry, signal.key, member, at_ms - signal.actioned_ms)
+
+    def _acknowledgement(self, entry: ToldEntry, body: Acknowledgement) -> None:
+        member = entry.header.publisher
+        row = (member, body.processed_through, entry.received_at_ms, body.clock_offset_ms, body.clock_error_ms)
+        self._db.execute(_ACKNOWLEDGED, row)
+        if not self._db.changes():
+            return
+        for cell in body.cells:
+            stage = Stage.UNDO_DELIVERED if cell.retraction else Stage.DELIVERED
+            for bucket, count in enumerate(cell.counts):
+                if count:
+                    key = (cell.publisher, cell.label, cell.election)
+                    self._count(stage, entry, key, member, bucket, count)
+
+    def _count_activity(self, entry: ToldEntry) -> None:
+        header, body = entry.header, entry.header.body
+        label = body.label if isinstance(body, SignalHeader) else 0
+        key = (entry.received_at_ms // DAY_MS, header.publisher, header.kind, label)
+        statements, signals = self._activity.get(key, (0, 0))
+        named = len(body.targets) if isinstance(body, AboutSignals) else len(header.signal_ids)
+        self._activity[key] = (statements + 1, signals + named)
+
+    def _note(self, stage: Stage, entry: ToldEntry, key: tuple[str, int, bytes], receiver: str, lag_ms: int) -> None:
+        self._count(stage, entry, key, receiver, bucket_of(lag_ms), 1)
+
+    def _count(
+        self, stage: Stage, entry: ToldEntry, key: tuple[str, int, bytes], receiver: str, bucket: int, count: int
+    ) -> None:
+        publisher, label, election = key
+        row = (entry.received_at_ms // DAY_MS, int(stage), publisher, receiver, label, election, bucket)
+        self._lag[row] = self._lag.get(row, 0) + count

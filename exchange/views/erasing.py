@@ -1,0 +1,82 @@
+"""Takes records out of every store of this hub when their time is over, or when somebody entitled has said so.
+
+The order: the store's frame is replaced and its old bytes are gone from the files; then the newest entries in memory
+are replaced; only then is it noted as done. A crash in between repeats it. The leaf stays, and all proofs hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from exchange import codec
+from exchange.errors import CursorBelowFloor, Unavailable
+from exchange.ports import Doomed, Facts, LogStore
+
+_log = structlog.get_logger()
+
+EVERY_S = 1.0
+#: Entries erased in one transaction of the store.
+BATCH = 64
+
+
+class Eraser:
+    """Erases in one community."""
+
+    def __init__(
+        self,
+        origin: str,
+        store: LogStore,
+        facts: Facts,
+        erased: Callable[[Sequence[int]], Awaitable[None]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """``erased`` replaces these entries wherever else this hub holds them."""
+        self._origin = origin
+        self._store = store
+        self._facts = facts
+        self._erased = erased
+        self._now_ms = now_ms
+
+    async def run(self) -> None:
+        """Erase what is due, every second, until cancelled."""
+        while True:
+            try:
+                while await self.erase():
+                    pass
+            except Unavailable as error:
+                _log.warning("not_erased_now", origin=self._origin, reason=error.message)
+            await asyncio.sleep(EVERY_S)
+
+    async def erase(self) -> int:
+        """Erase one batch of what is due; return how many entries were in it."""
+        doomed = await self._facts.doomed(self._now_ms(), BATCH)
+        frames: dict[int, bytes] = {}
+        for each in doomed:
+            frame = frames.get(each.index) or await self._frame(each.index)
+            if frame is not None:
+                frames[each.index] = _without(frame, each)
+        if frames:
+            await self._store.erase(frames)
+            await self._erased(tuple(frames))
+        if doomed:
+            await self._facts.gone(doomed)
+            _log.info("erased", origin=self._origin, entries=len(frames))
+        return len(doomed)
+
+    async def _frame(self, index: int) -> bytes | None:
+        """Return an entry's frame; None below the floor, where there are leaves only."""
+        try:
+            (entry,) = await self._store.read(index, 1)
+        except CursorBelowFloor:
+            return None
+        return entry.frame
+
+
+def _without(frame: bytes, doomed: Doomed) -> bytes:
+    leaf = codec.frame_leaf(frame)
+    ids = codec.decode_header(codec.decode_leaf(leaf).payload, strict=False).signal_ids
+    wanted = ids if doomed.signal_ids is None else doomed.signal_ids
+    return codec.frame_without(frame, frozenset(place for place, id_ in enumerate(ids) if id_ in wanted))

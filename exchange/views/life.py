@@ -1,0 +1,147 @@
+"""The hub's view of a community's life: what its leaves say of each signal and member, a moment behind the log.
+
+The fold lies on disk (`Facts`) with its place in the log, so a start reads only what came since. It costs those who
+publish next to nothing: it is read in small turns beside the hub's other work, and written on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from exchange import codec
+from exchange.domain.bodies import Audience, SignalHeader
+from exchange.domain.life import LifeFacts
+from exchange.errors import CursorBelowFloor, Fatal, Rejected, Unavailable
+from exchange.ledger.merkle import CompactRange, leaf_hash
+from exchange.ledger.tiles import TILE_WIDTH, decode_bundle
+from exchange.ports import Facts, History, LogStore, ToldEntry, TreeHead
+from exchange.proving import compact_range
+from exchange.views.replay import Pace
+
+#: How far behind the log at most, once it has caught up: a burst of statements is taken in one transaction.
+BEHIND_S = 0.25
+PAGE = 1_024
+#: How long somebody waits who names what may be among the newest entries.
+_PATIENCE_S = 2.0
+
+
+class LifeView:
+    """Follows one community's log."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        history: History,
+        facts: Facts,
+        clock_s: Callable[[], float],
+        *,
+        taken: Callable[[Sequence[ToldEntry]], None] = lambda entries: None,
+    ) -> None:
+        """``clock_s`` is a monotonic clock in seconds, for pacing; ``taken`` hears of new entries, not of old ones."""
+        self._store = store
+        self._history = history
+        self.facts = facts
+        self._clock = clock_s
+        self._taken = taken
+        self._caught_up = False
+        self._moved = asyncio.Event()
+        #: Somebody waits: the next entries are taken at once.
+        self._hurry = asyncio.Event()
+
+    def current(self) -> LifeFacts:
+        """Return what to judge by. Raises `Unavailable` until what the log held at the start has been read."""
+        if not self._caught_up:
+            raise Unavailable("the hub is still reading this log", retry_after_ms=1_000)
+        return LifeFacts(self.facts.place().size, self.facts.signals, self.facts.member)
+
+    async def reached(self, size: int) -> None:
+        """Return once all entries below this index are in it. Raises `Unavailable` when that takes long."""
+        if self.facts.place().size >= size:
+            return
+        self.current()
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while self.facts.place().size < size:
+                    await self._moved.wait()
+        except TimeoutError as error:
+            raise Unavailable("the hub has not read this log's newest entries", retry_after_ms=500) from error
+
+    async def run(self) -> None:
+        """Follow the log until cancelled. Raises `Fatal` when its leaves are not those that were sealed."""
+        try:
+            await self._check_place()
+            while True:
+                head = (await self._store.head()).sealed
+                if self.facts.place().size < head.size:
+                    await self._take(head)
+                self._caught_up = True
+                await self._store.wait(head.size)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BEHIND_S):
+                        await self._hurry.wait()
+                self._hurry.clear()
+        finally:
+            self._caught_up = False
+
+    async def _check_place(self) -> None:
+        """Begin again at leaf 0 where the fold is not of this log: of another copy, or of a longer one."""
+        place = self.facts.place()
+        size = (await self._store.head()).sealed.size
+        if place.size > size or place != await compact_range(self._history, place.size):
+            await self.facts.clear()
+
+    async def _take(self, head: TreeHead) -> None:
+        """Take all entries of this tree. What does not belong to it is taken back by beginning again."""
+        pace = Pace(self._clock)
+        while (place := self.facts.place()).size < head.size:
+            entries, place = await self._read(place, min(PAGE, head.size - place.size), pace)
+            if place.size == head.size and place.root() != head.root:
+                await self.facts.clear()
+                raise Fatal(
+                    f"the {head.size} leaves that were read are not those of the log's tree",
+                    hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
+                )
+            await self.facts.take(entries, place)
+            if self._caught_up:
+                self._taken(entries)
+            self._moved.set()
+            self._moved.clear()
+
+    async def _read(self, place: CompactRange, limit: int, pace: Pace) -> tuple[list[ToldEntry], CompactRange]:
+        found = []
+        for leaf, frame in await self._leaves(place.size, limit):
+            found.append(_told(leaf, frame))
+            place = place.extend((leaf_hash(leaf),))
+            await pace.breathe()
+        return found, place
+
+    async def _leaves(self, start: int, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return leaves, each with its frame; below the floor there are none."""
+        try:
+            page = await self._store.read(start, limit)
+        except CursorBelowFloor:
+            bundle, skipped = divmod(start, TILE_WIDTH)
+            leaves = decode_bundle(await self._history.bundle(bundle))[skipped : skipped + limit]
+            return [(leaf, b"") for leaf in leaves]
+        return [(codec.frame_leaf(entry.frame), entry.frame) for entry in page]
+
+
+def _told(data: bytes, frame: bytes) -> ToldEntry:
+    leaf = codec.decode_leaf(data)
+    header = codec.decode_header(leaf.payload, strict=False)
+    audience: frozenset[str] | None = None
+    if isinstance(header.body, SignalHeader) and header.body.audience != Audience.EVERYONE:
+        audience = _audience(frame)
+    return ToldEntry(leaf.index, header, leaf.received_at_ms, leaf.late, leaf.directory_size, audience)
+
+
+def _audience(frame: bytes) -> frozenset[str]:
+    """Return who may read a restricted entry; nobody where its audience record is gone."""
+    record = codec.decode_frame(frame).audience_record if frame else b""
+    try:
+        return frozenset(codec.decode_audience(record, strict=False))
+    except Rejected:
+        return frozenset()
