@@ -299,6 +299,8 @@ class App:
         after = await log.history.archive(floor)
         if after != before:
             _log.info("archived", origin=origin, floor=after)
+            if log.life is not None:
+                await log.life.facts.forget(after)
 
     async def _drain(self, main: server.MemberServer) -> None:
         self.health.drain()

@@ -93,8 +93,7 @@ def _header(message: pb.Header, *, strict: bool) -> Header:
     ids = message.signal_ids
     if len(ids) % ID_BYTES:
         raise malformed("header: signal_ids is not a multiple of 32 bytes")
-    bodies = codec_bodies.present(message)
-    if strict and bodies not in ([], [message.kind]):
+    if strict and codec_bodies.present(message) not in ([], [message.kind]):
         raise malformed("header: its body is not that of its kind")
     return Header(
         origin=message.origin,
@@ -257,6 +256,23 @@ def decode_for_fold(data: bytes, kinds: Collection[int] | None = None) -> tuple[
         return _header(message, strict=False), leaf.received_at_ms
     bare = Header(message.origin, message.kind, message.publisher, message.created_at_ms, message.nonce, (), None)
     return bare, leaf.received_at_ms
+
+
+@dataclass(frozen=True, slots=True)
+class SequencedHeader:
+    """A header, and what the hub added to it in the leaf."""
+
+    header: Header
+    received_at_ms: int
+    late: bool
+    directory_size: int
+
+
+def decode_sequenced(data: bytes) -> SequencedHeader:
+    """Return what a leaf says but for its signatures. Raises `Rejected` (MALFORMED)."""
+    leaf = _leaf(data)
+    header = _header(parse(pb.Header(), leaf.payload, "header"), strict=False)
+    return SequencedHeader(header, leaf.received_at_ms, leaf.late, leaf.directory_size)
 
 
 def varint(value: int) -> bytes:

@@ -250,8 +250,8 @@ class Facts(Protocol):
         """Forget everything, to begin again at leaf 0."""
         ...
 
-    async def aclose(self) -> None:
-        """Finish what is under way and release everything. Idempotent."""
+    async def forget(self, below: int) -> None:
+        """Forget the signals of entries below this index, and all that was said of them. Lag and activity stay."""
         ...
 
 

@@ -30,6 +30,7 @@ TURN_WORK = 120
 _ADMISSION_WORK = 10
 _JUDGING_WORK = 10
 _SIGNATURE_WORK = 20
+_LOOKING_UP_WORK = 10
 
 T = TypeVar("T")
 
@@ -152,7 +153,7 @@ def _judging_work(judged: _Judged) -> int:
     statement, body = judged.said.statement, judged.said.header.body
     named = len(body.targets) if isinstance(body, AboutSignals) else 0
     signatures = 0 if judged.signed else len(statement.signatures)
-    return _JUDGING_WORK + len(statement.records) + named + _SIGNATURE_WORK * signatures
+    return _JUDGING_WORK + len(statement.records) + _LOOKING_UP_WORK * named + _SIGNATURE_WORK * signatures
 
 
 def _answered(receipt: Receipt) -> asyncio.Future[Receipt]:

@@ -40,7 +40,7 @@ from exchange.domain.validation import SKEW_MS, Findings, check_envelope
 from exchange.errors import OverQuota
 
 #: Signals that one statement may name: what is looked up of them is looked up between two turns of the hub's loop.
-MAX_TARGETS = 256
+MAX_TARGETS = 100
 #: A member acknowledges at most so often.
 ACKNOWLEDGE_EVERY_MS = 60_000
 MAX_CELLS = 1_000

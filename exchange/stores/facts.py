@@ -24,6 +24,9 @@ from exchange.stores.worker import Worker
 
 T = TypeVar("T")
 
+#: Of the file, as far as it is looked up without a call of the system for each page.
+_MAPPED_BYTES = 1 << 30
+
 _SIGNAL = (
     "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
     " audience, retracted_at, erased_at, replaced_at FROM signals JOIN statements USING (idx) WHERE signal_id = ?"
@@ -59,6 +62,7 @@ class FactsFile:
         with schema.typed(self._path):
             self._writing = facts_schema.open_file(self._path)
             self._looking = schema.connect(self._path, read_only=True)
+            self._looking.pragma("mmap_size", _MAPPED_BYTES)
             self._reading = schema.connect(self._path, read_only=True)
             rows: list[tuple[Any, ...]] = self._writing.execute("SELECT size, hashes FROM place").fetchall()
         ((size, hashes),) = rows
@@ -85,7 +89,7 @@ class FactsFile:
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
         """See `Facts.signals`."""
-        with schema.typed(self._path):
+        with schema.typed(self._path), self._looking:  # in one transaction: beginning one costs more than looking
             rows = [row for id_ in ids for row in self._looking.execute(_SIGNAL, (id_,))]
         return {row[0]: signal_of(row) for row in rows}
 
@@ -121,6 +125,18 @@ class FactsFile:
             facts_schema.make_tables(self._writing)
         self._place = CompactRange()
 
+    async def forget(self, below: int) -> None:
+        """See `Facts.forget`."""
+
+        def job() -> None:
+            with schema.typed(self._path), self._writing:
+                self._writing.execute("DELETE FROM statements WHERE idx < ?", (below,))
+                self._writing.execute("DELETE FROM signals WHERE idx < ?", (below,))
+                for table in ("endings", "dispositions", "opinions"):
+                    self._writing.execute(f"DELETE FROM {table} WHERE signal_id NOT IN (SELECT signal_id FROM signals)")  # noqa: S608
+
+        await self._worker.call(job)
+
     async def reads(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run something that reads much, beside the loop and beside what is written: one state of the file."""
 
@@ -135,10 +151,10 @@ class FactsFile:
         return await self._reader.call(inside)
 
     async def aclose(self) -> None:
-        """See `Facts.aclose`."""
+        """Finish what is under way and close the file. Idempotent."""
         await self._reader.aclose()
         await self._worker.aclose()
-        for name in ("_writing", "_looking", "_reading"):
+        for name in ("_looking", "_reading", "_writing"):  # the last to go empties the write-ahead log
             connection: apsw.Connection | None = getattr(self, name, None)
             if connection is not None:
                 connection.close()

@@ -7,9 +7,11 @@ file that is missing, of another form, or of another tree is made again, and not
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import apsw
 
+from exchange.errors import Fatal
 from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
@@ -65,21 +67,29 @@ _NAMES = ("place", "statements", "signals", "endings", "dispositions", "opinions
 def open_file(path: Path) -> apsw.Connection:
     """Open the file, or make it anew where it is not one of this form."""
     make_folders(path.parent)
-    connection = _open(path)
     try:
-        usable = connection.pragma("user_version") == FORMAT and connection.execute(
-            "SELECT count(*) FROM place"
-        ).fetchone() == (1,)
-    except schema.READ_FAILURES:
-        usable = False
-    if usable:
-        return connection
-    connection.close()
+        connection = _open(path)
+        if _is_ours(connection, path):
+            return connection
+        connection.close()
+    except (Fatal, *schema.READ_FAILURES):
+        pass  # no database at all, or a damaged one
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         path.with_name(name).unlink(missing_ok=True)
     connection = _open(path)
     make_tables(connection)
     return connection
+
+
+def _is_ours(connection: apsw.Connection, path: Path) -> bool:
+    if connection.pragma("user_version") != FORMAT:
+        return False
+    rows: list[Any] = connection.execute(
+        "SELECT page_count, page_size, (SELECT count(*) FROM place) FROM pragma_page_count, pragma_page_size"
+    ).fetchall()
+    ((pages, page_bytes, places),) = rows
+    in_log = path.with_name(f"{path.name}-wal").stat().st_size > 0
+    return places == 1 and (in_log or path.stat().st_size >= pages * page_bytes)
 
 
 def _open(path: Path) -> apsw.Connection:

@@ -22,7 +22,7 @@ from exchange.views.replay import Pace
 
 #: How far behind the log at most, once it has caught up: a burst of statements is taken in one transaction.
 BEHIND_S = 0.25
-PAGE = 1_024
+PAGE = 2_048
 #: How long somebody waits who names what may be among the newest entries.
 _PATIENCE_S = 2.0
 
@@ -95,7 +95,7 @@ class LifeView:
 
     async def _take(self, head: TreeHead) -> None:
         """Take all entries of this tree. What does not belong to it is taken back by beginning again."""
-        pace = Pace(self._clock)
+        pace = Pace(self._clock, self._hurry.is_set)
         while (place := self.facts.place()).size < head.size:
             entries, place = await self._read(place, min(PAGE, head.size - place.size), pace)
             if place.size == head.size and place.root() != head.root:
@@ -105,18 +105,19 @@ class LifeView:
                     hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
                 )
             await self.facts.take(entries, place)
+            await pace.breathe()
             if self._caught_up:
                 self._taken(entries)
             self._moved.set()
             self._moved.clear()
 
     async def _read(self, place: CompactRange, limit: int, pace: Pace) -> tuple[list[ToldEntry], CompactRange]:
-        found = []
-        for leaf, frame in await self._leaves(place.size, limit):
-            found.append(_told(leaf, frame))
-            place = place.extend((leaf_hash(leaf),))
+        found, hashes = [], []
+        for index, (leaf, frame) in enumerate(await self._leaves(place.size, limit), start=place.size):
+            found.append(_told(index, leaf, frame))
+            hashes.append(leaf_hash(leaf))
             await pace.breathe()
-        return found, place
+        return found, place.extend(hashes)
 
     async def _leaves(self, start: int, limit: int) -> list[tuple[bytes, bytes]]:
         """Return leaves, each with its frame; below the floor there are none."""
@@ -129,13 +130,12 @@ class LifeView:
         return [(codec.frame_leaf(entry.frame), entry.frame) for entry in page]
 
 
-def _told(data: bytes, frame: bytes) -> ToldEntry:
-    leaf = codec.decode_leaf(data)
-    header = codec.decode_header(leaf.payload, strict=False)
-    audience: frozenset[str] | None = None
-    if isinstance(header.body, SignalHeader) and header.body.audience != Audience.EVERYONE:
-        audience = _audience(frame)
-    return ToldEntry(leaf.index, header, leaf.received_at_ms, leaf.late, leaf.directory_size, audience)
+def _told(index: int, leaf: bytes, frame: bytes) -> ToldEntry:
+    said = codec.decode_sequenced(leaf)
+    body = said.header.body
+    restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
+    audience = _audience(frame) if restricted else None
+    return ToldEntry(index, said.header, said.received_at_ms, said.late, said.directory_size, audience)
 
 
 def _audience(frame: bytes) -> frozenset[str]:

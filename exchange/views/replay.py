@@ -22,9 +22,11 @@ from exchange.ledger.tiles import TILE_WIDTH, decode_bundle
 from exchange.ports import History, LogStore, TreeHead
 
 PAGE = 256
-#: Background work holds the loop no longer than this at a time, and takes at most a fifth of it.
+#: Background work holds the loop no longer than this at a time; where others want the loop, a fifth of it at most.
 _LONGEST_TURN_S = 0.002
 _PAUSE = 4.0
+#: A loop that comes back sooner has nothing else to do.
+_IDLE_S = 0.000_2
 
 
 class Fold(Protocol):
@@ -70,16 +72,23 @@ class Recipe(Generic[F]):
 class Pace:
     """Lets the loop run between small pieces of background work."""
 
-    def __init__(self, clock_s: Callable[[], float]) -> None:
-        """``clock_s`` is a monotonic clock in seconds."""
+    def __init__(self, clock_s: Callable[[], float], hurried: Callable[[], bool] = lambda: False) -> None:
+        """``clock_s`` is a monotonic clock in seconds; while ``hurried`` somebody waits, and pauses are short."""
         self._clock = clock_s
+        self._hurried = hurried
         self._since = clock_s()
 
     async def breathe(self) -> None:
-        """Pause for a few times as long as the work since the last pause took, once that was long enough."""
-        spent = self._clock() - self._since
+        """Let others go first, once the work since the last pause was long enough.
+
+        Where there are others, pause for a few times as long as that work took.
+        """
+        ended = self._clock()
+        spent = ended - self._since
         if spent >= _LONGEST_TURN_S:
-            await asyncio.sleep(_PAUSE * spent)
+            await asyncio.sleep(0)
+            if self._clock() - ended > _IDLE_S and not self._hurried():
+                await asyncio.sleep(_PAUSE * spent)
             self._since = self._clock()
 
 

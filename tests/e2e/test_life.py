@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,15 +24,17 @@ from exchange.domain.bodies import (
     Retraction,
     RetractionReason,
     SourceAction,
+    State,
 )
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind, Role
+from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
 from exchange.errors import InvalidStatement
 from exchange.ops.clocks import wall_ms
 from exchange.v1 import directory_pb2, report_pb2, report_pb2_grpc
 from exchange.v1 import statement_pb2 as pb
-from exchange_client import ExchangeClient
+from exchange_client import ExchangeClient, Filter
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
 from tests.e2e.sdk_clients import a_signal, client_config
 
@@ -95,6 +98,26 @@ async def test_a_signal_is_taken_back_and_whoever_acted_on_it_says_what_it_undid
         closed = {debt.member: debt for debt in await debts(liaison)}
         assert closed["beta"].closed_at > receipt.index
         assert not closed["gamma"].owes
+
+
+async def test_a_retraction_reaches_who_was_away_and_who_was_suspended_since(world: World, tmp_path: Path) -> None:
+    alpha, beta, gamma = (
+        client_config(world.exchange, world.app.port, name, tmp_path / name) for name in ("alpha", "beta", "gamma")
+    )
+    hateful = Filter(labels=frozenset({Label.HARASSMENT_HATE_SPEECH}))  # and so not the signal's
+    async with ExchangeClient(alpha) as a, ExchangeClient(beta) as b, ExchangeClient(gamma) as g:
+        id_ = await published(a)
+        size = (await a.checkpoint(UK)).size
+        await world.registrar.suspend("beta")
+        try:
+            await a.say(UK, Retraction((id_,), RetractionReason.WITHDRAWN_BY_VICTIM))
+            for client in (b, g):
+                async with asyncio.timeout(TIMEOUT_S), aclosing(client.subscribe(UK, cursor=size, wanted=hateful)) as s:
+                    got = await anext(s)
+                assert isinstance(got.header.body, Retraction)
+                assert got.header.body.targets == (id_,)
+        finally:
+            await world.registrar.suspend("beta", state=State.ENDED)
 
 
 async def test_lag_is_told_by_stage_and_pair(world: World, tmp_path: Path) -> None:

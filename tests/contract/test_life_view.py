@@ -1,0 +1,273 @@
+"""The hub's view of a log's life and the eraser, over a store and a real file of facts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exchange import codec
+from exchange.domain.bodies import Body, Erasure, ErasureReason, Retraction, RetractionReason
+from exchange.domain.statement import Leaf, Statement, statement_id
+from exchange.errors import Fatal, Unavailable
+from exchange.ledger.merkle import leaf_hash
+from exchange.ports import StoredEntry
+from exchange.stores.facts import FactsFile
+from exchange.views.erasing import Eraser
+from exchange.views.life import LifeView
+from tests.contract.builders import WIDTH, Chain, seal
+from tests.contract.memory_store import MemoryStore
+from tests.unit.builders import ALPHA, NOW_MS, UK, community_statement, pdq_record, signal_statement
+from tests.unit.views.directory_log import Clock
+
+DEADLINE_S = 20.0
+
+
+def entry(index: int, statement: Statement) -> StoredEntry:
+    """Return a statement as it is stored."""
+    leaf = codec.encode_leaf(Leaf(index, NOW_MS + index, False, 9, statement.payload, statement.signatures))
+    frame = codec.full_frame(leaf, statement.records, statement.audience_record)
+    return StoredEntry(index, statement_id(statement.payload), leaf_hash(leaf), NOW_MS + index, frame)
+
+
+def a_signal(name: str, **changes: object) -> Statement:
+    """Return a signal about one photograph."""
+    return signal_statement(records=[pdq_record(name)], seed=name, **changes).statement  # type: ignore[arg-type]
+
+
+def ids_of(statement: Statement) -> tuple[bytes, ...]:
+    return codec.decode_header(statement.payload, strict=True).signal_ids
+
+
+class CountingStore(MemoryStore):
+    """Remembers which entries were read, and what was done in which order."""
+
+    def __init__(self) -> None:
+        super().__init__(read_at_most=50)
+        self.read_indices: set[int] = set()
+        self.done: list[str] = []
+
+    async def read(self, start: int, limit: int) -> Sequence[StoredEntry]:
+        found = await super().read(start, limit)
+        self.read_indices.update(each.index for each in found)
+        return found
+
+    async def erase(self, frames: Mapping[int, bytes]) -> None:
+        await super().erase(frames)
+        self.done.append(f"store {sorted(frames)}")
+
+
+class Community:
+    """A community's log, and what follows it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = CountingStore()
+        self.chain = Chain()
+        self.facts: FactsFile
+
+    async def say(self, *statements: Statement) -> None:
+        """Commit statements as one group."""
+        grown, group = self.chain.grow_by(
+            tuple(entry(self.chain.size + at, each) for at, each in enumerate(statements))
+        )
+        await self.store.append(self.chain.head, group)
+        await seal(self.store, grown.head)
+        self.chain = grown
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[LifeView]:
+        """Run the view for as long as the block lasts."""
+        self.facts = await FactsFile.open(self.folder / "life")
+        view = LifeView(self.store, self.store, self.facts, Clock())
+        task = asyncio.create_task(view.run())
+        try:
+            yield view
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.facts.aclose()
+
+
+@pytest.fixture
+def community(tmp_path: Path) -> Community:
+    return Community(tmp_path)
+
+
+async def caught_up(view: LifeView, size: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                await view.reached(size)
+                view.current()
+            except Unavailable:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+async def test_it_reads_what_is_there_and_follows(community: Community) -> None:
+    one = a_signal("one")
+    await community.say(one, *(a_signal(str(n)) for n in range(200)))
+    async with community.following() as view:
+        with pytest.raises(Unavailable):
+            view.current()
+        await caught_up(view, 201)
+        (id_,) = ids_of(one)
+        assert view.current().signals((id_,))[id_].live
+        await community.say(community_statement(Retraction((id_,), RetractionReason.ERROR), ALPHA))
+        await caught_up(view, 202)
+        assert view.current().signals((id_,))[id_].retracted_at == 201
+        assert view.current().size == 202
+
+
+async def test_it_goes_on_where_it_was(community: Community) -> None:
+    await community.say(*(a_signal(str(n)) for n in range(60)))
+    async with community.following() as view:
+        await caught_up(view, 60)
+    community.store.read_indices.clear()
+    await community.say(a_signal("later"))
+    async with community.following() as view:
+        await caught_up(view, 61)
+    assert community.store.read_indices == {60}
+
+
+@pytest.mark.parametrize("length", [3, 5])
+async def test_a_fold_of_another_log_begins_again(community: Community, length: int) -> None:
+    await community.say(*(a_signal(f"before {n}") for n in range(4)))
+    async with community.following() as view:
+        await caught_up(view, 4)
+    other = Community(community.folder)
+    mine = [a_signal(f"after {n}") for n in range(length)]
+    await other.say(*mine)
+    async with other.following() as view:
+        await caught_up(view, length)
+        known = view.current().signals([id_ for each in mine for id_ in ids_of(each)])
+        gone = view.current().signals(ids_of(a_signal("before 0")))
+    assert (len(known), len(gone)) == (length, 0)
+
+
+async def test_what_is_not_the_logs_own_is_not_taken(community: Community) -> None:
+    await community.say(*(a_signal(str(n)) for n in range(5)))
+    entries = community.store._disk.entries
+    entries[2] = replace(entry(2, a_signal("forged")), leaf_hash=entries[2].leaf_hash)
+    async with community.following() as view:
+        with pytest.raises(Fatal, match="are not those of the log's tree"):
+            await view.run()
+        assert community.facts.place().size == 0
+        with pytest.raises(Unavailable):
+            view.current()
+
+
+async def test_who_may_read_what_is_read_with_it_and_below_the_floor_it_is_nobody(community: Community) -> None:
+    secret = a_signal("secret", audience=["beta"])
+    await community.say(secret, *(a_signal(str(n)) for n in range(WIDTH)))
+    (id_,) = ids_of(secret)
+    async with community.following() as view:
+        await caught_up(view, WIDTH + 1)
+        assert view.current().signals((id_,))[id_].audience == frozenset({"beta"})
+        await community.facts.clear()
+    await community.store.archive(WIDTH)
+    async with community.following() as view:
+        await caught_up(view, WIDTH + 1)
+        assert view.current().signals((id_,))[id_].audience == frozenset()
+        await community.facts.forget(WIDTH)
+        assert view.current().signals((id_,)) == {}
+        assert len(view.current().signals(ids_of(a_signal(str(WIDTH - 1))))) == 1
+
+
+async def test_whoever_waits_for_the_newest_entries_does_not_wait_long(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.views.life.BEHIND_S", 3_600.0)
+    await community.say(a_signal("one"))
+    async with community.following() as view:
+        await caught_up(view, 1)
+        await community.say(a_signal("two"))
+        async with asyncio.timeout(DEADLINE_S):
+            await view.reached(2)
+    assert len(ids_of(a_signal("two"))) == 1
+
+
+@asynccontextmanager
+async def erasing(community: Community, *, now_ms: int = NOW_MS) -> AsyncIterator[Eraser]:
+    async with community.following() as view:
+        await caught_up(view, community.chain.size)
+
+        async def erased(indices: Sequence[int]) -> None:
+            community.store.done.append(f"memory {sorted(indices)}")
+
+        yield Eraser(UK, community.store, community.facts, erased, lambda: now_ms)
+
+
+def records(community: Community, index: int) -> tuple[bytes, ...]:
+    found = codec.decode_frame(community.store._disk.entries[index].frame)
+    assert found.present == bool(found.records)
+    return found.records
+
+
+def about(*names: str, **changes: object) -> Statement:
+    return signal_statement(records=[pdq_record(name) for name in names], seed=names[0], **changes).statement  # type: ignore[arg-type]
+
+
+def erasure(*ids: bytes) -> Body:
+    return Erasure(ids, ErasureReason.ON_REQUEST)
+
+
+async def test_what_is_over_goes_whole_and_the_store_comes_first(community: Community) -> None:
+    await community.say(about("a", "b", expires_at_ms=NOW_MS + 5), about("c"))
+    async with erasing(community, now_ms=NOW_MS + 4) as eraser:
+        assert await eraser.erase() == 0
+    async with erasing(community, now_ms=NOW_MS + 5) as eraser:
+        assert await eraser.erase() == 1
+        assert await eraser.erase() == 0
+    assert records(community, 0) == ()
+    assert len(records(community, 1)) == 1
+    assert community.store.done == ["store [0]", "memory [0]"]
+
+
+async def test_one_signal_of_several_goes_alone_and_the_last_takes_the_statement_with_it(community: Community) -> None:
+    said = about("a", "b", "c")
+    one, two, three = ids_of(said)
+    await community.say(said, community_statement(erasure(two), ALPHA))
+    async with erasing(community) as eraser:
+        await eraser.erase()
+    assert records(community, 0) == (said.records[0], b"", said.records[2])
+    await community.say(community_statement(erasure(one, three), ALPHA))
+    async with erasing(community) as eraser:
+        await eraser.erase()
+    assert codec.decode_frame(community.store._disk.entries[0].frame).erased
+
+
+async def test_a_crash_before_it_is_noted_repeats_it_and_nothing_else(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = about("a", "b")
+    await community.say(said, community_statement(erasure(ids_of(said)[0]), ALPHA))
+    async with erasing(community) as eraser:
+        with monkeypatch.context() as patch:
+
+            async def crash(_: object) -> None:
+                raise asyncio.CancelledError
+
+            patch.setattr(community.facts, "gone", crash)
+            with pytest.raises(asyncio.CancelledError):
+                await eraser.erase()
+        assert await eraser.erase() == 1
+        assert await eraser.erase() == 0
+    assert records(community, 0) == (b"", said.records[1])
+
+
+async def test_below_the_floor_there_is_nothing_to_erase(community: Community) -> None:
+    await community.say(*(about(str(n), expires_at_ms=NOW_MS + 1) for n in range(WIDTH)))
+    await community.store.archive(WIDTH)
+    async with erasing(community, now_ms=NOW_MS + 1) as eraser:
+        done = 0
+        while count := await eraser.erase():
+            done += count
+    assert done == WIDTH
+    assert community.store.done == []
