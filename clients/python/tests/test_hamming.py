@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from exchange_client import hamming
 from exchange_client.hamming import HASH_BYTES, TABLES_REACH, HammingIndex
+from exchange_client.owner_rows import MANY
 
 #: So many unrelated rows keep the index from comparing all of them: it has tables.
 NOISE = hamming._TABLED + 1000
@@ -147,18 +148,18 @@ def test_31_bits_are_found_also_where_one_table_alone_tells(first: int, counts: 
         bits = []
         for step, count in enumerate([*counts, *[2] * 13]):
             chosen = [flipped, *source.sample([bit for bit in range(16) if bit != flipped], 15)][:count]
-            bits += [16 * ((first + step) % 16) + bit for bit in chosen]
+            bits += [16 * ((first - step) % 16) + bit for bit in chosen]
         assert both_ways(index, apart_in_order(value, bits)) == {NOISE_OWNER: TABLES_REACH}
 
 
 def test_an_index_filled_at_once_is_one_that_was_filled_bit_by_bit() -> None:
-    values = noise(2, 2 * hamming._MANY)
+    values = noise(2, 2 * MANY)
     owners = [number.to_bytes(4, "big") for number in range(len(values))]
     at_once, slowly = HammingIndex(), HammingIndex()
     at_once.add(owners, values)
     for start in range(0, len(values), 100):
         slowly.add(owners[start : start + 100], values[start : start + 100])
-    for number in (0, 99, 100, hamming._MANY - 1, hamming._MANY, len(values) - 1):
+    for number in (0, 99, 100, MANY - 1, MANY, len(values) - 1):
         asked = apart(values[number], range(7, 7 + TABLES_REACH))
         assert both_ways(at_once, asked) == both_ways(slowly, asked) == {owners[number]: TABLES_REACH}
 
@@ -180,7 +181,7 @@ def test_rows_that_were_left_are_used_again() -> None:
         index.add([b"owner"] * len(values), values)
         index.remove(b"owner")
     assert len(index) == 0
-    assert len(index._owners) == len(values)
+    assert index._rows.end == len(values)
     assert index._pool_end <= 16 * len(values) * 8
     assert both_ways(index, values[0]) == {}
 
@@ -201,3 +202,65 @@ def test_what_is_no_hash_or_has_no_owner_changes_nothing(values: list[bytes]) ->
     assert len(index) == 10
     with pytest.raises(ValueError, match="32 bytes"):
         index.within(b"short", 31)
+
+
+def test_adding_and_removing_for_long_takes_no_more_memory() -> None:
+    # Unrelated hashes, then the near duplicates of another picture each time: buckets grow and empty elsewhere.
+    source = random.Random(70)
+    index, taken = filled(noise(7)), []
+    for number in range(20):
+        centre = source.randbytes(HASH_BYTES)
+        near = [apart(centre, source.sample(range(256), 3)) for _ in range(300)]
+        owner = number.to_bytes(4, "big")
+        for start in range(0, len(near), 50):
+            index.add([owner] * 50, near[start : start + 50])
+        index.add([owner] * 150, noise(100 + number, 150))
+        assert owner in both_ways(index, centre)
+        index.remove(owner)
+        assert both_ways(index, centre) == {}
+        taken.append((index._pool_end, len(index._pool), len(index._words)))
+    assert taken[-1][0] <= 2 * 16 * (NOISE + 450)
+    assert taken[-1][0] <= 1.1 * taken[5][0]
+    assert taken[-1][1:] == taken[12][1:]
+
+
+def test_owners_that_come_and_go_are_not_kept() -> None:
+    index = filled(noise(8))
+    values = noise(9, 150)
+    for number in range(8):
+        owners = [(1000 * number + each).to_bytes(4, "big") for each in range(len(values))]
+        index.add(owners, values)
+        assert set(index.within(values[0], 0)) == {owners[0]}
+        for owner in owners:
+            index.remove(owner)
+    assert index._rows.end == NOISE + len(values)
+    assert set(index._rows._first_row) == set(index._rows._further_rows) == {NOISE_OWNER}
+
+
+def test_an_owner_of_many_and_of_later_hashes_loses_all_of_them() -> None:
+    values = noise(10, 2 * MANY)
+    owners = [number.to_bytes(4, "big") for number in range(len(values))]
+    index = HammingIndex()
+    index.add(owners, values)
+    more = noise(11, 3)
+    index.add([owners[5]] * 3, more)
+    index.remove(owners[5])
+    assert all(both_ways(index, value) == {} for value in (values[5], *more))
+    # The rows that it left are others' now, or its own again: neither is taken for what it was.
+    index.add([b"other", owners[5]], [values[5], more[0]])
+    index.remove(owners[5])
+    assert both_ways(index, values[5]) == {b"other": 0}
+    assert len(index) == len(values)
+    index.add(owners[:MANY], values[:MANY])
+    index.remove(owners[0])
+    assert both_ways(index, values[0]) == {}
+    assert len(index) == len(values) + MANY - 2
+
+
+def test_more_than_it_can_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = filled(noise(12, 10))
+    monkeypatch.setattr(hamming, "_MOST_ROWS", 11)
+    with pytest.raises(ValueError, match="at most 11"):
+        index.add([b"a", b"b"], noise(13, 2))
+    index.add([b"a"], noise(13, 1))
+    assert len(index) == 11
