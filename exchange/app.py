@@ -25,6 +25,7 @@ from exchange.api import server
 from exchange.api.guard import Bounds, Guard
 from exchange.api.logs import Hub, Log
 from exchange.api.tls import Trust
+from exchange.automation import Automation, Speaker
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
@@ -46,6 +47,7 @@ from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.folders import read_key
 from exchange.stores.retention import first_younger
+from exchange.stores.value_list import read_values
 from exchange.views.directory import DIRECTORY, DirectoryView
 from exchange.views.erasing import Eraser
 from exchange.views.keeper import Keeper, SnapshotDiffers
@@ -79,6 +81,8 @@ class App:
         self.signatures = Signatures()
         self.port = 0
         self._closing = False
+        canaries = config.automation.canaries
+        self._canaries = frozenset(value for _, value in read_values(canaries)) if canaries else frozenset[bytes]()
 
     async def open(self, tasks: asyncio.TaskGroup) -> None:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
@@ -128,7 +132,12 @@ class App:
         await self._view.refresh()
         if self._view.directory.genesis is None:
             raise Fatal("the directory is empty", reason=Reason.CONFIG, hint="`exchange init` writes its genesis")
-        self._intake = Intake(self._view.fresh, self._key_epochs, self._life, quotas, self._clock.now_ms)
+        protected = frozenset[tuple[int, bytes]]()
+        if self._config.protected.values is not None:
+            protected = read_values(self._config.protected.values)
+        self._intake = Intake(
+            self._view.fresh, self._key_epochs, self._life, quotas, self._clock.now_ms, protected=protected
+        )
         return self._view.directory
 
     def _key_epochs(self, origin: str) -> KeyEpochs:
@@ -188,6 +197,7 @@ class App:
             memory=self._memory,
             adopt=self._adopt,
             committed=committed,
+            canaries=self._canaries,
         )
         self._open_logs.push_async_callback(opened.aclose)
         self._logs[name] = opened.log
@@ -198,10 +208,18 @@ class App:
             self._tasks.create_task(self._follow(name, opened.keeper.run))
         if opened.log.life is not None and opened.facts is not None:
             self._tasks.create_task(self._follow(name, opened.log.life.run))
+            if self._config.automation.member:
+                self._tasks.create_task(self._follow(name, self._automation(opened.log).run))
             eraser = Eraser(name, opened.store, opened.facts, opened.log.tail.erased, clocks.wall_ms)
             self._tasks.create_task(self._follow(name, eraser.run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
+
+    def _automation(self, log: Log) -> Automation:
+        config = self._config.automation
+        assert config.key is not None  # the configuration was checked
+        speaker = Speaker(config.member, read_key(config.key))
+        return Automation(log, self._intake, speaker, config.limits, self._clock.now_ms)
 
     async def _keep(self, origin: str, sequencer: Sequencer) -> None:
         """Run a sequencer; when it stops for good, say so and leave the rest running."""

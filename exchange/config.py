@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from exchange.api import server
+from exchange.domain.alarms import AlarmLimits
 from exchange.domain.identifiers import is_name
 from exchange.errors import Reason, Rejected
 from exchange.opening import LEAST_BYTES
@@ -26,7 +27,8 @@ C = TypeVar("C")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^\[\]\s]+)):(?P<port>[0-9]{1,5})")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_LIMITS, _CONNECTIONS = Limits(), server.Connections()
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_LIMITS, _CONNECTIONS, _ALARMS = Limits(), server.Connections(), AlarmLimits()
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +128,39 @@ class Retention(Section, frozen=True):
     every_s: _Positive = 3_600
 
 
+class Protected(Section, frozen=True):
+    """What may not be signalled."""
+
+    #: A file of indicator values, one `type value` to a line. A statement that holds one is refused.
+    values: Path | None = None
+
+
+class Automation(Section, frozen=True):
+    """Flagging a member's entries without waiting for an operator; operators release them."""
+
+    #: The operator's member that says so, which is in the communities. Empty: nobody is flagged by itself.
+    member: str = ""
+    #: File of its signing key of the role automation: 64 hexadecimal characters, readable by its owner only.
+    key: Path | None = None
+    #: A file of indicator values that nobody can have seen, one `type value` to a line: whoever signals one is flagged.
+    canaries: Path | None = None
+    #: Signals in `burst_minutes` that are a burst, if they are also `burst_factor` times what the member usually says.
+    #: 0: no member is flagged for it.
+    burst_signals: _Count = _ALARMS.burst_signals
+    burst_minutes: _Positive = _ALARMS.burst_minutes
+    burst_factor: _Positive = _ALARMS.burst_factor
+    #: Percent of a member's signals that `disputed_by` others call wrong, and how many these are at least. 0: no member
+    #: is flagged for it.
+    disputed_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = _ALARMS.disputed_percent
+    disputed_least: _Positive = _ALARMS.disputed_least
+    disputed_by: _Positive = _ALARMS.disputed_by
+
+    @property
+    def limits(self) -> AlarmLimits:
+        """The limits as the rules take them."""
+        return AlarmLimits(**{name: getattr(self, name) for name in AlarmLimits.__slots__})
+
+
 class Drain(Section, frozen=True):
     """Going away on SIGTERM."""
 
@@ -159,6 +194,8 @@ class Config(Section, frozen=True):
     feed: Feed = Feed()
     connections: Connections = Connections()
     retention: Retention = Retention()
+    protected: Protected = Protected()
+    automation: Automation = Automation()
     drain: Drain = Drain()
 
     @property
@@ -231,6 +268,8 @@ def _check(path: Path, config: Config) -> None:
         "ops.grpc_listen": config.ops.grpc_listen,
         "tiles.listen": config.tiles.listen,
     }
+    if config.automation.member and config.automation.key is None:
+        raise _wrong(path, "`automation.key` is missing: the member signs what it says")
     check_shared(config.log_level, config.listen, addresses, lambda what: _wrong(path, what))
 
 
@@ -256,6 +295,20 @@ def _anchored(config: Config, base: Path) -> Config:
     # An empty text means what leaving the key out does; as a path it would be the file's own folder.
     none = Path()
     tls = config.tls.under(base)
-    keys = None if config.keys in (None, none) else base / config.keys
-    marks = None if config.marks in (None, none) else base / config.marks
-    return msgspec.structs.replace(config, data=base / config.data, tls=tls, keys=keys, marks=marks)
+
+    def under(path: Path | None) -> Path | None:
+        return None if path in (None, none) else base / path
+
+    protected = msgspec.structs.replace(config.protected, values=under(config.protected.values))
+    automation = msgspec.structs.replace(
+        config.automation, key=under(config.automation.key), canaries=under(config.automation.canaries)
+    )
+    return msgspec.structs.replace(
+        config,
+        data=base / config.data,
+        tls=tls,
+        keys=under(config.keys),
+        marks=under(config.marks),
+        protected=protected,
+        automation=automation,
+    )

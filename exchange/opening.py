@@ -144,6 +144,7 @@ async def open_log(
     memory: Memory,
     adopt: bool,
     committed: Callable[[int, int, float], None],
+    canaries: frozenset[bytes] = frozenset(),
 ) -> OpenLog:
     """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
     key = read_key(folders.key(origin.log))
@@ -172,7 +173,7 @@ async def open_log(
             keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
             epochs = KeyEpochsView(store, await keeper.load(), clock_s)
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
-            life = LifeView(store, store, facts, clock_s)
+            life = LifeView(store, store, facts, clock_s, canaries=canaries)
             log = replace(log, key_epochs=epochs, life=life, reports=FactsReports(facts))
     except BaseException:
         await store.aclose()

@@ -205,6 +205,8 @@ class ToldEntry:
     directory_size: int
     #: Who may read its records: None for everyone; of a restricted one whose audience record is gone, nobody.
     audience: frozenset[str] | None
+    #: Whether it holds what nobody can have seen.
+    canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,10 @@ class Reports(Protocol):
 
     async def members(self) -> Mapping[str, MemberFacts]:
         """Return what is known of every member that has said something, or was flagged."""
+        ...
+
+    async def disputed(self, member: str, by: int) -> tuple[int, int]:
+        """Return how many of a member's signals so many others call wrong, and how many signals it has there."""
         ...
 
     async def lag(self, period: Period, election: bytes) -> Sequence[LagRow]:

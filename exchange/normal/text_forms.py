@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
@@ -152,6 +152,16 @@ def format_pseudonym(value: bytes) -> str:
         )
     epoch = int.from_bytes(value[:_KEY_EPOCH_BYTES], "big")
     return f"{epoch}:{_PSEUDONYM.format(value[_KEY_EPOCH_BYTES:])}"
+
+
+#: How a value is read and written, by the word of its type: those that have one value.
+HASH_FORMS: dict[str, tuple[Callable[[str], bytes], Callable[[bytes], str]]] = {
+    "pdq": (parse_pdq, format_pdq),
+    "text_tlsh": (parse_tlsh, format_tlsh),
+    "pseudonym": (parse_pseudonym, format_pseudonym),
+    **{f"{kind}_md5": (parse_md5, format_md5) for kind in ("image", "video", "audio", "document")},
+    **{f"{kind}_sha256": (parse_sha256, format_sha256) for kind in ("image", "video", "audio", "document")},
+}
 
 
 def parse_vpdq(text: str) -> tuple[VpdqFrame, ...]:

@@ -7,7 +7,7 @@ look things up. The sequencer asks `Intake.judge` again when the statement's gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exchange import codec
@@ -37,6 +37,7 @@ from exchange.domain.validation import (
     LEAF_OVERHEAD_BYTES,
     MAX_LEAF_BYTES,
     MAX_STATEMENT_BYTES,
+    Findings,
     Rules,
     check_created,
     validate,
@@ -102,11 +103,15 @@ class Intake:
         life: Callable[[str], LifeFacts],
         quotas: Quotas,
         now_ms: Callable[[], int],
+        *,
+        protected: frozenset[tuple[int, bytes]] = frozenset(),
     ) -> None:
         """Give the current views: the directory's, and of a community its key epochs and the life of its signals.
 
-        They raise `Unavailable` where there is none to judge by.
+        They raise `Unavailable` where there is none to judge by. ``protected`` are indicators, as type and value, that
+        may not be signalled.
         """
+        self._protected = protected
         self._directory = directory
         self._key_epochs = key_epochs
         self._life = life
@@ -220,10 +225,18 @@ class Intake:
         except Rejected as error:
             raise InvalidStatement((Violation("key_epoch.public_key", error.message),)) from error
 
-    @staticmethod
-    def _check_signal(header: Header, statement: Statement, rules: Rules) -> None:
+    def _check_signal(self, header: Header, statement: Statement, rules: Rules) -> None:
         audience = codec.decode_audience(statement.audience_record, strict=True)
         validate(header, statement.records, codec.decode_strict_records, statement.audience_record, audience, rules)
+        if self._protected:
+            self._check_protected(statement.records)
+
+    def _check_protected(self, records: Sequence[bytes]) -> None:
+        findings = Findings()
+        for place, record in enumerate(codec.decode_records(records, strict=True)):
+            hit = any((indicator.type, indicator.value) in self._protected for indicator in record.indicators)
+            findings.check(not hit, f"records[{place}]", "names what may not be signalled here")
+        findings.raise_if_any()
 
 
 def _check_sizes(statement: Statement) -> None:

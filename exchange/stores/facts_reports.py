@@ -7,7 +7,9 @@ from typing import Any
 
 import apsw
 
+from exchange.domain.bodies import OpinionCategory
 from exchange.domain.debts import Ending, Said
+from exchange.domain.kinds import Kind
 from exchange.domain.life import MemberFacts
 from exchange.ports import ActivityRow, LagRow, OpinionRow, Period
 from exchange.stores.facts import FactsFile
@@ -69,6 +71,23 @@ class FactsReports:
 
         def job(connection: apsw.Connection) -> dict[str, MemberFacts]:
             return {member: MemberFacts(*values) for member, *values in connection.execute(query)}
+
+        return await self._facts.reads(job)
+
+    async def disputed(self, member: str, by: int) -> tuple[int, int]:
+        """See `Reports.disputed`."""
+        disputed = (
+            "SELECT count(*) FROM (SELECT signal_id FROM opinions JOIN signals USING (signal_id)"
+            " JOIN statements ON statements.idx = signals.idx WHERE publisher = ? AND category = ?"
+            " GROUP BY signal_id HAVING count(*) >= ?)"
+        )
+        said = "SELECT coalesce(sum(signals), 0) FROM activity WHERE member = ? AND kind = ?"
+
+        def job(connection: apsw.Connection) -> tuple[int, int]:
+            wrong = connection.execute(disputed, (member, OpinionCategory.NEGATIVE_CLASS, by)).fetchall()
+            signals = connection.execute(said, (member, Kind.SIGNAL)).fetchall()
+            counts: tuple[Any, Any] = (wrong[0][0], signals[0][0])
+            return counts
 
         return await self._facts.reads(job)
 

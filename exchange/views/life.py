@@ -37,14 +37,16 @@ class LifeView:
         facts: Facts,
         clock_s: Callable[[], float],
         *,
-        taken: Callable[[Sequence[ToldEntry]], None] = lambda entries: None,
+        canaries: frozenset[bytes] = frozenset(),
     ) -> None:
-        """``clock_s`` is a monotonic clock in seconds, for pacing; ``taken`` hears of new entries, not of old ones."""
+        """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are values to look for in records."""
         self._store = store
         self._history = history
         self.facts = facts
         self._clock = clock_s
-        self._taken = taken
+        self._canaries = canaries
+        #: They hear of new entries once these are taken, not of those that the log held at the start.
+        self.listeners: list[Callable[[Sequence[ToldEntry]], None]] = []
         self._caught_up = False
         self._moved = asyncio.Event()
         #: Somebody waits: the next entries are taken at once.
@@ -106,18 +108,26 @@ class LifeView:
                 )
             await self.facts.take(entries, place)
             await pace.breathe()
-            if self._caught_up:
-                self._taken(entries)
+            for listener in self.listeners if self._caught_up else ():
+                listener(entries)
             self._moved.set()
             self._moved.clear()
 
     async def _read(self, place: CompactRange, limit: int, pace: Pace) -> tuple[list[ToldEntry], CompactRange]:
         found, hashes = [], []
         for index, (leaf, frame) in enumerate(await self._leaves(place.size, limit), start=place.size):
-            found.append(_told(index, leaf, frame))
+            found.append(self._told(index, leaf, frame))
             hashes.append(leaf_hash(leaf))
             await pace.breathe()
         return found, place.extend(hashes)
+
+    def _told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
+        said = codec.decode_sequenced(leaf)
+        body = said.header.body
+        restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
+        audience = _audience(frame) if restricted else None
+        canary = any(value in frame for value in self._canaries)
+        return ToldEntry(index, said.header, said.received_at_ms, said.late, said.directory_size, audience, canary)
 
     async def _leaves(self, start: int, limit: int) -> list[tuple[bytes, bytes]]:
         """Return leaves, each with its frame; below the floor there are none."""
@@ -128,14 +138,6 @@ class LifeView:
             leaves = decode_bundle(await self._history.bundle(bundle))[skipped : skipped + limit]
             return [(leaf, b"") for leaf in leaves]
         return [(codec.frame_leaf(entry.frame), entry.frame) for entry in page]
-
-
-def _told(index: int, leaf: bytes, frame: bytes) -> ToldEntry:
-    said = codec.decode_sequenced(leaf)
-    body = said.header.body
-    restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
-    audience = _audience(frame) if restricted else None
-    return ToldEntry(index, said.header, said.received_at_ms, said.late, said.directory_size, audience)
 
 
 def _audience(frame: bytes) -> frozenset[str]:

@@ -126,7 +126,7 @@ class _Run:
     async def ask(self, client: ExchangeClient, account: Account) -> None:
         """Tell which live signals name one account."""
         async with client.pseudonyms(self.signals.origin) as making:
-            (indicators,) = await making.indicators([account])
+            (indicators,) = await making.of([account])
         await AccountMatches(client, self.signals, self.indexes).catch_up()
         found = await self.signals.naming([each.value for each in indicators], now_ms=wall_ms())
         await self._tell([AccountMatch("", signal) for signal in found])

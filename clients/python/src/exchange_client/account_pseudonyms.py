@@ -18,6 +18,7 @@ from exchange.domain.key_epochs import KeyEpochEntry, KeyEpochs
 from exchange.domain.statement import Indicator
 from exchange.errors import OverQuota, Reason, Rejected, Unavailable
 from exchange.normal.accounts import Account, data_versions
+from exchange.normal.protected import require_signallable
 from exchange.privacy.voprf import Evaluation
 from exchange_client.backoff import Backoff
 from exchange_client.pseudonyms import EpochKey, Evaluate, Pseudonyms
@@ -111,7 +112,16 @@ class AccountPseudonyms:
         return self._open[number]
 
     async def indicators(self, accounts: Sequence[Account]) -> list[tuple[Indicator, ...]]:
-        """Return for each account its indicators: a pseudonym under each live epoch. Raises as `Pseudonyms.of`."""
+        """Return for each account what a signal names it by: a pseudonym under each live epoch.
+
+        Raises as `Pseudonyms.of`, and `Rejected` (NOT_PERMITTED) for an account that may not be signalled.
+        """
+        for account in accounts:
+            require_signallable(account)
+        return await self.of(accounts)
+
+    async def of(self, accounts: Sequence[Account]) -> list[tuple[Indicator, ...]]:
+        """Return for each account its pseudonym under each live epoch, to look for it. Raises as `Pseudonyms.of`."""
         made: list[list[Indicator]] = [[] for _ in accounts]
         for entry in await self.live():
             number = entry.epoch.number

@@ -55,14 +55,6 @@ _KEYS = frozenset(
 _ACCOUNT_KEYS = frozenset({"type", "value", "country"})
 _ACCOUNT_TYPES = frozenset(AccountType)
 
-_HASH_FORMS: dict[int, tuple[Callable[[str], bytes], Callable[[bytes], str]]] = {
-    IndicatorType.PDQ: (text_forms.parse_pdq, text_forms.format_pdq),
-    IndicatorType.TEXT_TLSH: (text_forms.parse_tlsh, text_forms.format_tlsh),
-    IndicatorType.PSEUDONYM: (text_forms.parse_pseudonym, text_forms.format_pseudonym),
-    **{t: (text_forms.parse_md5, text_forms.format_md5) for t in IndicatorType if t.word.endswith("_md5")},
-    **{t: (text_forms.parse_sha256, text_forms.format_sha256) for t in IndicatorType if t.word.endswith("_sha256")},
-}
-
 
 def _invalid(what: str) -> Rejected:
     return Rejected(Reason.INVALID, what)
@@ -103,7 +95,7 @@ def indicator_from_json(data: object) -> Indicator:
     if type_ is IndicatorType.VPDQ:
         frames = tuple(VideoFrame(f.frame_ms, f.quality, f.pdq) for f in text_forms.parse_vpdq(value))
         return Indicator(type_, frames=frames)
-    return Indicator(type_, _HASH_FORMS[type_][0](value))
+    return Indicator(type_, text_forms.HASH_FORMS[type_.word][0](value))
 
 
 def indicator_to_json(indicator: Indicator) -> dict[str, object]:
@@ -123,7 +115,8 @@ def indicator_to_json(indicator: Indicator) -> dict[str, object]:
 def _text_form(indicator: Indicator) -> str:
     if indicator.type == IndicatorType.VPDQ:
         return text_forms.format_vpdq((f.frame_ms, f.quality, f.pdq) for f in indicator.frames)
-    form = _HASH_FORMS.get(indicator.type)
+    known = indicator.type in IndicatorType._value2member_map_
+    form = text_forms.HASH_FORMS.get(IndicatorType(indicator.type).word) if known else None
     return form[1](indicator.value) if form else indicator.value.hex()
 
 
