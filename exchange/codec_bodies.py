@@ -17,6 +17,7 @@ from exchange.domain.bodies import (
     Community,
     DataVersion,
     Disposition,
+    Election,
     Erasure,
     Genesis,
     GenesisKey,
@@ -151,6 +152,7 @@ _BODIES: dict[Kind, _BodyRow] = {
     Kind.OPINION: _BodyRow("opinion", Opinion, *_plain(pb.Opinion, Opinion)),
     Kind.DISPOSITION: _BodyRow("disposition", Disposition, *_plain(pb.Disposition, Disposition)),
     Kind.ACKNOWLEDGEMENT: _BodyRow("acknowledgement", Acknowledgement, _read_acknowledgement, _write_acknowledgement),
+    Kind.ELECTION: _BodyRow("election", Election, *_plain(pb.Election, Election)),
     Kind.QUARANTINE: _BodyRow("quarantine", Quarantine, *_plain(pb.Quarantine, Quarantine)),
     Kind.RELEASE: _BodyRow("release", Release, *_plain(pb.Release, Release)),
     Kind.ERASURE: _BodyRow("erasure", Erasure, *_plain(pb.Erasure, Erasure)),
@@ -185,6 +187,11 @@ def read(message: pb.Header, kind: int) -> Body | None:
         return None
     body: Body = row.read(getattr(message, row.field))
     return body
+
+
+def message_of(body: Body) -> Any:  # noqa: ANN401 - a generated message
+    """Return the message of a body."""
+    return _BODIES[kind_of(body)].write(body)
 
 
 def write(message: pb.Header, body: Body) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from exchange.domain.debts import Ending, Said
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.domain.statement import Header
 from exchange.errors import Conflict
@@ -207,6 +208,8 @@ class ToldEntry:
     audience: frozenset[str] | None
     #: Whether it holds what nobody can have seen.
     canary: bool = False
+    #: Only of an election, which it names.
+    statement_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +251,15 @@ class Facts(Protocol):
         """Note that these records are in no store any more."""
         ...
 
-    async def clear(self) -> None:
-        """Forget everything, to begin again at leaf 0."""
+    def elections(self) -> Mapping[bytes, ElectionFacts]:
+        """Return the elections of this log, by id."""
         ...
 
-    async def forget(self, below: int) -> None:
-        """Forget the signals of entries below this index, and all that was said of them. Lag and activity stay."""
+    async def forget(self, below: int | None) -> None:
+        """Forget the signals of entries below this index, and all that was said of them; lag and activity stay.
+
+        None: forget everything, to begin again at leaf 0.
+        """
         ...
 
 
@@ -326,6 +332,6 @@ class Reports(Protocol):
         """Return lag by stage, publisher, receiver and label; of signals that name an election, or (empty) of all."""
         ...
 
-    async def activity(self, period: Period) -> Sequence[ActivityRow]:
-        """Return what members said, by member, kind and label."""
+    async def activity(self, period: Period, election: bytes) -> Sequence[ActivityRow]:
+        """Return what members said, by member, kind and label; as `lag`: of what names an election, or of all."""
         ...

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from exchange import codec_bodies
 from exchange.api.guard import caller
 from exchange.api.logs import Hub
 from exchange.domain.bodies import OpinionCategory
@@ -77,6 +78,23 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
                 for community in directory.communities.values()
             ],
             directory_size=directory.size,
+        )
+
+    async def ListElections(  # noqa: D102
+        self,
+        request: pb.ListElectionsRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> pb.ListElectionsResponse:
+        log, _ = self._hub.log_to_read(caller(), request.origin, self._now_ms())
+        if log.life is None:
+            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no elections")
+        await log.up_to_date()
+        return pb.ListElectionsResponse(
+            elections=[
+                pb.ElectionSummary(id=each.id, index=each.index, election=codec_bodies.message_of(each.election))
+                for each in log.life.facts.elections().values()
+            ],
+            size=log.life.facts.place().size,
         )
 
     async def GetSignal(self, request: pb.GetSignalRequest, context: _Context) -> pb.GetSignalResponse:  # noqa: ARG002, D102

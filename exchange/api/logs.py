@@ -36,6 +36,10 @@ class Log:
     life: LifeView | None = None
     reports: Reports | None = None
 
+    def knows_election(self, id_: bytes) -> bool:
+        """Whether an election of this id is known, be the newest entries read or not."""
+        return self.life is not None and id_ in self.life.facts.elections()
+
     async def up_to_date(self) -> None:
         """Return once the life of this log's signals is known as far as it is sealed now. Raises `Unavailable`."""
         if self.life is not None:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from exchange import codec
 from exchange.api.logs import Hub
-from exchange.domain.bodies import AboutSignals, Life
+from exchange.domain.bodies import AboutSignals, Life, SignalHeader
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
@@ -102,13 +102,14 @@ class Offering:
                     raise
                 return _answered(receipt)
             log = self._hub.log_to_write(said.header.origin)
-            of_life = log.life is not None and isinstance(said.header.body, Life)
+            body = said.header.body
+            of_life = isinstance(body, Life)
             if said.statement.resubmission or of_life:
                 receipt = await log.sequencer.repeated(said.statement, said.header)
                 if receipt is not None:
                     # In the ledger already: so it is answered, even where it could no longer be said today.
                     return _answered(receipt)
-            if of_life:
+            if of_life or (isinstance(body, SignalHeader) and body.election and not log.knows_election(body.election)):
                 await log.up_to_date()
             return log.sequencer.offer(self._hub.intake.check(workload, said, judged_at))
         except (Rejected, Unavailable) as error:

@@ -88,7 +88,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         log = await self._log(request.origin)
         assert log.life is not None
         assert log.reports is not None
-        rows = await log.reports.activity(Period(request.from_day, request.to_day))
+        rows = await log.reports.activity(Period(request.from_day, request.to_day), request.election)
         return pb.GetActivityResponse(
             rows=[
                 pb.ActivityRow(
@@ -116,6 +116,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             request.origin,
             request.member,
             request.open_only,
+            request.election,
             late_before(self._now_ms(), request.deadline_hours),
         )
         limit = min(request.limit or MAX_DEBTS, MAX_DEBTS)
@@ -142,6 +143,7 @@ class _Wanted:
     origin: str
     member: str
     open_only: bool
+    election: bytes
     late_before_ms: int
 
     def members(self, signal: SignalFacts) -> list[str]:
@@ -178,7 +180,7 @@ async def _debts(log: Log, wanted: _Wanted, after: tuple[int, bytes]) -> tuple[l
     found = []
     for ending in endings:
         signal = signals.get(ending.signal_id)
-        if signal is None or not ending.opens_debts:
+        if signal is None or not ending.opens_debts or wanted.election not in (b"", signal.election):
             continue
         for member in wanted.members(signal):
             facts = members.get(member) or _NO_FACTS

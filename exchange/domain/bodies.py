@@ -228,6 +228,20 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Election:
+    """An election that signals may name."""
+
+    name: str
+    title: str
+    begins_ms: int
+    polling_ends_ms: int
+    target_classes: tuple[int, ...]
+    lag_target_ms: int
+    lag_alert_ms: int
+    keep_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """Flags a member's entries from an index on."""
 
@@ -375,7 +389,7 @@ class Quota:
 #: What is said about signals, by their ids.
 AboutSignals = Retraction | Opinion | Disposition | Erasure
 #: What else belongs to a signal's life.
-Life = AboutSignals | Acknowledgement | Quarantine | Release
+Life = AboutSignals | Acknowledgement | Election | Quarantine | Release
 OfPseudonyms = Budget | KeyEpoch
 OfDirectory = Genesis | Member | Key | Membership | Suspension | Community | Quota
 Body = SignalHeader | Life | OfPseudonyms | OfDirectory

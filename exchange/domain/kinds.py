@@ -171,7 +171,7 @@ _ROWS = (
         records=(0, 1),
     ),
     _community(Kind.GUIDANCE, frozenset({Role.LIAISON, Role.OPERATOR}), "a platform's profile for candidates"),
-    _community(Kind.ELECTION, _OPERATOR, "an election's window, target classes, lag target and expiry"),
+    _community(Kind.ELECTION, _OPERATOR, "an election's window, target classes, lag target and expiry", accepted=True),
     _community(
         Kind.QUARANTINE,
         frozenset({Role.OPERATOR, Role.AUTOMATION}),

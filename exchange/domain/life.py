@@ -18,6 +18,7 @@ from exchange.domain.bodies import (
     Disposition,
     DispositionReason,
     DispositionState,
+    Election,
     Erasure,
     ErasureReason,
     LagCell,
@@ -33,6 +34,7 @@ from exchange.domain.bodies import (
     SourceAction,
 )
 from exchange.domain.directory import Directory
+from exchange.domain.elections import ElectionFacts, check_election
 from exchange.domain.kinds import KINDS, MemberClass, Role
 from exchange.domain.lag import BUCKETS
 from exchange.domain.statement import ID_BYTES, Header
@@ -99,6 +101,7 @@ class LifeFacts:
     size: int
     signals: Callable[[Sequence[bytes]], Mapping[bytes, SignalFacts]]
     member: Callable[[str], MemberFacts]
+    elections: Mapping[bytes, ElectionFacts]
 
 
 def could_see(directory: Directory, origin: str, member: str, facts: SignalFacts) -> bool:
@@ -126,6 +129,8 @@ def validate_life(
             _check_acknowledgement(findings, header, body, facts, directory, now_ms)
         case Quarantine() | Release():
             _check_quarantine(findings, header, body, facts, directory)
+        case Election():
+            check_election(findings, body, facts.elections.values(), now_ms=now_ms)
         case _:
             _check_words(findings, body, now_ms)
             _check_targets(findings, header, body, role, facts, directory)

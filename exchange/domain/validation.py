@@ -89,8 +89,6 @@ class Rules:
     now_ms: int
     max_expiry_days: int
     replay_window_days: int
-    #: Statement ids of the elections that may be named.
-    elections: Collection[bytes] = frozenset()
     #: When each key epoch ends (Unix milliseconds) that a pseudonym may be of now: those that are live. None where
     #: they are not known, and the hub is the one to judge.
     key_epochs: Mapping[int, int] | None = None
@@ -198,8 +196,7 @@ def _check_signal_header(findings: Findings, body: SignalHeader, rules: Rules) -
         value = getattr(body, name)
         if value and value not in words:
             findings.add(f"signal.{name}", f"{value} is not known")
-    if body.election and body.election not in rules.elections:
-        findings.add("signal.election", "names no election of this community")
+    findings.check(len(body.election) in (0, ID_BYTES), "signal.election", "is no id of an election")
     if body.guidance_clause and _CLAUSE.fullmatch(body.guidance_clause) is None:
         findings.add(
             "signal.guidance_clause",

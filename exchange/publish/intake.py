@@ -22,6 +22,7 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
+from exchange.domain.elections import check_naming
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
 from exchange.domain.kinds import Role
@@ -230,6 +231,11 @@ class Intake:
         validate(header, statement.records, codec.decode_strict_records, statement.audience_record, audience, rules)
         if self._protected:
             self._check_protected(statement.records)
+        body = header.body
+        if isinstance(body, SignalHeader) and body.election:
+            findings, elections = Findings(), self._life(header.origin).elections
+            check_naming(findings, body, elections.get(body.election), now_ms=rules.now_ms)
+            findings.raise_if_any()
 
     def _check_protected(self, records: Sequence[bytes]) -> None:
         findings = Findings()

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import apsw
 
+from exchange.domain.bodies import Election
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.errors import Rejected
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
@@ -50,6 +52,7 @@ class FactsFile:
         self._looking: apsw.Connection
         self._reading: apsw.Connection
         self._place = CompactRange()
+        self._elections: Mapping[bytes, ElectionFacts] = {}
 
     @classmethod
     async def open(cls, path: Path) -> FactsFile:
@@ -65,6 +68,7 @@ class FactsFile:
             self._looking.pragma("mmap_size", _MAPPED_BYTES)
             self._reading = schema.connect(self._path, read_only=True)
             rows: list[tuple[Any, ...]] = self._writing.execute("SELECT size, hashes FROM place").fetchall()
+            self._elections = self._read_elections()
         ((size, hashes),) = rows
         cut = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
         try:
@@ -78,13 +82,16 @@ class FactsFile:
 
     async def take(self, entries: Sequence[ToldEntry], place: CompactRange) -> None:
         """See `Facts.take`."""
+        changed = any(isinstance(entry.header.body, Election) for entry in entries)
 
-        def job() -> None:
-            with schema.typed(self._path), self._writing:
-                take(self._writing, entries)
-                self._writing.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
+        def job() -> Mapping[bytes, ElectionFacts]:
+            with schema.typed(self._path):
+                with self._writing:
+                    take(self._writing, entries)
+                    self._writing.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
+                return self._read_elections() if changed else self._elections
 
-        await self._worker.call(job)
+        self._elections = await self._worker.call(job)
         self._place = place
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
@@ -116,17 +123,28 @@ class FactsFile:
 
         await self._worker.call(job)
 
-    async def clear(self) -> None:
-        """See `Facts.clear`."""
-        await self._worker.call(self._clear)
+    def elections(self) -> Mapping[bytes, ElectionFacts]:
+        """See `Facts.elections`."""
+        return self._elections
+
+    def _read_elections(self) -> dict[bytes, ElectionFacts]:
+        found = {}
+        rows: list[tuple[Any, ...]] = self._writing.execute("SELECT * FROM elections ORDER BY idx").fetchall()
+        for id_, index, name, title, begins, ends, classes, *limits in rows:
+            whom = tuple(map(int, classes.split()))
+            found[id_] = ElectionFacts(id_, index, Election(name, title, begins, ends, whom, *limits))
+        return found
 
     def _clear(self) -> None:
         with schema.typed(self._path):
             facts_schema.make_tables(self._writing)
-        self._place = CompactRange()
+        self._place, self._elections = CompactRange(), {}
 
-    async def forget(self, below: int) -> None:
+    async def forget(self, below: int | None) -> None:
         """See `Facts.forget`."""
+        if below is None:
+            await self._worker.call(self._clear)
+            return
 
         def job() -> None:
             with schema.typed(self._path), self._writing:

@@ -110,15 +110,15 @@ class FactsReports:
 
         return await self._facts.reads(job)
 
-    async def activity(self, period: Period) -> Sequence[ActivityRow]:
+    async def activity(self, period: Period, election: bytes) -> Sequence[ActivityRow]:
         """See `Reports.activity`."""
         query = (
             "SELECT member, kind, label, sum(statements), sum(signals) FROM activity WHERE day BETWEEN ? AND ?"
-            " GROUP BY member, kind, label ORDER BY member, kind, label"
+            " AND (? = x'' OR election = ?) GROUP BY member, kind, label ORDER BY member, kind, label"
         )
 
         def job(connection: apsw.Connection) -> list[ActivityRow]:
-            return [ActivityRow(*row) for row in connection.execute(query, _days(period))]
+            return [ActivityRow(*row) for row in connection.execute(query, (*_days(period), election, election))]
 
         return await self._facts.reads(job)
 

@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 1
+FORMAT = 2
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
@@ -57,11 +57,19 @@ CREATE TABLE lag(
     PRIMARY KEY (day, stage, publisher, receiver, label, election, bucket)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE activity(
-    day INTEGER NOT NULL, member TEXT NOT NULL, kind INTEGER NOT NULL, label INTEGER NOT NULL,
-    statements INTEGER NOT NULL, signals INTEGER NOT NULL, PRIMARY KEY (day, member, kind, label)
+    day INTEGER NOT NULL, member TEXT NOT NULL, kind INTEGER NOT NULL, label INTEGER NOT NULL, election BLOB NOT NULL,
+    statements INTEGER NOT NULL, signals INTEGER NOT NULL, PRIMARY KEY (day, member, kind, label, election)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE elections(
+    id BLOB PRIMARY KEY, idx INTEGER NOT NULL, name TEXT NOT NULL, title TEXT NOT NULL, begins_ms INTEGER NOT NULL,
+    polling_ends_ms INTEGER NOT NULL, target_classes TEXT NOT NULL, lag_target_ms INTEGER NOT NULL,
+    lag_alert_ms INTEGER NOT NULL, keep_days INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
-_NAMES = ("place", "statements", "signals", "endings", "dispositions", "opinions", "members", "lag", "activity")
+_NAMES = (
+    *("place", "statements", "signals", "endings", "dispositions", "opinions"),
+    *("members", "lag", "activity", "elections"),
+)
 
 
 def open_file(path: Path) -> apsw.Connection:

@@ -18,6 +18,7 @@ from exchange.domain.bodies import (
     Acknowledgement,
     Disposition,
     DispositionState,
+    Election,
     Erasure,
     Opinion,
     Quarantine,
@@ -31,7 +32,7 @@ from exchange.ports import ToldEntry
 
 _ADD_LAG = "INSERT INTO lag VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 _ADD_ACTIVITY = (
-    "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO activity VALUES (?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET statements = statements + excluded.statements, signals = signals + excluded.signals"
 )
 _ACKNOWLEDGED = (
@@ -81,7 +82,7 @@ class _Taking:
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
         self._lag: dict[tuple[int, int, str, str, int, bytes, int], int] = {}
-        self._activity: dict[tuple[int, str, int, int], tuple[int, int]] = {}
+        self._activity: dict[tuple[int, str, int, int, bytes], tuple[int, int]] = {}
 
     def flush(self) -> None:
         """Write what was added up."""
@@ -107,6 +108,14 @@ class _Taking:
                 self._disposition(entry, body)
             case Acknowledgement() as body:
                 self._acknowledgement(entry, body)
+            case _:
+                self._operators(entry)
+
+    def _operators(self, entry: ToldEntry) -> None:
+        """Take what only operators say."""
+        match entry.header.body:
+            case Election() as body:
+                self._election(entry, body)
             case Quarantine() as body:
                 self._db.execute(_QUARANTINE, (body.member, body.from_index))
             case Release() as body:
@@ -212,10 +221,17 @@ class _Taking:
                     key = (cell.publisher, cell.label, cell.election)
                     self._count(stage, entry, key, member, bucket, count)
 
+    def _election(self, entry: ToldEntry, body: Election) -> None:
+        classes = " ".join(map(str, body.target_classes))
+        times = (body.begins_ms, body.polling_ends_ms)
+        limits = (body.lag_target_ms, body.lag_alert_ms, body.keep_days)
+        row = (entry.statement_id, entry.index, body.name, body.title, *times, classes, *limits)
+        self._db.execute("INSERT OR IGNORE INTO elections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
     def _count_activity(self, entry: ToldEntry) -> None:
         header, body = entry.header, entry.header.body
-        label = body.label if isinstance(body, SignalHeader) else 0
-        key = (entry.received_at_ms // DAY_MS, header.publisher, header.kind, label)
+        label, election = (body.label, body.election) if isinstance(body, SignalHeader) else (0, b"")
+        key = (entry.received_at_ms // DAY_MS, header.publisher, header.kind, label, election)
         statements, signals = self._activity.get(key, (0, 0))
         named = len(body.targets) if isinstance(body, AboutSignals) else len(header.signal_ids)
         self._activity[key] = (statements + 1, signals + named)

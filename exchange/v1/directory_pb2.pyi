@@ -411,3 +411,76 @@ class DispositionCount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DispositionCount: _TypeAlias = DispositionCount  # noqa: Y015
+
+@_typing.final
+class ListElectionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListElectionsRequest: _TypeAlias = ListElectionsRequest  # noqa: Y015
+
+@_typing.final
+class ListElectionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ELECTIONS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Every entry below this index is in the answer."""
+    @_builtins.property
+    def elections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ElectionSummary]:
+        """In the order of the log."""
+
+    def __init__(
+        self,
+        *,
+        elections: _abc.Iterable[Global___ElectionSummary] | None = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elections", b"elections", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListElectionsResponse: _TypeAlias = ListElectionsResponse  # noqa: Y015
+
+@_typing.final
+class ElectionSummary(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """Of its statement: what signals name it by."""
+    index: _builtins.int
+    """Of the entry."""
+    @_builtins.property
+    def election(self) -> _statement_pb2.Election: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        index: _builtins.int = ...,
+        election: _statement_pb2.Election | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["election", b"election"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "id", b"id", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ElectionSummary: _TypeAlias = ElectionSummary  # noqa: Y015

@@ -50,6 +50,11 @@ class DirectoryServiceStub:
                 request_serializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesResponse.FromString,
                 _registered_method=True)
+        self.ListElections = channel.unary_unary(
+                '/exchange.v1.DirectoryService/ListElections',
+                request_serializer=exchange_dot_v1_dot_directory__pb2.ListElectionsRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_directory__pb2.ListElectionsResponse.FromString,
+                _registered_method=True)
         self.GetSignal = channel.unary_unary(
                 '/exchange.v1.DirectoryService/GetSignal',
                 request_serializer=exchange_dot_v1_dot_directory__pb2.GetSignalRequest.SerializeToString,
@@ -79,6 +84,13 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListElections(self, request, context):
+        """The elections of a community that signals may name, or could.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSignal(self, request, context):
         """What a community's ledger says of one signal, to a member that was given it (or an operator).
         """
@@ -103,6 +115,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.ListCommunities,
                     request_deserializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_directory__pb2.ListCommunitiesResponse.SerializeToString,
+            ),
+            'ListElections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListElections,
+                    request_deserializer=exchange_dot_v1_dot_directory__pb2.ListElectionsRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_directory__pb2.ListElectionsResponse.SerializeToString,
             ),
             'GetSignal': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSignal,
@@ -192,6 +209,33 @@ class DirectoryService:
             '/exchange.v1.DirectoryService/ListCommunities',
             exchange_dot_v1_dot_directory__pb2.ListCommunitiesRequest.SerializeToString,
             exchange_dot_v1_dot_directory__pb2.ListCommunitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListElections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.DirectoryService/ListElections',
+            exchange_dot_v1_dot_directory__pb2.ListElectionsRequest.SerializeToString,
+            exchange_dot_v1_dot_directory__pb2.ListElectionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

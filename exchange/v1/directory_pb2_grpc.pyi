@@ -36,6 +36,8 @@ class DirectoryServiceStub:
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_directory_pb2.WhoAmIRequest, _directory_pb2.WhoAmIResponse]
     ListMembers: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListMembersRequest, _directory_pb2.ListMembersResponse]
     ListCommunities: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListCommunitiesRequest, _directory_pb2.ListCommunitiesResponse]
+    ListElections: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListElectionsRequest, _directory_pb2.ListElectionsResponse]
+    """The elections of a community that signals may name, or could."""
     GetSignal: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetSignalRequest, _directory_pb2.GetSignalResponse]
     """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
 
@@ -47,6 +49,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     WhoAmI: _aio.UnaryUnaryMultiCallable[_directory_pb2.WhoAmIRequest, _directory_pb2.WhoAmIResponse]  # type: ignore[assignment]
     ListMembers: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListMembersRequest, _directory_pb2.ListMembersResponse]  # type: ignore[assignment]
     ListCommunities: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListCommunitiesRequest, _directory_pb2.ListCommunitiesResponse]  # type: ignore[assignment]
+    ListElections: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListElectionsRequest, _directory_pb2.ListElectionsResponse]  # type: ignore[assignment]
+    """The elections of a community that signals may name, or could."""
     GetSignal: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetSignalRequest, _directory_pb2.GetSignalResponse]  # type: ignore[assignment]
     """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
 
@@ -73,6 +77,14 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.ListCommunitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.ListCommunitiesResponse, _abc.Awaitable[_directory_pb2.ListCommunitiesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListElections(
+        self,
+        request: _directory_pb2.ListElectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.ListElectionsResponse, _abc.Awaitable[_directory_pb2.ListElectionsResponse]]:
+        """The elections of a community that signals may name, or could."""
 
     @_abc_1.abstractmethod
     def GetSignal(

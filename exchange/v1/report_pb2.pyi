@@ -203,6 +203,7 @@ class ListDebtsRequest(_message.Message):
     DEADLINE_HOURS_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     member: _builtins.str
     """Only of this member; empty: of all."""
@@ -214,6 +215,8 @@ class ListDebtsRequest(_message.Message):
     """As the last answer gave it; empty: from the beginning."""
     limit: _builtins.int
     """0 or too many: as many as fit."""
+    election: _builtins.bytes
+    """Only of signals that name this election."""
     def __init__(
         self,
         *,
@@ -223,10 +226,11 @@ class ListDebtsRequest(_message.Message):
         deadline_hours: _builtins.int = ...,
         page: _builtins.bytes = ...,
         limit: _builtins.int = ...,
+        election: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_hours", b"deadline_hours", "limit", b"limit", "member", b"member", "open_only", b"open_only", "origin", b"origin", "page", b"page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_hours", b"deadline_hours", "election", b"election", "limit", b"limit", "member", b"member", "open_only", b"open_only", "origin", b"origin", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -331,20 +335,23 @@ class GetActivityRequest(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     FROM_DAY_FIELD_NUMBER: _builtins.int
     TO_DAY_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     from_day: _builtins.int
     """As in GetLagReportRequest."""
     to_day: _builtins.int
+    election: _builtins.bytes
     def __init__(
         self,
         *,
         origin: _builtins.str = ...,
         from_day: _builtins.int = ...,
         to_day: _builtins.int = ...,
+        election: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "origin", b"origin", "to_day", b"to_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "from_day", b"from_day", "origin", b"origin", "to_day", b"to_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

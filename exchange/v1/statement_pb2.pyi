@@ -675,6 +675,7 @@ class Header(_message.Message):
     OPINION_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
@@ -708,6 +709,8 @@ class Header(_message.Message):
     def disposition(self) -> Global___Disposition: ...
     @_builtins.property
     def acknowledgement(self) -> Global___Acknowledgement: ...
+    @_builtins.property
+    def election(self) -> Global___Election: ...
     @_builtins.property
     def quarantine(self) -> Global___Quarantine: ...
     @_builtins.property
@@ -746,6 +749,7 @@ class Header(_message.Message):
         opinion: Global___Opinion | None = ...,
         disposition: Global___Disposition | None = ...,
         acknowledgement: Global___Acknowledgement | None = ...,
+        election: Global___Election | None = ...,
         quarantine: Global___Quarantine | None = ...,
         release: Global___Release | None = ...,
         budget: Global___Budget | None = ...,
@@ -759,9 +763,9 @@ class Header(_message.Message):
         community: Global___Community | None = ...,
         quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1150,6 +1154,56 @@ class LagCell(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LagCell: _TypeAlias = LagCell  # noqa: Y015
+
+@_typing.final
+class Election(_message.Message):
+    """An election that signals may name, by the id of this statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    BEGINS_MS_FIELD_NUMBER: _builtins.int
+    POLLING_ENDS_MS_FIELD_NUMBER: _builtins.int
+    TARGET_CLASSES_FIELD_NUMBER: _builtins.int
+    LAG_TARGET_MS_FIELD_NUMBER: _builtins.int
+    LAG_ALERT_MS_FIELD_NUMBER: _builtins.int
+    KEEP_DAYS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As a member id: what it is called on a command line. Once in a community."""
+    title: _builtins.str
+    """For people, at most 100 characters."""
+    begins_ms: _builtins.int
+    """Signals name it from the first on; the second is the end of polling."""
+    polling_ends_ms: _builtins.int
+    lag_target_ms: _builtins.int
+    """How long it should take from one platform's action to the next one's, and from where on somebody is told."""
+    lag_alert_ms: _builtins.int
+    keep_days: _builtins.int
+    """Signals that name it are over so many days after polling at the latest."""
+    @_builtins.property
+    def target_classes(self) -> _containers.RepeatedScalarFieldContainer[Global___TargetClass.ValueType]:
+        """Whom it is about. Sorted, no repeats, never empty."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        title: _builtins.str = ...,
+        begins_ms: _builtins.int = ...,
+        polling_ends_ms: _builtins.int = ...,
+        target_classes: _abc.Iterable[Global___TargetClass.ValueType] | None = ...,
+        lag_target_ms: _builtins.int = ...,
+        lag_alert_ms: _builtins.int = ...,
+        keep_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins_ms", b"begins_ms", "keep_days", b"keep_days", "lag_alert_ms", b"lag_alert_ms", "lag_target_ms", b"lag_target_ms", "name", b"name", "polling_ends_ms", b"polling_ends_ms", "target_classes", b"target_classes", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Election: _TypeAlias = Election  # noqa: Y015
 
 @_typing.final
 class Quarantine(_message.Message):

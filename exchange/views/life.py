@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from exchange import codec
-from exchange.domain.bodies import Audience, SignalHeader
+from exchange.domain.bodies import Audience, Election, SignalHeader
 from exchange.domain.life import LifeFacts
+from exchange.domain.statement import statement_id
 from exchange.errors import CursorBelowFloor, Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange.ledger.tiles import TILE_WIDTH, decode_bundle
@@ -56,7 +57,7 @@ class LifeView:
         """Return what to judge by. Raises `Unavailable` until what the log held at the start has been read."""
         if not self._caught_up:
             raise Unavailable("the hub is still reading this log", retry_after_ms=1_000)
-        return LifeFacts(self.facts.place().size, self.facts.signals, self.facts.member)
+        return LifeFacts(self.facts.place().size, self.facts.signals, self.facts.member, self.facts.elections())
 
     async def reached(self, size: int) -> None:
         """Return once all entries below this index are in it. Raises `Unavailable` when that takes long."""
@@ -93,7 +94,7 @@ class LifeView:
         place = self.facts.place()
         size = (await self._store.head()).sealed.size
         if place.size > size or place != await compact_range(self._history, place.size):
-            await self.facts.clear()
+            await self.facts.forget(None)
 
     async def _take(self, head: TreeHead) -> None:
         """Take all entries of this tree. What does not belong to it is taken back by beginning again."""
@@ -101,7 +102,7 @@ class LifeView:
         while (place := self.facts.place()).size < head.size:
             entries, place = await self._read(place, min(PAGE, head.size - place.size), pace)
             if place.size == head.size and place.root() != head.root:
-                await self.facts.clear()
+                await self.facts.forget(None)
                 raise Fatal(
                     f"the {head.size} leaves that were read are not those of the log's tree",
                     hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
@@ -127,7 +128,9 @@ class LifeView:
         restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
         audience = _audience(frame) if restricted else None
         canary = any(value in frame for value in self._canaries)
-        return ToldEntry(index, said.header, said.received_at_ms, said.late, said.directory_size, audience, canary)
+        named = statement_id(codec.decode_leaf(leaf).payload) if isinstance(body, Election) else b""
+        when, at = said.received_at_ms, said.directory_size
+        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named)
 
     async def _leaves(self, start: int, limit: int) -> list[tuple[bytes, bytes]]:
         """Return leaves, each with its frame; below the floor there are none."""

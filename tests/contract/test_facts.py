@@ -16,6 +16,7 @@ from exchange.domain.bodies import (
     Disposition,
     DispositionReason,
     DispositionState,
+    Election,
     Erasure,
     ErasureReason,
     LagCell,
@@ -30,6 +31,7 @@ from exchange.domain.bodies import (
     SourceAction,
 )
 from exchange.domain.debts import debt_of, late_before
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.lag import Stage, bucket_of
@@ -156,6 +158,21 @@ async def test_acknowledgements_only_move_on(book: Book) -> None:
     assert book.facts.member("nobody") == MemberFacts()
 
 
+async def test_elections_are_kept_by_the_id_of_their_statement(book: Book) -> None:
+    vote = Election("vote", "A vote", NOW_MS, NOW_MS + 9, (1, 3), 60_000, 600_000, 14)
+    entry = ToldEntry(
+        0, community_header(vote), NOW_MS, late=False, directory_size=10, audience=None, statement_id=digest("vote")
+    )
+    assert book.facts.elections() == {}
+    await book.facts.take([entry], CompactRange().extend((digest("leaf"),)))
+    assert book.facts.elections() == {digest("vote"): ElectionFacts(digest("vote"), 0, vote)}
+    again = await FactsFile.open(book.facts._path)
+    assert again.elections() == book.facts.elections()
+    await again.aclose()
+    await book.facts.forget(None)
+    assert book.facts.elections() == {}
+
+
 async def test_quarantine_and_release(book: Book) -> None:
     await book.tell(Quarantine("alpha", 3, QuarantineReason.BURST), "operator")
     await book.tell(Quarantine("alpha", 1, QuarantineReason.CANARY), "operator")
@@ -204,7 +221,7 @@ async def test_a_lag_report_is_of_its_days_and_election(book: Book) -> None:
 async def test_activity_counts_statements_and_signals(book: Book) -> None:
     await book.tell(signal_body(), ids=(ONE, TWO))
     await book.tell(ERROR)
-    assert await book.reports.activity(Period()) == [
+    assert await book.reports.activity(Period(), b"") == [
         ActivityRow("alpha", Kind.SIGNAL, LABEL, 1, 2),
         ActivityRow("alpha", Kind.RETRACTION, 0, 1, 1),
     ]
@@ -316,7 +333,7 @@ async def test_however_it_is_cut_into_pages_it_is_the_same_and_so_it_is_again(tm
             await cut.aclose()
             cut = await FactsFile.open(tmp_path / "cut")
     assert await everything(whole) == await everything(cut)
-    await whole.clear()
+    await whole.forget(None)
     assert whole.place() == CompactRange()
     await whole.take(log, cut.place())
     assert await everything(whole) == await everything(cut)

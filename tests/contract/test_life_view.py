@@ -170,7 +170,7 @@ async def test_who_may_read_what_is_read_with_it_and_below_the_floor_it_is_nobod
     async with community.following() as view:
         await caught_up(view, WIDTH + 1)
         assert view.current().signals((id_,))[id_].audience == frozenset({"beta"})
-        await community.facts.clear()
+        await community.facts.forget(None)
     await community.store.archive(WIDTH)
     async with community.following() as view:
         await caught_up(view, WIDTH + 1)

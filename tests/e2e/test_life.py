@@ -16,6 +16,7 @@ from exchange.domain.bodies import (
     Disposition,
     DispositionReason,
     DispositionState,
+    Election,
     Erasure,
     ErasureReason,
     Opinion,
@@ -25,6 +26,7 @@ from exchange.domain.bodies import (
     RetractionReason,
     SourceAction,
     State,
+    TargetClass,
 )
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind, Role
@@ -35,7 +37,7 @@ from exchange.ops.clocks import wall_ms
 from exchange.v1 import directory_pb2, report_pb2, report_pb2_grpc
 from exchange.v1 import statement_pb2 as pb
 from exchange_client import ExchangeClient, Filter
-from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
+from tests.e2e.exchange_fixture import OPERATOR, TIMEOUT_S, UK, Party, World
 from tests.e2e.sdk_clients import a_signal, client_config
 
 pytestmark = pytest.mark.e2e
@@ -205,3 +207,35 @@ async def test_what_a_member_was_not_given_it_cannot_ask_about(world: World, tmp
         for name in ("alpha", "beta", "gamma")
     }
     assert seen == {"alpha": {"beta"}, "beta": {"beta"}, "gamma": set()}
+
+
+async def test_signals_name_an_election_and_reports_are_cut_by_it(world: World, tmp_path: Path) -> None:
+    alpha, operator = (
+        client_config(world.exchange, world.app.port, name, tmp_path / name, role)
+        for name, role in (("alpha", Role.PIPELINE), (OPERATOR, Role.OPERATOR))
+    )
+    now_ms = wall_ms()
+    vote = Election("a-vote", "A vote", now_ms - 1_000, now_ms + 86_400_000, (TargetClass.CANDIDATE,), 1_000, 9_000, 7)
+    async with ExchangeClient(alpha) as a, ExchangeClient(operator) as o:
+        async with a.publisher(UK) as publisher:
+            (refused,) = await publisher.publish([a_signal(election=bytes(32))], timeout_s=TIMEOUT_S)
+        assert refused.error is not None
+        assert "names no election" in refused.error.message
+        receipt = await o.say(UK, vote)
+        listed = await world.party("beta").directory.ListElections(
+            directory_pb2.ListElectionsRequest(origin=UK), timeout=TIMEOUT_S
+        )
+        (found,) = [each for each in listed.elections if each.election.name == "a-vote"]
+        assert found.index == receipt.index
+        id_ = await published(a, election=found.id, target_class=TargetClass.CANDIDATE, actioned_at_ms=now_ms)
+        await a.say(UK, Retraction((id_,), RetractionReason.ERROR))
+    party = world.party("beta", Role.LIAISON)
+    assert {debt.signal_id for debt in await debts(party, election=found.id)} == {id_}
+    stub = report_pb2_grpc.ReportServiceStub(party.channel)
+    lag = await stub.GetLagReport(report_pb2.GetLagReportRequest(origin=UK, election=found.id), timeout=TIMEOUT_S)
+    assert {(row.stage, sum(row.counts)) for row in lag.rows} == {
+        (report_pb2.LAG_STAGE_REPORTED, 1),
+        (report_pb2.LAG_STAGE_RECEIVED, 1),
+    }
+    activity = await stub.GetActivity(report_pb2.GetActivityRequest(origin=UK, election=found.id), timeout=TIMEOUT_S)
+    assert [(row.member, row.signals) for row in activity.rows] == [("alpha", 1)]

@@ -265,7 +265,7 @@ def signal_statement(
 
 def no_life(_origin: str) -> LifeFacts:
     """Return what is known of a log that says nothing of any signal."""
-    return LifeFacts(0, lambda _: {}, lambda _: MemberFacts())
+    return LifeFacts(0, lambda _: {}, lambda _: MemberFacts(), {})
 
 
 def community_header(body: Body, by: Actor = BETA, **changes: Any) -> Header:

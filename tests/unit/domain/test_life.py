@@ -79,6 +79,7 @@ class Court:
             SIZE,
             lambda ids: {id_: known[id_] for id_ in ids if id_ in known},
             lambda member: members.get(member, MemberFacts()),
+            {},
         )
 
     def judge(self, body: Life, by: Actor = BETA, **header: Any) -> None:

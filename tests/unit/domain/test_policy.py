@@ -80,7 +80,7 @@ MATRIX = {
 }
 ACCEPTED = {
     *("signal", "retraction", "opinion", "disposition", "acknowledgement"),
-    *("quarantine", "release", "erasure", "budget", "key_epoch"),
+    *("election", "quarantine", "release", "erasure", "budget", "key_epoch"),
     *("genesis", "member", "key", "membership", "suspension", "community", "quota"),
 }
 

@@ -91,7 +91,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str, Reason]] = {
     "unknown target": ({"target_class": 4}, "signal.target_class", "not known", Reason.INVALID),
     "unknown action": ({"source_action": 9}, "signal.source_action", "not known", Reason.INVALID),
     "unknown basis": ({"lawful_basis": 7}, "signal.lawful_basis", "not known", Reason.INVALID),
-    "unknown election": ({"election": digest("e")}, "signal.election", "no election", Reason.INVALID),
+    "no election": ({"election": b"short"}, "signal.election", "no id of an election", Reason.INVALID),
     "long clause": ({"guidance_clause": "c" * 65}, "signal.guidance_clause", "at most 64", Reason.INVALID),
     "an address as a clause": (
         {"guidance_clause": "a@example.org"},
