@@ -9,6 +9,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import IO, Any
+
+import click
 
 from exchange.errors import Reason, Rejected
 
@@ -17,6 +20,20 @@ BULK = 5_000
 MAX_LINE_BYTES = 1024 * 1024
 _LINGER_S = 0.02
 _READ_BYTES = 64 * 1024
+
+
+class Source(click.File):
+    """A file to read, or - for standard input, which may have been closed."""
+
+    def __init__(self) -> None:
+        super().__init__("rb")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> IO[Any]:  # noqa: ANN401
+        """Open it, or end with what is wrong."""
+        try:
+            return super().convert(value, param, ctx)
+        except RuntimeError:
+            self.fail("standard input is closed", param, ctx)
 
 
 class Lines:

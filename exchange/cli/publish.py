@@ -18,7 +18,7 @@ import click
 
 from exchange.cli.connect import as_client, origin_of
 from exchange.cli.interruption import Interrupted, Interruption
-from exchange.cli.lines import MAX_LINE_BYTES, Lines
+from exchange.cli.lines import MAX_LINE_BYTES, Lines, Source
 from exchange.cli.naming import Naming
 from exchange.cli.output import (
     REFUSED,
@@ -44,7 +44,7 @@ _NOTHING_TAKEN = "nothing was taken from the source"
 
 
 @click.command()
-@click.argument("source", type=click.File("rb"), default="-")
+@click.argument("source", type=Source(), default="-")
 @community_option
 @client_option
 @rejects_option

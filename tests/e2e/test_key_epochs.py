@@ -107,6 +107,23 @@ async def test_the_hub_judges_who_does_not_know(world: World, tmp_path: Path) ->
             assert good.receipt is not None
 
 
+async def test_who_knew_the_epochs_a_while_ago_lets_the_hub_judge(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that was announced since must not be refused by a client that is open for long."""
+    async with client(world, tmp_path, SERVICE, Role.PSEUDONYMS) as service, client(world, tmp_path, "alpha") as alpha:
+        await alpha.key_epochs(UK)
+        await service.say(UK, announced())
+        await known(service, 1)
+        signal = a_signal(indicators=(a_pseudonym(),))
+        async with alpha.publisher(UK) as publisher:
+            (refused,) = await publisher.publish([signal])
+            assert refused.error is not None  # by what it has just read
+            monkeypatch.setattr("exchange_client.client.EPOCHS_KNOWN_MS", 0)
+            (outcome,) = await publisher.publish([signal])
+            assert outcome.error is None
+
+
 async def test_what_is_destroyed_is_published_under_no_more(world: World, tmp_path: Path) -> None:
     async with client(world, tmp_path, SERVICE, Role.PSEUDONYMS) as service, client(world, tmp_path, "alpha") as alpha:
         await service.say(UK, announced())

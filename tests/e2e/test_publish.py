@@ -122,6 +122,14 @@ def test_without_a_hub_nothing_is_taken_and_that_is_said(place: Place) -> None:
     assert unsent(place, "alpha") == 0
 
 
+def test_a_source_that_is_closed_is_told(place: Place) -> None:
+    command = [EXCHANGE, "publish", "-", "--community", "uk", "--client", str(place.client("alpha"))]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_refused_line_is_mended_where_it_stands_and_published_again(place: Place, tmp_path: Path) -> None:
     rejects, mended = tmp_path / "rejects.jsonl", tmp_path / "mended.jsonl"
     bad = pdq_line("06", case_ref="T-6", label="nope")

@@ -18,7 +18,7 @@ from exchange.cli.accounts.gauge import Gauge
 from exchange.cli.accounts.places import folder_of, index_option
 from exchange.cli.connect import as_client, origin_of
 from exchange.cli.interruption import Interrupted, Interruption
-from exchange.cli.lines import Lines
+from exchange.cli.lines import Lines, Source
 from exchange.cli.output import REFUSED, client_option, community_option, emit, end_progress, json_option, say
 from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.errors import OverQuota
@@ -30,7 +30,7 @@ GRACE_S = 10.0
 
 
 @click.command()
-@click.argument("source", type=click.File("rb"), metavar="FILE")
+@click.argument("source", type=Source(), metavar="FILE")
 @community_option
 @client_option
 @index_option

@@ -45,6 +45,8 @@ from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
 
 #: How often the directory is asked for a key of ours that is not in force yet.
 ASK_DIRECTORY_EVERY_S = 30.0
+#: How long key epochs that were read are judged by before signing; then there may be new ones, and the hub judges.
+EPOCHS_KNOWN_MS = 300_000
 
 
 class ExchangeClient:
@@ -64,7 +66,8 @@ class ExchangeClient:
         self._transport = Transport(config, self._identity)
         #: Those of pseudonym services that are in use.
         self._services: set[Transport] = set()
-        self._key_epochs: dict[str, KeyEpochs] = {}
+        #: Of each community, and when they were read.
+        self._key_epochs: dict[str, tuple[KeyEpochs, int]] = {}
         self._keeping: asyncio.Task[None]
         self._asked_s = -ASK_DIRECTORY_EVERY_S
         #: Whether the connections are still to be moved to a newer certificate.
@@ -171,8 +174,10 @@ class ExchangeClient:
 
         def rules() -> Rules:
             days = community.max_expiry_days, community.replay_window_days
-            known, now_ms = self._key_epochs.get(origin), self._now_ms()
-            return Rules(now_ms, *days, key_epochs=None if known is None else known.ends_of_live(now_ms))
+            now_ms = self._now_ms()
+            known, read_at_ms = self._key_epochs.get(origin, (None, 0))
+            fresh = known is not None and now_ms - read_at_ms < EPOCHS_KNOWN_MS
+            return Rules(now_ms, *days, key_epochs=known.ends_of_live(now_ms) if known is not None and fresh else None)
 
         return Publisher(
             self._transport,
@@ -234,8 +239,9 @@ class ExchangeClient:
         verifier = await self._verifier(origin)
         leaves, checkpoint = await self._transport.key_epoch_leaves(origin)
         directory = await self._directory.refresh()  # up to what these leaves were judged by
-        self._key_epochs[origin] = fold_key_epochs(origin, directory, verifier, leaves, checkpoint)
-        return self._key_epochs[origin]
+        epochs = fold_key_epochs(origin, directory, verifier, leaves, checkpoint)
+        self._key_epochs[origin] = (epochs, self._now_ms())
+        return epochs
 
     @asynccontextmanager
     async def pseudonyms(self, origin: str, *, processes: int = 1) -> AsyncIterator[AccountPseudonyms]:
