@@ -80,13 +80,13 @@ fuzz: setup  ## Every reader of bytes from outside under a coverage-guided fuzze
 demo: setup  ## A whole exchange on this machine: hub, pseudonyms, three platforms, real photographs, a SIGKILL
 	$(BIN)/python clients/python/examples/demo/run.py $(ARGS)
 
-bench: setup  ## Measure beside Redis Streams, bare gRPC and NATS: make bench, or ARGS=--quick for a few minutes
+bench: setup  ## Measure beside Redis Streams, bare gRPC, NATS and threatexchange: make bench, or ARGS=--quick for some minutes
 	$(BIN)/python -m tests.bench $(ARGS)
 
 bench-growth: setup  ## Cost as ledger, subscribers and communities grow: make bench-growth, or ARGS=--quick for a few minutes
 	$(BIN)/python -m tests.bench.growth $(ARGS)
 
-bench-matching: setup  ## The SDK's index of PDQ hashes beside threatexchange's: ARGS='--beside PYTHON-THAT-HAS-IT'
+bench-matching: setup  ## The SDK's index of PDQ hashes beside threatexchange's, which is installed under build/
 	$(BIN)/python -m tests.bench.matching $(ARGS)
 
 bench-privacy: setup  ## What each party can reverse of shared account identifiers: ARGS=--quick for some seconds

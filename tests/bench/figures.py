@@ -53,6 +53,20 @@ TARGETS = (
     Demand("catchup.verified_per_s", 100_000),
     Demand("catchup.singles_verified_per_s", 16_667),
 )
+#: What is asked of the SDK's index of PDQ hashes, beside python-threatexchange's where that is there.
+MATCHING = tuple(
+    demand
+    for size, asked in (
+        ("n100k", {"hit_vs_pytx": 2.5, "miss_vs_pytx": 2.5, "memory_vs_pytx": 1.0}),
+        ("n1m", {"build_vs_pytx": 10.0, "hit_vs_pytx": 2.0, "miss_vs_pytx": 2.0, "memory_vs_pytx": 1.0}),
+    )
+    for kind in ("uniform", "clustered")
+    for demand in (
+        Demand(f"matching.{size}.{kind}.recall", 1.0),
+        *(Demand(f"matching.{size}.{kind}.{what}", bound) for what, bound in asked.items()),
+        *(Demand(f"matching.{size}.{kind}.sdk.{what}", 5.0, at_least=False) for what in ("add_ms", "remove_ms")),
+    )
+)
 
 
 def number(value: float) -> str:
@@ -112,6 +126,7 @@ class Figures:
             "figures": figures,
             "gates": [_judged(*row) for row in self.judged(GATES)],
             "targets": [_judged(*row) for row in self.judged(TARGETS)],
+            "matching": [_judged(*row) for row in self.judged(MATCHING)],
             "series": self.series,
             "costs": self.costs,
         }
@@ -148,10 +163,17 @@ def table(figures: Figures) -> str:
     for name, found in sorted(figures.samples.items()):
         middle, low, high = number(statistics.median(found)), number(min(found)), number(max(found))
         lines.append(f"{name:<{width}}  {middle:>12}  {low:>12}  {high:>12}")
-    for title, demands in (("gates", GATES), ("targets", TARGETS)):
-        lines += ["", title]
-        for demand, value, holds in figures.judged(demands):
-            verdict = "not measured" if holds is None else "holds" if holds else "MISSED"
-            seen = "-" if value is None else number(value)
-            lines.append(f"  {demand.figure:<{width}} {demand.wanted:>12}  {seen:>12}  {verdict}")
+    for title, asked in (("gates", GATES), ("targets", TARGETS), ("matching", MATCHING)):
+        lines += ["", *demands(figures, title, asked)]
     return "\n".join(lines)
+
+
+def demands(figures: Figures, title: str, asked: tuple[Demand, ...]) -> list[str]:
+    """Return what is asked and what was found, as lines of text."""
+    width = max(map(len, figures.samples), default=10)
+    lines = [title]
+    for demand, value, holds in figures.judged(asked):
+        verdict = "not measured" if holds is None else "holds" if holds else "MISSED"
+        seen = "-" if value is None else number(value)
+        lines.append(f"  {demand.figure:<{width}} {demand.wanted:>12}  {seen:>12}  {verdict}")
+    return lines

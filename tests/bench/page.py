@@ -35,6 +35,11 @@ _NAMES = (
     "of the hub's memory behind the first quarter of the run."
 )
 
+_MATCHING = (
+    "The SDK's index of PDQ hashes, `n100k` of them or `n1m`; `vs_pytx` is how many times faster than python-threatexchange's\n"
+    "it is, or by how many times smaller. docs/matching.md tells how it works."
+)
+
 
 def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
     """Return the page. ``found`` is what `Figures.to_json` returns; ``plots`` are file names in docs/plots."""
@@ -64,6 +69,7 @@ def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
         "## Publishing, latency, catching up",
         _NAMES,
         _figures(found["figures"], ("publish.", "singles.", "latency.", "catchup.", "rss.")),
+        *_matching(found),
         "## What costs what",
         "Microseconds for one statement of so many signals, each step alone and warm, the best of a few rounds.",
         _costs(found["costs"]),
@@ -109,6 +115,11 @@ def _fan_out(figures: dict[str, Any]) -> str:
         "vs bare gRPC",
     )
     return _table(head, rows)
+
+
+def _matching(found: dict[str, Any]) -> list[str]:
+    rows = [row for row in found.get("matching", ()) if row["median"] is not None]
+    return ["## Matching photographs", _MATCHING, _demands(rows, "goal")] if rows else []
 
 
 def _costs(costs: dict[str, dict[str, float]]) -> str:

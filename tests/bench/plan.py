@@ -29,6 +29,9 @@ class Plan:
     #: Records that a client catches up on, in statements of 1000, and as single statements.
     catchup_records: int
     catchup_singles: int
+    #: Hashes in the SDK's index, and how many queries of each kind it is asked.
+    matching: tuple[int, ...]
+    queries: int
 
     def load(self, streams: int, per_statement: int) -> Load:
         """Return a load that takes a few seconds."""
@@ -53,6 +56,8 @@ FULL = Plan(
     steady_after=80_000,
     catchup_records=1_000_000,
     catchup_singles=100_000,
+    matching=(100_000, 1_000_000),
+    queries=300,
 )
 QUICK = Plan(
     name="quick",
@@ -65,4 +70,6 @@ QUICK = Plan(
     steady_after=4_000,
     catchup_records=200_000,
     catchup_singles=10_000,
+    matching=(100_000,),
+    queries=100,
 )

@@ -18,6 +18,10 @@ from tests.bench.matching.hashes import Hashes, Task, task
 _CHECKED = 40
 _ADDED = 200
 _WARM = 10
+#: Who needs a second to add one is not asked two hundred times.
+_ADDING_S = 20.0
+#: Each query is asked so often, as long as that takes no longer.
+_ASKED, _ASKING_S = 5, 15.0
 
 
 class Index(Protocol):
@@ -46,12 +50,16 @@ def run(index: Index) -> None:
     known = index.form(made.known)
     gc.collect()
     before = _resident()
-    build_s = _seconds(index.build, known)
-    found: dict[str, Any] = {"build_s": build_s, "bytes": _resident() - before}
+    # Of the processor's time, since who else wants the cores for so long counts otherwise; both build in one thread.
+    started = time.process_time()
+    index.build(known)
+    found: dict[str, Any] = {"build_s": time.process_time() - started, "bytes": _resident() - before}
     for name, asked in (("hit", made.hits), ("miss", made.misses)):
         found |= _asked(index, made, asked, name)
     more = index.form(made.misses[:_ADDED])
-    added = [_seconds(index.add, count + row, value) for row, value in enumerate(more)]
+    added: list[float] = []
+    while len(added) < len(more) and sum(added) < _ADDING_S:
+        added.append(_seconds(index.add, count + len(added), more[len(added)]))
     found |= {"add_ms": 1e3 * statistics.median(added), "add_worst_ms": 1e3 * max(added)}
     if index.remove(count):
         removed = [_seconds(index.remove, row) for row in range(0, count, count // _ADDED)]
@@ -63,13 +71,19 @@ def _asked(index: Index, made: Task, hashes: Hashes, name: str) -> dict[str, Any
     asked = index.form(hashes)
     for value in asked[:_WARM]:
         index.ask(value)
-    took = [_seconds(index.ask, value) for value in asked]
-    exact = all(index.ask(value) == made.wanted(each) for value, each in zip(asked[:_CHECKED], hashes, strict=False))
+    found: list[dict[int, int]] = []
+    took = [_seconds(lambda value: found.append(index.ask(value)), value) for value in asked]
+    # Another process's turn in the middle of a query is not the index's doing: the best of a few counts.
+    again = 1
+    while again < _ASKED and again * sum(took) < _ASKING_S:
+        took = [min(before, _seconds(index.ask, value)) for before, value in zip(took, asked, strict=True)]
+        again += 1
+    exact = all(answer == made.wanted(each) for answer, each in zip(found[:_CHECKED], hashes, strict=False))
     return {
         f"{name}_per_s": len(took) / sum(took),
         f"{name}_p50_us": 1e6 * statistics.median(took),
         f"{name}_p99_us": 1e6 * sorted(took)[len(took) * 99 // 100],
-        f"{name}_matches": sum(len(index.ask(value)) for value in asked) / len(asked),
+        f"{name}_matches": sum(len(each) for each in found) / len(found),
         f"{name}_exact": exact,
     }
 

@@ -12,7 +12,7 @@ Tables are made whole, by sorting them where they lie, only of many rows that co
 moves to a larger room of the pool, one that is nearly empty to a smaller one, and others take the rooms that they left.
 Rooms have few sizes, and none is split, so all of a size are never more than were needed at once.
 
-The arrays grow in place, so that no call copies them; a lock keeps out readers of other threads meanwhile.
+The arrays change where they stand; a lock keeps out readers of other threads meanwhile.
 """
 
 from __future__ import annotations
@@ -179,8 +179,9 @@ class HammingIndex:
         rows = self._rows.taken()
         columns = np.ascontiguousarray(self._words[rows].T).view("<u2")
         blocks = [columns[block // 4, block % 4 :: 4] for block in range(_BLOCKS)]
-        self._pool = np.empty(_BLOCKS * len(rows), dtype="<i8")
-        self._pool_end = len(self._pool)
+        # What lies behind the end is not touched, and takes no memory before it is needed.
+        self._pool_end = _BLOCKS * len(rows)
+        self._pool = np.empty(self._pool_end + self._pool_end // 4, dtype="<i8")
         self._runs = np.empty(_BLOCKS * _BUCKETS, dtype="<i8")
         self._ends, self._counts = self._runs.view("<i4").reshape(-1, 2).T
         for table in range(_BLOCKS):
@@ -261,7 +262,7 @@ def _spread(starts: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _grow(array: NDArray[Any], needed: int) -> None:
-    """Make an array longer where it stands: the system moves its pages. No view of it may be alive."""
+    """Make an array longer, seldom, since its pages may have to move. No view of it may be alive."""
     if needed > len(array):
-        longer = max(needed, len(array) + max(len(array) // 64, _FIRST_ENTRIES))
+        longer = max(needed, len(array) + max(len(array) // 8, _FIRST_ENTRIES))
         array.resize((longer, *array.shape[1:]), refcheck=False)
