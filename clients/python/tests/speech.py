@@ -56,13 +56,15 @@ def statement(hub: FakeHub, member: str = "alpha", *, count: int = 1, by: str = 
     return signed(Header(**(values | changes)), hub.keys[by or member], records=records)
 
 
-def delivery(*signals: ReceivedSignal, publisher: str = "alpha", index: int = 0, **changes: Any) -> Delivery:
+def delivery(
+    *signals: ReceivedSignal, publisher: str = "alpha", index: int = 0, origin: str = UK, **changes: Any
+) -> Delivery:
     """A delivery of signals, as a subscriber hands it on."""
     header = Header(
-        UK, Kind.SIGNAL, publisher, START_MS, bytes(16), tuple(s.signal_id for s in signals), header_body(**changes)
+        origin, Kind.SIGNAL, publisher, START_MS, bytes(16), tuple(s.signal_id for s in signals), header_body(**changes)
     )
     state = "present" if signals else "not_for_you"
-    return Delivery(UK, index, b"", START_MS, False, header, state, signals, START_MS, True)
+    return Delivery(origin, index, b"", START_MS, False, header, state, signals, START_MS, True)
 
 
 def received(*indicators: Indicator, id_: bytes | None = None) -> ReceivedSignal:

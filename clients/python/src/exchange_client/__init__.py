@@ -22,10 +22,13 @@ from exchange_client.account_signals import AccountSignals, NamingSignal
 from exchange_client.account_sources import accounts_of
 from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
+from exchange_client.content_matches import content_matches
 from exchange_client.delivery import Delivery, ReceivedSignal
 from exchange_client.identity import IdentityState, Renew
 from exchange_client.in_flight import Outcome
-from exchange_client.matcher import Match, Matcher
+from exchange_client.match import ContentMatch, Match, Opinion, Opinions
+from exchange_client.matcher import Matcher
+from exchange_client.matcher_file import MatcherFile
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
@@ -45,6 +48,7 @@ __all__ = [
     "BadEntry",
     "ClientConfig",
     "CommunitySummary",
+    "ContentMatch",
     "Delivery",
     "Distrusted",
     "ExchangeClient",
@@ -53,8 +57,11 @@ __all__ = [
     "IdentityState",
     "Match",
     "Matcher",
+    "MatcherFile",
     "MemberSummary",
     "NamingSignal",
+    "Opinion",
+    "Opinions",
     "Outbox",
     "Outcome",
     "Own",
@@ -68,4 +75,5 @@ __all__ = [
     "SyncExchangeClient",
     "WhoAmI",
     "accounts_of",
+    "content_matches",
 ]

@@ -1,160 +1,282 @@
 """Matching content against known signals, in memory. Nothing bans by itself: a match is advice, with its provenance.
 
-Exact types are looked up in a dictionary. PDQ hashes (of photographs and of a video's frames) match within a Hamming
-distance of 31 of 256 bits: recall is complete, adding and removing are incremental.
+Both ways: content is asked against the signals that are known, and a signal that comes is held against the content that
+the platform has. Which came first does not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
-from exchange.domain.bodies import SignalHeader
-from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorType
 from exchange.domain.statement import Indicator
 from exchange_client.delivery import Delivery
-from exchange_client.hamming import HammingIndex
+from exchange_client.indicator_index import IndicatorIndex, pack
+from exchange_client.known_signals import Changed, Changes, KnownSignal, KnownStatement, StatementRow, statement_row
+from exchange_client.match import NO_OPINIONS, ContentMatch, Match, Opinions
 
-#: A darker or emptier frame looks like every other one.
-MIN_FRAME_QUALITY = 50
-_PERCEPTUAL = (IndicatorType.PDQ, IndicatorType.VPDQ)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A known signal that the content matches, and where it comes from."""
-
-    signal_id: bytes
-    publisher: str
-    index: int
-    label: int
-    severity: int
-    confidence: int
-    handling: int
-    expires_at_ms: int
-    type: int
-    #: Bits that differ; 0 for an exact type.
-    distance: int
-    #: The log that ``index`` is a place in.
-    origin: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    signal_id: bytes
-    delivery: Delivery
-    header: SignalHeader
-
-    def match(self, type_: int, distance: int) -> Match:
-        header = self.header
-        return Match(
-            self.signal_id,
-            self.delivery.publisher,
-            self.delivery.index,
-            header.label,
-            header.severity,
-            header.confidence,
-            header.handling,
-            header.expires_at_ms,
-            type_,
-            distance,
-            self.delivery.origin,
-        )
+_EXPIRES_AT: Final = 7
+assert KnownStatement._fields[_EXPIRES_AT] == "expires_at_ms"
 
 
 class Matcher:
-    """The signals of one or more logs, ready to be asked."""
+    """The signals of one or more logs, and a platform's own content, ready to be asked."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, _Known] = {}
-        self._exact: dict[tuple[int, int, bytes], set[bytes]] = {}
-        self._exact_of: dict[bytes, set[tuple[int, int, bytes]]] = {}
-        self._pdq = HammingIndex()
+        self._statements: dict[bytes, StatementRow] = {}
+        self._signals = IndicatorIndex()
+        #: By the platform's references, in UTF-8.
+        self._content = IndicatorIndex()
+        self._flagged: set[bytes] = set()
+        #: By origin and member, from which index on.
+        self._flagged_from: dict[tuple[str, str], int] = {}
+        #: By signal and member.
+        self._opinions: dict[bytes, dict[str, int]] = {}
         #: Removed for good: a repeat by their publisher does not bring them back.
         self._gone: set[bytes] = set()
+        #: None where there is no file to keep it.
+        self._changed: Changed | None = None
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._statements)
 
-    def add(self, delivery: Delivery) -> None:
-        """Take what a delivery says. The first header of a signal wins; a repeat changes nothing.
+    def add(self, delivery: Delivery) -> list[bytes]:
+        """Take what a delivery says; return its signals that stand now, also when it is delivered again.
 
-        What it replaces is removed, also where its records are not for us, provided that it is its own publisher's.
+        The first header of a signal wins; a repeat in another entry changes nothing. What it replaces is removed, also
+        where its records are not for us, provided that it is its own publisher's.
         """
         header = delivery.signal
         if header is None:
-            return
-        perceptual: list[tuple[bytes, bytes]] = []
+            return []
+        statement = statement_row(delivery, header)
+        new: dict[bytes, bytes] = {}
         for signal in delivery.signals:
-            if signal.signal_id not in self._known and signal.signal_id not in self._gone:
-                self._known[signal.signal_id] = _Known(signal.signal_id, delivery, header)
-                perceptual.extend(self._index(signal.signal_id, signal.indicators))
-        self._pdq.add([signal_id for signal_id, _ in perceptual], [value for _, value in perceptual])
+            if signal.signal_id not in self._statements and signal.signal_id not in self._gone:
+                new.setdefault(signal.signal_id, pack(signal.indicators))
+        self._statements.update(dict.fromkeys(new, statement))
+        self._signals.add(new.items())
+        self._note(new)
         for replaced in header.replaces:
-            known = self._known.get(replaced)
-            if known is not None and known.delivery.publisher == delivery.publisher:
+            known = self._statement(replaced)
+            if known is not None and (known.origin, known.publisher) == (delivery.origin, delivery.publisher):
                 self.remove(replaced)
-
-    def _index(self, signal_id: bytes, indicators: Iterable[Indicator]) -> Iterable[tuple[bytes, bytes]]:
-        """Take the exact indicators, and yield the hashes of the others: those of a delivery are added together."""
-        for indicator in indicators:
-            if indicator.type in _PERCEPTUAL:
-                yield from ((signal_id, value) for value in _hashes(indicator))
-            else:
-                key = (indicator.type, indicator.profile, indicator.value)
-                self._exact.setdefault(key, set()).add(signal_id)
-                self._exact_of.setdefault(signal_id, set()).add(key)
+        place = (delivery.origin, delivery.index)
+        ids = dict.fromkeys(signal.signal_id for signal in delivery.signals)
+        return [id_ for id_ in ids if id_ in self._statements and self._statements[id_][:2] == place]
 
     def remove(self, signal_id: bytes) -> None:
         """Forget a signal for good; an unknown one is ignored."""
-        if signal_id in self._known:
+        if signal_id in self._statements:
             self._gone.add(signal_id)
             self._forget(signal_id)
 
     def _forget(self, signal_id: bytes) -> None:
-        del self._known[signal_id]
-        self._pdq.remove(signal_id)
-        for key in self._exact_of.pop(signal_id, ()):
-            owners = self._exact[key]
-            owners.discard(signal_id)
-            if not owners:
-                del self._exact[key]
+        del self._statements[signal_id]
+        self._signals.remove(signal_id)
+        self._flagged.discard(signal_id)
+        self._opinions.pop(signal_id, None)
+        self._note((signal_id,))
 
     def expire(self, *, now_ms: int) -> int:
         """Forget signals whose time is over; return how many."""
-        over = [id_ for id_, known in self._known.items() if known.header.expires_at_ms <= now_ms]
+        over = [id_ for id_, row in self._statements.items() if row[_EXPIRES_AT] <= now_ms]
         for signal_id in over:
             self._forget(signal_id)
+        if self._changed is not None:
+            self._changed.expired_ms = max(self._changed.expired_ms, now_ms)
         return len(over)
 
-    def match(self, indicators: Sequence[Indicator], *, now_ms: int) -> list[Match]:
+    def flag(self, signal_id: bytes) -> None:
+        """Hold a signal's matches back until `release`; an unknown one is ignored."""
+        if signal_id in self._statements:
+            self._flagged.add(signal_id)
+            self._note((signal_id,))
+
+    def release(self, signal_id: bytes) -> list[bytes]:
+        """End a signal's own flag; return it where its matches are held back no more: ask `content_matching`."""
+        if signal_id not in self._flagged:
+            return []
+        self._flagged.discard(signal_id)
+        self._note((signal_id,))
+        return [] if self._is_flagged(signal_id) else [signal_id]
+
+    def flag_publisher(self, origin: str, member: str, *, from_index: int = 0) -> None:
+        """Hold the matches of a member's signals in a log back, from an entry on; the lowest one counts."""
+        before = self._flagged_from.get((origin, member), from_index)
+        self._flagged_from[origin, member] = min(before, from_index)
+        self._note_publishers()
+
+    def release_publisher(self, origin: str, member: str) -> list[bytes]:
+        """End a member's flag in a log; return the signals whose matches are held back no more."""
+        from_index = self._flagged_from.pop((origin, member), None)
+        if from_index is None:
+            return []
+        self._note_publishers()
+        theirs = (
+            id_
+            for id_, row in self._statements.items()
+            if (row[0], row[2]) == (origin, member) and row[1] >= from_index
+        )
+        return [id_ for id_ in theirs if id_ not in self._flagged]
+
+    def set_opinion(self, signal_id: bytes, member: str, opinion: int) -> None:
+        """Note a member's opinion, the number of an `Opinion`: its last one counts. An unknown signal is ignored."""
+        if signal_id in self._statements:
+            self._opinions.setdefault(signal_id, {})[member] = opinion
+            self._note((signal_id,))
+
+    def add_content(self, content: Iterable[tuple[str, Sequence[Indicator]]]) -> None:
+        """Add the platform's own content, each under a reference of the platform's; many at once are much cheaper.
+
+        One whose reference is there takes its place.
+        """
+        packed = {reference: pack(indicators) for reference, indicators in content}
+        self.remove_content(packed)
+        self._content.add([(reference.encode(), value) for reference, value in packed.items()])
+        if self._changed is not None:
+            self._changed.content.update(packed)
+
+    def remove_content(self, references: Iterable[str]) -> None:
+        """Forget content of the platform's; unknown references are ignored."""
+        for reference in references:
+            owner = reference.encode()
+            if owner in self._content:
+                self._content.remove(owner)
+                if self._changed is not None:
+                    self._changed.content.add(reference)
+
+    def match(self, indicators: Sequence[Indicator], *, now_ms: int, include_flagged: bool = False) -> list[Match]:
         """Return the live signals that content with these indicators matches, nearest first."""
-        best: dict[bytes, tuple[int, int]] = {}
-        for indicator in indicators:
-            for signal_id, distance in self._candidates(indicator):
-                if signal_id not in best or distance < best[signal_id][1]:
-                    best[signal_id] = (indicator.type, distance)
+        best = self._signals.nearest(pack(indicators))
+        corroboration = self._corroboration(best, now_ms)
         found = [
-            self._known[id_].match(type_, distance)
-            for id_, (type_, distance) in best.items()
-            if self._known[id_].header.expires_at_ms > now_ms
+            self._match(id_, *nearest, corroboration)
+            for id_, nearest in best.items()
+            if self._counts(id_, now_ms, include_flagged=include_flagged)
         ]
-        return sorted(found, key=lambda match: (match.distance, match.index))
+        return sorted(found, key=lambda match: (match.distance, match.index, match.origin, match.signal_id))
 
-    def _candidates(self, indicator: Indicator) -> Iterable[tuple[bytes, int]]:
-        if indicator.type in _PERCEPTUAL:
-            limit = INDICATOR_TYPES[indicator.type].hamming
-            for value in _hashes(indicator):
-                yield from self._pdq.within(value, limit).items()
-        else:
-            key = (indicator.type, indicator.profile, indicator.value)
-            yield from ((signal_id, 0) for signal_id in self._exact.get(key, ()))
+    def content_matching(
+        self, signal_ids: Iterable[bytes], *, now_ms: int, include_flagged: bool = False
+    ) -> list[ContentMatch]:
+        """Return the own content that these signals match, where they are live: of each the nearest first."""
+        matches: list[ContentMatch] = []
+        corroborations: dict[bytes, tuple[str, ...]] = {}
+        for signal_id in signal_ids:
+            if not self._counts(signal_id, now_ms, include_flagged=include_flagged):
+                continue
+            found = self._content.nearest(self._signals.packed(signal_id))
+            for owner, nearest in sorted(found.items(), key=lambda item: (item[1][1], item[0])):
+                if owner not in corroborations:
+                    same = self._signals.nearest(self._content.packed(owner))
+                    corroborations[owner] = self._corroboration(same, now_ms)
+                matches.append(ContentMatch(owner.decode(), self._match(signal_id, *nearest, corroborations[owner])))
+        return matches
 
+    def _statement(self, signal_id: bytes) -> KnownStatement | None:
+        row = self._statements.get(signal_id)
+        return None if row is None else KnownStatement._make(row)
 
-def _hashes(indicator: Indicator) -> Iterable[bytes]:
-    """Yield the PDQ hashes that can be compared: of frames only those with enough structure, as vPDQ has it."""
-    if indicator.type == IndicatorType.PDQ:
-        found: Iterable[bytes] = (indicator.value,)
-    else:
-        found = (frame.pdq for frame in indicator.frames if frame.quality >= MIN_FRAME_QUALITY)
-    return (value for value in found if len(value) == PDQ_BYTES)
+    def _counts(self, signal_id: bytes, now_ms: int, *, include_flagged: bool = False) -> bool:
+        row = self._statements.get(signal_id)
+        if row is None or row[_EXPIRES_AT] <= now_ms:
+            return False
+        return include_flagged or not self._is_flagged(signal_id)
+
+    def _is_flagged(self, signal_id: bytes) -> bool:
+        if signal_id in self._flagged:
+            return True
+        if not self._flagged_from:
+            return False
+        origin, index, publisher, *_ = self._statements[signal_id]
+        from_index = self._flagged_from.get((origin, publisher))
+        return from_index is not None and index >= from_index
+
+    def _corroboration(self, signal_ids: Iterable[bytes], now_ms: int) -> tuple[str, ...]:
+        counting = (KnownStatement._make(self._statements[id_]) for id_ in signal_ids if self._counts(id_, now_ms))
+        return tuple(sorted({statement.publisher for statement in counting if not statement.derived}))
+
+    def _match(self, signal_id: bytes, type_: int, distance: int, corroboration: tuple[str, ...]) -> Match:
+        statement = KnownStatement._make(self._statements[signal_id])
+        opinions = self._opinions.get(signal_id)
+        return Match(
+            signal_id,
+            statement.publisher,
+            statement.log_index,
+            statement.label,
+            statement.severity,
+            statement.confidence,
+            statement.handling,
+            statement.expires_at_ms,
+            type_,
+            distance,
+            statement.origin,
+            self._is_flagged(signal_id),
+            NO_OPINIONS if opinions is None else Opinions.of(opinions.values()),
+            corroboration,
+        )
+
+    def _note(self, signal_ids: Iterable[bytes]) -> None:
+        if self._changed is not None:
+            self._changed.signals.update(signal_ids)
+
+    def _note_publishers(self) -> None:
+        if self._changed is not None:
+            self._changed.publishers = True
+
+    def fill(
+        self,
+        signals: Iterable[tuple[bytes, StatementRow, bytes]],
+        content: Iterable[tuple[bytes, bytes]],
+        *,
+        flagged: Iterable[bytes],
+        flagged_from: Mapping[tuple[str, str], int],
+        opinions: Iterable[tuple[bytes, str, int]],
+        gone: Iterable[bytes],
+    ) -> None:
+        """Take what a file holds, which packs indicators, in an empty matcher; from now on its changes are noted."""
+
+        def owned() -> Iterator[tuple[bytes, bytes]]:
+            for signal_id, statement, packed in signals:
+                self._statements[signal_id] = statement
+                yield signal_id, packed
+
+        self._signals.add(owned())
+        self._content.add(content)
+        self._flagged.update(flagged)
+        self._flagged_from.update(flagged_from)
+        for signal_id, member, opinion in opinions:
+            self._opinions.setdefault(signal_id, {})[member] = opinion
+        self._gone.update(gone)
+        self._changed = Changed()
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last time, as it stands now."""
+        changed, self._changed = self._changed or Changed(), Changed()
+        return Changes(
+            {id_: self._known(id_) for id_ in changed.signals},
+            changed.signals & self._gone,
+            {
+                ref: self._content.packed(owner) if (owner := ref.encode()) in self._content else None
+                for ref in changed.content
+            },
+            dict(self._flagged_from) if changed.publishers else None,
+            changed.expired_ms,
+        )
+
+    def give_back(self, changes: Changes) -> None:
+        """Note changes again that were not written."""
+        changed = self._changed or Changed()
+        changed.signals |= changes.signals.keys()
+        changed.content |= changes.content.keys()
+        changed.publishers |= changes.flagged_from is not None
+        changed.expired_ms = max(changed.expired_ms, changes.expired_ms)
+        self._changed = changed
+
+    def _known(self, signal_id: bytes) -> KnownSignal | None:
+        statement = self._statements.get(signal_id)
+        if statement is None:
+            return None
+        opinions = dict(self._opinions.get(signal_id, {}))
+        return KnownSignal(statement, self._signals.packed(signal_id), signal_id in self._flagged, opinions)

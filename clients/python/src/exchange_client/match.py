@@ -1,0 +1,71 @@
+"""What a match tells: a known signal, where it comes from, and what others say of it. Nothing bans by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Opinion(IntEnum):
+    """What a member thinks of a signal (python-threatexchange's words)."""
+
+    POSITIVE_CLASS = 1
+    INVESTIGATION_SEED = 2
+    NEGATIVE_CLASS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """How many members think what of a signal; of each the last opinion counts."""
+
+    positive: int = 0
+    seed: int = 0
+    negative: int = 0
+
+    @classmethod
+    def of(cls, opinions: Collection[int]) -> Opinions:
+        """Count numbers of opinions; one that is not known is passed over."""
+        seen = list(opinions)
+        return cls(*(seen.count(each) for each in Opinion))
+
+    @property
+    def disputed(self) -> bool:
+        """Whether anybody says that it is wrong."""
+        return self.negative > 0
+
+
+NO_OPINIONS = Opinions()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A known signal that content matches, and where it comes from."""
+
+    signal_id: bytes
+    publisher: str
+    index: int
+    label: int
+    severity: int
+    confidence: int
+    handling: int
+    expires_at_ms: int
+    #: Of the indicator that was asked with.
+    type: int
+    #: Bits that differ; 0 for an exact type.
+    distance: int
+    #: The log that ``index`` is a place in.
+    origin: str = ""
+    #: Whether it, or its publisher, is quarantined. Such matches come only when they are asked for.
+    flagged: bool = False
+    opinions: Opinions = NO_OPINIONS
+    #: The members, by name, whose live signals match the same content, are not flagged, and derive from no other.
+    corroboration: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentMatch:
+    """One of the platform's own pieces of content, and a live signal that it matches."""
+
+    reference: str
+    match: Match
