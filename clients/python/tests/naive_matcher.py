@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from exchange.domain.bodies import SignalHeader
+from exchange.domain.bodies import Erasure, Opinion, Quarantine, Release, Retraction, SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.statement import Indicator
 from exchange_client import ContentMatch, Delivery, Match, Opinions
@@ -55,9 +55,31 @@ class NaiveMatcher:
         self.flagged_from: dict[tuple[str, str], int] = {}
 
     def add(self, delivery: Delivery) -> list[bytes]:
-        header = delivery.signal
-        if header is None:
-            return []
+        publisher, origin = delivery.publisher, delivery.origin
+        body = delivery.header.body
+        here = {id_: said for id_, said in self.signals.items() if said.delivery.origin == origin}
+        if isinstance(body, SignalHeader):
+            return self.add_signals(delivery, body)
+        if isinstance(body, Retraction | Erasure):
+            for id_ in set(body.targets) & set(here):
+                if delivery.by_operators or here[id_].delivery.publisher == publisher:
+                    self.remove(id_)
+        if isinstance(body, Opinion):
+            for id_ in set(body.targets) & set(here):
+                here[id_].opinions[publisher] = body.category
+        if isinstance(body, Quarantine):
+            self.flag_publisher(origin, body.member, body.from_index)
+        if isinstance(body, Release):
+            if (origin, body.member) in self.flagged_from:
+                return sorted(self.release_publisher(origin, body.member))
+            return sorted(i for i, s in here.items() if s.delivery.publisher == body.member and not s.flagged)
+        return []
+
+    def flag_publisher(self, origin: str, member: str, from_index: int) -> None:
+        before = self.flagged_from.get((origin, member), from_index)
+        self.flagged_from[origin, member] = min(before, from_index)
+
+    def add_signals(self, delivery: Delivery, header: SignalHeader) -> list[bytes]:
         for signal in delivery.signals:
             if signal.signal_id not in self.gone:
                 self.signals.setdefault(signal.signal_id, Said(delivery, header, signal.indicators))

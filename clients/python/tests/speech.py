@@ -8,7 +8,7 @@ from typing import Any
 
 from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub, signed
 from exchange import codec
-from exchange.domain.bodies import Audience, SignalHeader
+from exchange.domain.bodies import Audience, Body, SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
@@ -65,6 +65,12 @@ def delivery(
     )
     state = "present" if signals else "not_for_you"
     return Delivery(origin, index, b"", START_MS, False, header, state, signals, START_MS, True)
+
+
+def saying(body: Body, *, publisher: str = "alpha", index: int = 0, origin: str = UK) -> Delivery:
+    """A delivery of a statement without records."""
+    header = Header(origin, codec.kind_of(body), publisher, START_MS, bytes(16), (), body)
+    return Delivery(origin, index, b"", START_MS, False, header, "present", (), START_MS, True)
 
 
 def received(*indicators: Indicator, id_: bytes | None = None) -> ReceivedSignal:

@@ -26,7 +26,7 @@ from exchange_client.content_matches import content_matches
 from exchange_client.delivery import Delivery, ReceivedSignal
 from exchange_client.identity import IdentityState, Renew
 from exchange_client.in_flight import Outcome
-from exchange_client.match import ContentMatch, Match, Opinion, Opinions
+from exchange_client.match import ContentMatch, Match, Opinions
 from exchange_client.matcher import Matcher
 from exchange_client.matcher_file import MatcherFile
 from exchange_client.outbox import Outbox
@@ -60,7 +60,6 @@ __all__ = [
     "MatcherFile",
     "MemberSummary",
     "NamingSignal",
-    "Opinion",
     "Opinions",
     "Outbox",
     "Outcome",

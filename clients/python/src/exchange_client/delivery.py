@@ -37,6 +37,8 @@ class Delivery:
     delivered_at_ms: int
     #: Whether a signed checkpoint already covers it. Live entries always are; while catching up, the check follows.
     covered: bool
+    #: Whether operators signed it, as many as what it says needs.
+    by_operators: bool = False
 
     @property
     def publisher(self) -> str:
@@ -76,6 +78,7 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
         signals,
         delivered_at_ms,
         covered,
+        entry.by_operators,
     )
 
 

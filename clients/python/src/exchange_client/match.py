@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import IntEnum
 
-
-class Opinion(IntEnum):
-    """What a member thinks of a signal (python-threatexchange's words)."""
-
-    POSITIVE_CLASS = 1
-    INVESTIGATION_SEED = 2
-    NEGATIVE_CLASS = 3
+from exchange.domain.bodies import OpinionCategory
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +18,9 @@ class Opinions:
 
     @classmethod
     def of(cls, opinions: Collection[int]) -> Opinions:
-        """Count numbers of opinions; one that is not known is passed over."""
+        """Count categories of opinions; one that is not known is passed over."""
         seen = list(opinions)
-        return cls(*(seen.count(each) for each in Opinion))
+        return cls(*(seen.count(each) for each in OpinionCategory))
 
     @property
     def disputed(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from exchange.domain.bodies import Erasure, Opinion, Quarantine, Release, Retraction, SignalHeader
 from exchange.domain.statement import Indicator
 from exchange_client.delivery import Delivery
 from exchange_client.indicator_index import IndicatorIndex, pack
@@ -41,29 +42,52 @@ class Matcher:
         return len(self._statements)
 
     def add(self, delivery: Delivery) -> list[bytes]:
-        """Take what a delivery says; return its signals that stand now, also when it is delivered again.
+        """Take what a delivery says of signals; return those to hold against the own content now: `content_matching`.
 
-        The first header of a signal wins; a repeat in another entry changes nothing. What it replaces is removed, also
-        where its records are not for us, provided that it is its own publisher's.
+        That is its own signals that stand, also when it is delivered again, and those that it releases. Only its
+        publisher replaces a signal, and only its publisher and operators take it back.
         """
-        header = delivery.signal
-        if header is None:
-            return []
-        statement = statement_row(delivery, header)
+        origin, publisher = delivery.origin, delivery.publisher
+        match delivery.header.body:
+            case SignalHeader() as body:
+                return self._add_signals(delivery, body)
+            case Retraction() | Erasure() as body:
+                self._take_back(delivery, body.targets)
+            case Opinion() as body:
+                for signal_id in body.targets:
+                    if self._statement(signal_id, origin) is not None:
+                        self.set_opinion(signal_id, publisher, body.category)
+            case Quarantine() as body:
+                self.flag_publisher(origin, body.member, from_index=body.from_index)
+            case Release() as body:
+                if (origin, body.member) in self._flagged_from:
+                    return self.release_publisher(origin, body.member)
+                return self._unflagged(origin, body.member, 0)  # it may be delivered again
+        return []
+
+    def _add_signals(self, delivery: Delivery, header: SignalHeader) -> list[bytes]:
+        """Take signals. The first header of one wins: a repeat in another entry changes nothing.
+
+        What they replace is removed, also where their records are not for us.
+        """
+        row = statement_row(delivery, header)
         new: dict[bytes, bytes] = {}
         for signal in delivery.signals:
             if signal.signal_id not in self._statements and signal.signal_id not in self._gone:
                 new.setdefault(signal.signal_id, pack(signal.indicators))
-        self._statements.update(dict.fromkeys(new, statement))
+        self._statements.update(dict.fromkeys(new, row))
         self._signals.add(new.items())
         self._note(new)
-        for replaced in header.replaces:
-            known = self._statement(replaced)
-            if known is not None and (known.origin, known.publisher) == (delivery.origin, delivery.publisher):
-                self.remove(replaced)
+        self._take_back(delivery, header.replaces)
         place = (delivery.origin, delivery.index)
         ids = dict.fromkeys(signal.signal_id for signal in delivery.signals)
         return [id_ for id_ in ids if id_ in self._statements and self._statements[id_][:2] == place]
+
+    def _take_back(self, delivery: Delivery, signal_ids: Iterable[bytes]) -> None:
+        for signal_id in signal_ids:
+            statement = self._statement(signal_id, delivery.origin)
+            if statement is not None and (delivery.by_operators or statement.publisher == delivery.publisher):
+                self.remove(signal_id)
 
     def remove(self, signal_id: bytes) -> None:
         """Forget a signal for good; an unknown one is ignored."""
@@ -113,6 +137,9 @@ class Matcher:
         if from_index is None:
             return []
         self._note_publishers()
+        return self._unflagged(origin, member, from_index)
+
+    def _unflagged(self, origin: str, member: str, from_index: int) -> list[bytes]:
         theirs = (
             id_
             for id_, row in self._statements.items()
@@ -121,7 +148,7 @@ class Matcher:
         return [id_ for id_ in theirs if id_ not in self._flagged]
 
     def set_opinion(self, signal_id: bytes, member: str, opinion: int) -> None:
-        """Note a member's opinion, the number of an `Opinion`: its last one counts. An unknown signal is ignored."""
+        """Note a member's opinion, an `OpinionCategory`: its last one counts. An unknown signal is ignored."""
         if signal_id in self._statements:
             self._opinions.setdefault(signal_id, {})[member] = opinion
             self._note((signal_id,))
@@ -174,9 +201,10 @@ class Matcher:
                 matches.append(ContentMatch(owner.decode(), self._match(signal_id, *nearest, corroborations[owner])))
         return matches
 
-    def _statement(self, signal_id: bytes) -> KnownStatement | None:
+    def _statement(self, signal_id: bytes, origin: str) -> KnownStatement | None:
+        """Return what a signal of this log was said with, if it is known."""
         row = self._statements.get(signal_id)
-        return None if row is None else KnownStatement._make(row)
+        return KnownStatement._make(row) if row is not None and row[0] == origin else None
 
     def _counts(self, signal_id: bytes, now_ms: int, *, include_flagged: bool = False) -> bool:
         row = self._statements.get(signal_id)

@@ -73,6 +73,9 @@ class MatcherFile:
         try:
             with _nothing_collected():
                 self._file.now(self._read)
+        except KeyError as error:
+            self._file.close()
+            raise Rejected(Reason.MALFORMED, "the matcher's file has lost a log or a statement") from error
         except BaseException:
             self._file.close()
             raise
@@ -113,7 +116,7 @@ class MatcherFile:
             changes = self.matcher.take_changes()
             statements = {known.statement for known in changes.signals.values() if known is not None}
             for statement in statements:
-                self._numbers.setdefault(statement[0], len(self._numbers))
+                self._numbers.setdefault(statement[0], max(self._numbers.values(), default=-1) + 1)
 
             def job(connection: apsw.Connection) -> bool:
                 deleted = _delete(connection, changes)
@@ -166,8 +169,6 @@ class MatcherFile:
             number, origin = checked(row, int, str)
             origins[number] = origin
             self._numbers[origin] = number
-        if sorted(origins) != list(range(len(origins))):
-            raise Rejected(Reason.MALFORMED, "the matcher's file has lost a log")
         statements: dict[int, StatementRow] = {}
         query = "SELECT place, publisher, label, severity, confidence, handling, expires_at_ms, derived FROM statements"
         for place, *words in _rows(connection, query, int, str, *[int] * 6):
@@ -180,17 +181,14 @@ class MatcherFile:
         content = (
             (reference.encode(), packed) for reference, packed in _rows(connection, "SELECT * FROM content", str, bytes)
         )
-        try:
-            self.matcher.fill(
-                signals,
-                content,
-                flagged=(row[0] for row in _rows(connection, "SELECT * FROM flagged", bytes)),
-                flagged_from={(o, m): i for o, m, i in _rows(connection, "SELECT * FROM flagged_from", str, str, int)},
-                opinions=_rows(connection, "SELECT * FROM opinions", bytes, str, int),
-                gone=(row[0] for row in _rows(connection, "SELECT * FROM gone", bytes)),
-            )
-        except KeyError as error:
-            raise Rejected(Reason.MALFORMED, "the matcher's file has lost a statement") from error
+        self.matcher.fill(
+            signals,
+            content,
+            flagged=(row[0] for row in _rows(connection, "SELECT * FROM flagged", bytes)),
+            flagged_from={(o, m): i for o, m, i in _rows(connection, "SELECT * FROM flagged_from", str, str, int)},
+            opinions=_rows(connection, "SELECT * FROM opinions", bytes, str, int),
+            gone=(row[0] for row in _rows(connection, "SELECT * FROM gone", bytes)),
+        )
 
 
 @contextmanager

@@ -60,11 +60,17 @@ class PrivateDatabase:
     def now(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run a job as `run` does, in the calling thread."""
         found: list[T] = []
+        causes: list[Exception] = []
         try:
             with self._turn, self._connection:
-                found.append(job(self._connection))
+                try:
+                    found.append(job(self._connection))
+                except Exception as error:
+                    causes.append(error)
+                    raise
         except (apsw.Error, UnicodeDecodeError) as error:
-            raise typed_error(self.path, error) from error
+            # A full disk has SQLite roll back by itself: doing so again fails, and tells nothing of why.
+            raise typed_error(self.path, causes[0] if causes else error) from error
         return found[0]
 
     async def truncate_log(self) -> None:

@@ -44,6 +44,8 @@ class VerifiedEntry:
     leaf: Leaf
     header: Header
     records: Sequence[RecordView]
+    #: Whether operators signed it, as many as what it says needs.
+    by_operators: bool
 
 
 class Distrusted(VerificationFailed):
@@ -157,7 +159,9 @@ def check_entry(
         if leaf.index != index or header.origin != origin:
             raise VerificationFailed(Reason.BAD_PROOF, f"it says it is {header.origin[:80]!r} number {leaf.index}")
         check_signatures(directory, leaf, header, known=known)
-        return VerifiedEntry(entry.leaf, leaf, header, check_records(header, entry))
+        first = directory.key(leaf.signatures[0].key_id)
+        by_operators = first is not None and first.role is Role.OPERATOR
+        return VerifiedEntry(entry.leaf, leaf, header, check_records(header, entry), by_operators)
     except BadEntry:
         raise
     except ExchangeError as error:
