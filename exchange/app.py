@@ -23,7 +23,7 @@ from exchange import __version__, process
 from exchange.api import ops as ops_api
 from exchange.api import server
 from exchange.api.guard import Bounds, Guard
-from exchange.api.logs import Hub, Log
+from exchange.api.logs import Folds, Hub, Log
 from exchange.api.tls import Trust
 from exchange.automation import Automation, Speaker
 from exchange.config import Config, split_address
@@ -141,16 +141,16 @@ class App:
         return self._view.directory
 
     def _key_epochs(self, origin: str) -> KeyEpochs:
+        return self._folds(origin).key_epochs.current()
+
+    def _folds(self, origin: str) -> Folds:
         log = self._logs.get(origin)
-        if log is None or log.key_epochs is None:
+        if log is None or log.folds is None:
             raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
-        return log.key_epochs.current()
+        return log.folds
 
     def _life(self, origin: str) -> LifeFacts:
-        log = self._logs.get(origin)
-        if log is None or log.life is None:
-            raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
-        return log.life.current()
+        return self._folds(origin).life.current()
 
     def _directory_keeper(self, log: Log) -> Keeper[Directory]:
         key = read_key(self._folders.key(Origin.DIRECTORY_LOG))
@@ -203,15 +203,14 @@ class App:
         self._logs[name] = opened.log
         self._tasks.create_task(self._keep(name, opened.log.sequencer))
         self._tasks.create_task(self._follow(name, opened.log.tail.run))
-        if opened.log.key_epochs is not None and opened.keeper is not None:
-            self._tasks.create_task(self._follow(name, opened.log.key_epochs.run))
-            self._tasks.create_task(self._follow(name, opened.keeper.run))
-        if opened.log.life is not None and opened.facts is not None:
-            self._tasks.create_task(self._follow(name, opened.log.life.run))
+        if (of_community := opened.of_community) is not None:
+            folds = opened.log.of_community
+            eraser = Eraser(name, opened.store, of_community.facts, opened.log.tail.erased, clocks.wall_ms)
+            following = [folds.key_epochs.run, of_community.keeper.run, folds.life.run, eraser.run]
             if self._config.automation.member:
-                self._tasks.create_task(self._follow(name, self._automation(opened.log).run))
-            eraser = Eraser(name, opened.store, opened.facts, opened.log.tail.erased, clocks.wall_ms)
-            self._tasks.create_task(self._follow(name, eraser.run))
+                following.append(self._automation(opened.log).run)
+            for run in following:
+                self._tasks.create_task(self._follow(name, run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
 
@@ -317,8 +316,7 @@ class App:
         after = await log.history.archive(floor)
         if after != before:
             _log.info("archived", origin=origin, floor=after)
-            if log.life is not None:
-                await log.life.facts.forget(after)
+            await log.of_community.life.facts.forget(after)
 
     async def _drain(self, main: server.MemberServer) -> None:
         self.health.drain()

@@ -47,10 +47,8 @@ class Automation:
         self, log: Log, intake: Intake, speaker: Speaker, limits: AlarmLimits, now_ms: Callable[[], int]
     ) -> None:
         """Listen to this log from now on."""
-        assert log.life is not None
-        assert log.reports is not None
         self._log = log
-        self._life, self._reports = log.life, log.reports
+        self._life, self._reports = log.of_community.life, log.of_community.reports
         self._intake = intake
         self._speaker = speaker
         self._limits = limits

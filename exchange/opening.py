@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from exchange import codec
-from exchange.api.logs import Log
+from exchange.api.logs import Folds, Log
 from exchange.domain.bodies import Genesis, GenesisKey
 from exchange.domain.directory_rules import validate_genesis
 from exchange.domain.identifiers import Origin
@@ -109,21 +109,29 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class OfCommunity:
+    """What only a community's log has."""
+
+    #: Of the snapshots of its key epochs.
+    keeper: Keeper[KeyEpochs]
+    #: The fold of its life.
+    facts: FactsFile
+
+
+@dataclass(frozen=True, slots=True)
 class OpenLog:
     """A log with what must be closed after it."""
 
     log: Log
     store: SqliteStore
     mark: SealedMarkFile
-    #: Of the snapshots of the log's key epochs; None for the directory.
-    keeper: Keeper[KeyEpochs] | None
-    #: The fold of its life; None for the directory.
-    facts: FactsFile | None
+    #: None for the directory.
+    of_community: OfCommunity | None
 
     async def aclose(self) -> None:
         """Close folds, store and mark. Idempotent."""
-        if self.facts is not None:
-            await self.facts.aclose()
+        if self.of_community is not None:
+            await self.of_community.facts.aclose()
         await self.store.aclose()
         await self.mark.aclose()
 
@@ -168,19 +176,20 @@ async def open_log(
         tail = Tail(store, clock_s, ring_bytes=room.ring)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
-        keeper = facts = None
+        of_community = None
         if not origin.is_directory:
             keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
             epochs = KeyEpochsView(store, await keeper.load(), clock_s)
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
             life = LifeView(store, store, facts, clock_s, canaries=canaries)
-            log = replace(log, key_epochs=epochs, life=life, reports=FactsReports(facts))
+            log = replace(log, folds=Folds(epochs, life, FactsReports(facts)))
+            of_community = OfCommunity(keeper, facts)
     except BaseException:
         await store.aclose()
         await mark.aclose()
         raise
     memory.take(origin, room)
-    return OpenLog(log, store, mark, keeper, facts)
+    return OpenLog(log, store, mark, of_community)
 
 
 def keeper_of(

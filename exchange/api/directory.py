@@ -86,24 +86,20 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         context: _Context,  # noqa: ARG002
     ) -> pb.ListElectionsResponse:
         log, _ = self._hub.log_to_read(caller(), request.origin, self._now_ms())
-        if log.life is None:
-            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no elections")
-        await log.up_to_date()
+        facts = (await log.up_to_date()).life.facts
         return pb.ListElectionsResponse(
             elections=[
                 pb.ElectionSummary(id=each.id, index=each.index, election=codec_bodies.message_of(each.election))
-                for each in log.life.facts.elections().values()
+                for each in facts.elections().values()
             ],
-            size=log.life.facts.place().size,
+            size=facts.place().size,
         )
 
     async def GetSignal(self, request: pb.GetSignalRequest, context: _Context) -> pb.GetSignalResponse:  # noqa: ARG002, D102
         workload, directory = caller(), self._hub.view.directory
         log, _ = self._hub.log_to_read(workload, request.origin, self._now_ms())
-        if log.life is None or log.reports is None:
-            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no signals")
-        await log.up_to_date()
-        current = log.life.current()
+        folds = await log.up_to_date()
+        current = folds.life.current()
         signal = current.signals((request.signal_id,)).get(request.signal_id)
         entitled = signal is not None and (
             workload.member == signal.publisher
@@ -112,8 +108,8 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         )
         if signal is None or not entitled:
             raise Rejected(Reason.NOT_FOUND, "no such signal, or none that was given to you")
-        opinions = await log.reports.opinions(signal.signal_id)
-        said = await log.reports.said((signal.signal_id,))
+        opinions = await folds.reports.opinions(signal.signal_id)
+        said = await folds.reports.said((signal.signal_id,))
         flagged_from = current.member(signal.publisher).quarantined_from
         states = Counter(each.state for each in said.values())
         return pb.GetSignalResponse(

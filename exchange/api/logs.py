@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exchange.domain.policy import Sight, Workload, may_subscribe
-from exchange.errors import Unavailable
+from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
 from exchange.ports import History, LogStore, Reports
@@ -22,6 +22,15 @@ from exchange.views.life import LifeView
 
 
 @dataclass(frozen=True, slots=True)
+class Folds:
+    """What follows a community's log."""
+
+    key_epochs: KeyEpochsView
+    life: LifeView
+    reports: Reports
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """One open log: its two halves, and the store between them."""
 
@@ -32,18 +41,23 @@ class Log:
     sequencer: Sequencer
     tail: Tail
     #: None for the directory.
-    key_epochs: KeyEpochsView | None = None
-    life: LifeView | None = None
-    reports: Reports | None = None
+    folds: Folds | None = None
 
-    def knows_election(self, id_: bytes) -> bool:
-        """Whether an election of this id is known, be the newest entries read or not."""
-        return self.life is not None and id_ in self.life.facts.elections()
+    @property
+    def of_community(self) -> Folds:
+        """What follows a community's log. Raises `Rejected` (WRONG_ORIGIN) for the directory, which has none of it."""
+        if self.folds is None:
+            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no such thing: name a community")
+        return self.folds
 
-    async def up_to_date(self) -> None:
-        """Return once the life of this log's signals is known as far as it is sealed now. Raises `Unavailable`."""
-        if self.life is not None:
-            await self.life.reached((await self.store.head()).sealed.size)
+    async def up_to_date(self) -> Folds:
+        """Return what follows a community's log once it has read all that is sealed now.
+
+        Raises `Unavailable`, and as `of_community`.
+        """
+        folds = self.of_community
+        await folds.life.reached((await self.store.head()).sealed.size)
+        return folds
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from exchange import codec
-from exchange.api.logs import Hub
-from exchange.domain.bodies import AboutSignals, Life, SignalHeader
+from exchange.api.logs import Hub, Log
+from exchange.domain.bodies import AboutSignals, Body, Life, SignalHeader
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
@@ -109,7 +109,7 @@ class Offering:
                 if receipt is not None:
                     # In the ledger already: so it is answered, even where it could no longer be said today.
                     return _answered(receipt)
-            if of_life or (isinstance(body, SignalHeader) and body.election and not log.knows_election(body.election)):
+            if of_life or _names_a_new_election(log, body):
                 await log.up_to_date()
             return log.sequencer.offer(self._hub.intake.check(workload, said, judged_at))
         except (Rejected, Unavailable) as error:
@@ -121,6 +121,13 @@ class Offering:
             return None
         self._hub.intake.author(workload, said)
         return await self._hub.log_to_write(said.header.origin).sequencer.repeated(said.statement, said.header)
+
+
+def _names_a_new_election(log: Log, body: Body | None) -> bool:
+    """Whether a signal names an election that may be among the log's newest entries."""
+    if not isinstance(body, SignalHeader) or not body.election:
+        return False
+    return body.election not in log.of_community.life.facts.elections()
 
 
 @dataclass(frozen=True, slots=True)

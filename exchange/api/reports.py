@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from exchange.api.guard import caller
-from exchange.api.logs import Hub, Log
+from exchange.api.logs import Folds, Hub
 from exchange.domain.debts import Debt, Ending, debt_of, late_before
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
@@ -42,25 +42,21 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         self._hub = hub
         self._now_ms = now_ms
 
-    async def _log(self, origin: str) -> Log:
+    async def _folds(self, origin: str) -> Folds:
         workload = caller()
         log, _ = self._hub.log_to_read(workload, origin, self._now_ms())
-        if log.life is None:
-            raise Rejected(Reason.WRONG_ORIGIN, "the directory has no such report")
-        await log.up_to_date()
+        folds = await log.up_to_date()
         await self._hub.turns.take(workload.member, _WORK)
-        return log
+        return folds
 
     async def GetLagReport(  # noqa: D102 - as in the proto
         self,
         request: pb.GetLagReportRequest,
         context: _Context,  # noqa: ARG002
     ) -> pb.GetLagReportResponse:
-        log = await self._log(request.origin)
-        assert log.life is not None
-        assert log.reports is not None
-        rows = await log.reports.lag(Period(request.from_day, request.to_day), request.election)
-        members = await log.reports.members()
+        folds = await self._folds(request.origin)
+        rows = await folds.reports.lag(Period(request.from_day, request.to_day), request.election)
+        members = await folds.reports.members()
         return pb.GetLagReportResponse(
             rows=[
                 pb.LagRow(
@@ -77,7 +73,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 for member, facts in sorted(members.items())
                 if facts.processed_through is not None
             ],
-            size=log.life.facts.place().size,
+            size=folds.life.facts.place().size,
         )
 
     async def GetActivity(  # noqa: D102
@@ -85,10 +81,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         request: pb.GetActivityRequest,
         context: _Context,  # noqa: ARG002
     ) -> pb.GetActivityResponse:
-        log = await self._log(request.origin)
-        assert log.life is not None
-        assert log.reports is not None
-        rows = await log.reports.activity(Period(request.from_day, request.to_day), request.election)
+        folds = await self._folds(request.origin)
+        rows = await folds.reports.activity(Period(request.from_day, request.to_day), request.election)
         return pb.GetActivityResponse(
             rows=[
                 pb.ActivityRow(
@@ -100,7 +94,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 )
                 for row in rows
             ],
-            size=log.life.facts.place().size,
+            size=folds.life.facts.place().size,
         )
 
     async def ListDebts(  # noqa: D102
@@ -108,8 +102,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         request: pb.ListDebtsRequest,
         context: _Context,  # noqa: ARG002
     ) -> pb.ListDebtsResponse:
-        log = await self._log(request.origin)
-        assert log.life is not None
+        folds = await self._folds(request.origin)
         wanted = _Wanted(
             caller(),
             self._hub.view.directory,
@@ -123,14 +116,14 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         after = _place(request.page)
         found: list[Debt] = []
         while True:
-            page, after, end = await _debts(log, wanted, after)
+            page, after, end = await _debts(folds, wanted, after)
             found += page
             if end or len(found) >= limit:
                 break
         return pb.ListDebtsResponse(
             debts=[_debt(each) for each in found],
             next_page=b"" if end else after[0].to_bytes(8, "big") + after[1],
-            size=log.life.facts.place().size,
+            size=folds.life.facts.place().size,
         )
 
 
@@ -169,14 +162,12 @@ def _place(page: bytes) -> tuple[int, bytes]:
     return int.from_bytes(page[:8], "big"), page[8:]
 
 
-async def _debts(log: Log, wanted: _Wanted, after: tuple[int, bytes]) -> tuple[list[Debt], tuple[int, bytes], bool]:
+async def _debts(folds: Folds, wanted: _Wanted, after: tuple[int, bytes]) -> tuple[list[Debt], tuple[int, bytes], bool]:
     """Return the debts of the next endings, where to go on behind them, and whether there is nothing more."""
-    assert log.life is not None
-    assert log.reports is not None
-    endings = await log.reports.endings(after, _ENDINGS)
+    endings = await folds.reports.endings(after, _ENDINGS)
     ids = [ending.signal_id for ending in endings]
-    said, members = await log.reports.said(ids), await log.reports.members()
-    signals = log.life.facts.signals(ids)
+    said, members = await folds.reports.said(ids), await folds.reports.members()
+    signals = folds.life.facts.signals(ids)
     found = []
     for ending in endings:
         signal = signals.get(ending.signal_id)
