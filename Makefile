@@ -65,7 +65,7 @@ test: setup  ## The quick tests: everything that needs no server process and no 
 
 e2e: setup  ## The slow tests: real processes, real TLS, real stores
 	@if compgen -G 'tests/e2e/**/test_*.py' >/dev/null || compgen -G 'tests/e2e/test_*.py' >/dev/null; then \
-	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/faults tests/load $(ARGS); \
+	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/conformance tests/faults tests/load $(ARGS); \
 	else echo "e2e: tests/e2e holds no test yet"; fi
 
 load: setup  ## A flood, 200 back at once, 10,000 cancelled streams, who never reads; prints figures, holds their gates

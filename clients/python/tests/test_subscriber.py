@@ -254,3 +254,29 @@ async def test_two_subscriptions_share_one_directory(hub: FakeHub, tmp_path: Pat
     async with client:
         both = await asyncio.gather(take(client, 7), take(client, 7), client.directory(), client.directory())
     assert [d.index for d in both[0]] == [d.index for d in both[1]] == list(range(7))
+
+
+async def test_a_stream_that_beats_and_holds_entries_back_is_left(hub: FakeHub, tmp_path: Path) -> None:
+    client, transport = client_of(hub, tmp_path)
+
+    def hold(message: FeedMessage) -> FeedMessage:
+        first = len(transport.subscriptions) == 1
+        return FeedMessage(heartbeat_size=7) if first and message.entries else message
+
+    transport.spoil_feed = hold
+    async with client:
+        assert [d.index for d in await take(client, 7)] == list(range(7))
+    assert [cursor for cursor, _ in transport.subscriptions] == [0, 0]
+
+
+async def test_a_beat_at_our_own_place_is_a_quiet_log(hub: FakeHub, tmp_path: Path) -> None:
+    client, transport = client_of(hub, tmp_path)
+    transport.per_message = 100
+    transport.spoil_feed = lambda message: replace(message, heartbeat_size=7) if message.checkpoint else message
+    async with client, contextlib.aclosing(client.subscribe(UK)) as deliveries:
+        for _ in range(7):
+            await anext(deliveries)
+        hub.commit(statement(hub))
+        transport.spoil_feed = lambda message: message
+        assert (await anext(deliveries)).index == 7
+    assert len(transport.subscriptions) == 1

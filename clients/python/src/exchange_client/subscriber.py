@@ -128,6 +128,7 @@ class Subscriber:
                         self._in_hand = (delivery, position)
                         yield delivery
                     self._acknowledged = position
+                self._check_beat(message)
                 await self._store_now_and_then()
 
     def acknowledge(self, delivery: Delivery) -> None:
@@ -149,6 +150,14 @@ class Subscriber:
         except VerificationFailed as error:
             raise self._stop(error, message) from error
         self._jump = None
+
+    def _check_beat(self, message: FeedMessage) -> None:
+        """Leave a stream that says how the log grows, and does not bring what it grows by. Raises `Unavailable`.
+
+        A hub beats where it has sent all that there is: so what it tells is our own place.
+        """
+        if message.heartbeat_size is not None and message.heartbeat_size > self._verifier.index:
+            raise Unavailable("the feed holds entries back: it says that there are more, and brings none")
 
     def _with_signatures(
         self, messages: AsyncGenerator[FeedMessage, None]
