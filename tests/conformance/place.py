@@ -11,7 +11,6 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from exchange.domain.bodies import Erasure, Retraction
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
 from exchange.ops.clocks import wall_ms
@@ -105,15 +104,7 @@ async def read(
 async def follow(client: ExchangeClient, matcher: Matcher, *, cursor: int, wanted: Filter | None = None) -> None:
     """Let a matcher take all that is in the ledger from the cursor on."""
     for delivery in await read(client, cursor=cursor, wanted=wanted):
-        take(matcher, delivery)
-
-
-def take(matcher: Matcher, delivery: Delivery) -> None:
-    """Let a matcher take a delivery, and what it ends."""
-    matcher.add(delivery)
-    if isinstance(delivery.header.body, Retraction | Erasure):
-        for target in delivery.header.body.targets:
-            matcher.remove(target)
+        matcher.add(delivery)
 
 
 def ids_matching(matcher: Matcher, signal: Signal) -> set[bytes]:
