@@ -264,7 +264,7 @@ class ExchangeClient:
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo on our live streams of this log; return how many there are."""
-        return await self._transport.probe(origin, state)
+        return (await self._transport.probe(origin, state)).streams
 
     async def checkpoint(self, origin: str) -> Checkpoint:
         """Return the log's checkpoint, its signature verified."""

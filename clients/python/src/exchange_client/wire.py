@@ -69,6 +69,15 @@ class WireResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """What a hub answers to a probe at once: on how many live streams it will echo, and its clock."""
+
+    streams: int
+    sealed_size: int
+    hub_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class WhoAmI:
     """How the hub knows the caller."""
 

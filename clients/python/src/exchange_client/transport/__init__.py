@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
@@ -34,21 +34,21 @@ from exchange_client.config import ClientConfig
 from exchange_client.connections import Connections, translated
 from exchange_client.identity import Identity
 from exchange_client.status import error_of
+from exchange_client.transport.answers import CALL_S, role_of, told, word
+from exchange_client.transport.reports import ReportCalls
 from exchange_client.wire import (
     CommunitySummary,
     FeedMessage,
     Filter,
     Hello,
     MemberSummary,
+    Probed,
     ProvenLeaf,
     WhoAmI,
     WireReceipt,
     WireResult,
 )
 
-M = TypeVar("M")
-
-CALL_S = 30.0
 #: A live feed says something every five seconds.
 SILENCE_S = 15.0
 
@@ -83,7 +83,7 @@ class PublishStream:
         """Yield results, message by message, until the stream ends. Raises `ExchangeError`."""
         with translated():
             async for message in self._call:
-                yield tuple(_result(result) for result in _told(message).results)
+                yield tuple(_result(result) for result in told(message).results)
 
     def cancel(self) -> None:
         """End the stream."""
@@ -96,6 +96,7 @@ class Transport:
     def __init__(self, config: ClientConfig, identity: Identity) -> None:
         """Nothing is connected yet."""
         self._connections = Connections(config, identity)
+        self.reports = ReportCalls(self._connections)
 
     async def renew(self) -> None:
         """Go on over new connections, with the certificate that is now in use; long calls are moved there."""
@@ -109,10 +110,10 @@ class Transport:
         """Ask how the hub knows us."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = _told(await stub.WhoAmI(directory_pb2.WhoAmIRequest(), timeout=CALL_S))
+            answer = told(await stub.WhoAmI(directory_pb2.WhoAmIRequest(), timeout=CALL_S))
         return WhoAmI(
             answer.member,
-            _role(answer.role),
+            role_of(answer.role),
             answer.suspended,
             tuple(answer.communities),
             answer.directory_size,
@@ -123,15 +124,15 @@ class Transport:
         """Return the members of a community, or of the exchange, as the hub tells them."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = _told(
+            answer = told(
                 await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S)
             )
         return tuple(
             MemberSummary(
                 member.id,
                 member.display_name,
-                _word(statement_pb2.MemberClass, member.member_class, "MEMBER_CLASS_"),
-                tuple(map(_role, member.roles)),
+                word(statement_pb2.MemberClass, member.member_class, "MEMBER_CLASS_"),
+                tuple(map(role_of, member.roles)),
                 member.suspended,
                 tuple(member.communities),
             )
@@ -142,7 +143,7 @@ class Transport:
         """Return the communities of the exchange, as the hub tells them."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = _told(await stub.ListCommunities(directory_pb2.ListCommunitiesRequest(), timeout=CALL_S))
+            answer = told(await stub.ListCommunities(directory_pb2.ListCommunitiesRequest(), timeout=CALL_S))
         return tuple(
             CommunitySummary(
                 community.origin,
@@ -162,14 +163,14 @@ class Transport:
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.ListEntriesRequest(origin=origin, start=start)
-            answer = _told(await stub.ListEntries(request, timeout=CALL_S))
+            answer = told(await stub.ListEntries(request, timeout=CALL_S))
         return tuple(map(codec.delivered, answer.entries)), answer.sealed_size
 
     async def checkpoint(self, origin: str) -> bytes:
         """Return the signed checkpoint of a log, not verified."""
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
-            answer = _told(await stub.GetCheckpoint(ledger_pb2.GetCheckpointRequest(origin=origin), timeout=CALL_S))
+            answer = told(await stub.GetCheckpoint(ledger_pb2.GetCheckpointRequest(origin=origin), timeout=CALL_S))
         return bytes(answer.checkpoint)
 
     async def inclusion_proof(self, origin: str, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
@@ -177,7 +178,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.GetInclusionProofRequest(origin=origin, index=index, size=size)
-            answer = _told(await stub.GetInclusionProof(request, timeout=CALL_S))
+            answer = told(await stub.GetInclusionProof(request, timeout=CALL_S))
         return answer.leaf_hash, tuple(answer.proof)
 
     async def key_epoch_leaves(self, origin: str) -> tuple[tuple[ProvenLeaf, ...], bytes]:
@@ -185,7 +186,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
             request = ledger_pb2.ListKeyEpochLeavesRequest(origin=origin)
-            answer = _told(await stub.ListKeyEpochLeaves(request, timeout=CALL_S))
+            answer = told(await stub.ListKeyEpochLeaves(request, timeout=CALL_S))
         found = [
             ProvenLeaf(each.leaf, codec.decode_leaf(each.leaf).index, tuple(each.inclusion_proof))
             for each in answer.leaves
@@ -197,7 +198,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = pseudonyms_pb2_grpc.PseudonymServiceStub(connection.channel)
             request = pseudonyms_pb2.EvaluateRequest(epoch=epoch, elements=elements)
-            answer = _told(await stub.Evaluate(request, timeout=CALL_S))
+            answer = told(await stub.Evaluate(request, timeout=CALL_S))
         return Evaluation(tuple(answer.elements), answer.proof)
 
     async def publish(self, statement: Statement) -> WireReceipt:
@@ -205,7 +206,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = publish_pb2_grpc.PublishServiceStub(connection.channel)
             request = publish_pb2.PublishRequest(statement=codec.statement_to_wire(statement))
-            answer = _told(await stub.Publish(request, timeout=CALL_S))
+            answer = told(await stub.Publish(request, timeout=CALL_S))
         return _receipt(answer.receipt)
 
     @contextlib.asynccontextmanager
@@ -242,7 +243,7 @@ class Transport:
             connection.leaving.add(leave)
             try:
                 while (message := await _read(call)) is not grpc.aio.EOF:
-                    part = _feed_message(_told(message))
+                    part = _feed_message(told(message))
                     yield part
                     if part.draining:
                         raise Unavailable("the hub is going away", retry_after_ms=0, reason=Reason.DRAINING)
@@ -251,12 +252,12 @@ class Transport:
                 call.cancel()
             raise Unavailable("the hub ended the feed", retry_after_ms=0)
 
-    async def probe(self, origin: str, state: bytes) -> int:
-        """Ask for an echo of ``state`` on our live streams; return how many there are."""
+    async def probe(self, origin: str, state: bytes) -> Probed:
+        """Ask for an echo of ``state`` on our live streams."""
         async with self._connections.using() as connection:
             stub = feed_pb2_grpc.FeedServiceStub(connection.channel)
-            answer = _told(await stub.Probe(feed_pb2.ProbeRequest(origin=origin, state=state), timeout=CALL_S))
-        return int(answer.streams)
+            answer = told(await stub.Probe(feed_pb2.ProbeRequest(origin=origin, state=state), timeout=CALL_S))
+        return Probed(answer.streams, answer.sealed_size, answer.hub_time_ms)
 
 
 async def _read(call: Any) -> Any:  # noqa: ANN401 - grpc's untyped call object
@@ -266,22 +267,6 @@ async def _read(call: Any) -> Any:  # noqa: ANN401 - grpc's untyped call object
             return await call.read()
     except TimeoutError as error:
         raise Unavailable("the feed has gone silent", retry_after_ms=0) from error
-
-
-def _told(message: M | None) -> M:
-    """Return a message of the hub's: grpc hands on None for bytes that are none. Raises `Rejected` (MALFORMED)."""
-    if message is None:
-        raise codec.malformed("what the hub said is not a message of this method")
-    return message
-
-
-def _word(enum: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - grpc's untyped enum wrapper
-    """Return the word for a number of a generated enum; the number as text when this release does not know it."""
-    return str(enum.Name(number)).removeprefix(prefix).lower() if number in enum.values() else str(number)
-
-
-def _role(number: int) -> str:
-    return _word(statement_pb2.Role, number, "ROLE_")
 
 
 def _receipt(message: publish_pb2.Receipt) -> WireReceipt:
