@@ -34,9 +34,11 @@ from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.normal.accounts import Account
 from exchange.ops.clocks import wall_ms
-from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Signal
+from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Said, Signal
+from exchange_client.json_life import said_to_json
 from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_and_accounts
+from exchange_client.outbox import things_in
 
 #: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
 GRACE_S = 5.0
@@ -150,7 +152,7 @@ class _Run:
                     await self._all(publisher, interruption)
                 finally:
                     with suppress(ExchangeError):
-                        self.tally.kept = sum(len(s.records) for s in await publisher.outbox.pending())
+                        self.tally.kept = sum(map(things_in, await publisher.outbox.pending()))
                     end_progress()
         return interruption.number
 
@@ -174,7 +176,21 @@ class _Run:
     async def _earlier(self, publisher: Publisher) -> None:
         async for outcomes in publisher.earlier():
             for outcome in outcomes:
-                self._take(outcome, None)
+                if isinstance(outcome, Said):
+                    self._take_said(outcome)
+                else:
+                    self._take(outcome, None)
+
+    def _take_said(self, said: Said) -> None:
+        """Count and tell what became of something else that an earlier run has said."""
+        if said.receipt is not None:
+            self.tally.done += 1
+            if self.tally.as_json:
+                emit(said_to_json(said) | {"earlier": True}, as_json=True)
+        elif said.kept and said.error is not None:
+            self.tally.why = said.error.message
+        else:
+            self._refuse(said_to_json(said), said.error)
 
     async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.

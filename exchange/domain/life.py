@@ -137,6 +137,14 @@ def validate_life(
     findings.raise_if_any()
 
 
+def validate_words(header: Header, body: AboutSignals, *, now_ms: int) -> None:
+    """Check what needs no facts of the log: what a publisher can tell before it signs. Raises `InvalidStatement`."""
+    findings = Findings()
+    _check_words(findings, body, now_ms)
+    _check_form(findings, f"{KINDS[header.kind].name}.targets", body.targets)
+    findings.raise_if_any()
+
+
 def _word(findings: Findings, where: str, value: int, words: type[IntEnum], *, mandatory: bool = True) -> None:
     if value in frozenset(words) or not (value or mandatory):
         return
@@ -188,16 +196,23 @@ def _check_targets(
     findings: Findings, header: Header, body: AboutSignals, role: Role, facts: LifeFacts, directory: Directory
 ) -> None:
     where, targets = f"{KINDS[header.kind].name}.targets", body.targets
-    if not 0 < len(targets) <= MAX_TARGETS:
-        findings.add(where, f"must be 1 to {MAX_TARGETS}, not {len(targets)}")
-        return
-    if any(len(target) != ID_BYTES for target in targets) or len(set(targets)) != len(targets):
-        findings.add(where, "must be signal ids of 32 bytes, without repeats")
+    if not _check_form(findings, where, targets):
         return
     known = facts.signals(targets)
     for position, target in enumerate(targets):
         problem = _problem(header, body, role, known.get(target), directory)
         findings.check(not problem, f"{where}[{position}]", problem)
+
+
+def _check_form(findings: Findings, where: str, targets: Sequence[bytes]) -> bool:
+    """Whether these can be looked up; what keeps them from it is noted."""
+    if not 0 < len(targets) <= MAX_TARGETS:
+        findings.add(where, f"must be 1 to {MAX_TARGETS}, not {len(targets)}")
+        return False
+    if any(len(target) != ID_BYTES for target in targets) or len(set(targets)) != len(targets):
+        findings.add(where, "must be signal ids of 32 bytes, without repeats")
+        return False
+    return True
 
 
 def _problem(header: Header, body: AboutSignals, role: Role, facts: SignalFacts | None, directory: Directory) -> str:

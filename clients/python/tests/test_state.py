@@ -11,7 +11,7 @@ import pytest
 
 from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub
 from clients.python.tests.speech import statement
-from exchange.domain.statement import Statement, statement_id
+from exchange.domain.statement import Statement
 from exchange.errors import Fatal, Rejected
 from exchange.ledger.merkle import CompactRange
 from exchange_client import Outbox
@@ -30,7 +30,7 @@ async def test_a_statement_is_kept_for_a_day_after_its_receipt(tmp_path: Path) -
     first, second = said(2)
     await outbox.add([first, second], [], now_ms=START_MS)
     assert await outbox.pending() == [first, second]
-    await outbox.settle(receipts=[(statement_id(first.payload), 7)], now_ms=START_MS)
+    await outbox.settle(receipts=[(first, 7)], now_ms=START_MS)
     assert await outbox.pending() == [second]
     assert await outbox.kept() == [first, second]
     await outbox.prune(now_ms=START_MS + DAY_MS)
@@ -46,7 +46,7 @@ async def test_a_witnessed_tree_releases_what_lies_in_it(tmp_path: Path) -> None
     statements = said(4)
     for place, each in enumerate(statements[:3]):
         await outbox.add([each], [], now_ms=START_MS)
-        await outbox.settle(receipts=[(statement_id(each.payload), place)], now_ms=START_MS)
+        await outbox.settle(receipts=[(each, place)], now_ms=START_MS)
     await outbox.add([statements[3]], [], now_ms=START_MS)
     await other.witnessed(99)
     await outbox.witnessed(2)
@@ -59,7 +59,7 @@ async def test_adding_twice_changes_nothing(tmp_path: Path) -> None:
     outbox = Outbox(state, UK)
     (one,) = said(1)
     await outbox.add([one], [("T-1", b"i" * 32), ("", b"j" * 32)], now_ms=START_MS)
-    await outbox.settle(receipts=[(statement_id(one.payload), 7)], now_ms=START_MS)
+    await outbox.settle(receipts=[(one, 7)], now_ms=START_MS)
     await outbox.add([one], [("T-1", b"i" * 32)], now_ms=START_MS + 1)
     assert await outbox.pending() == []
     assert await outbox.signal_ids("T-1") == [b"i" * 32]

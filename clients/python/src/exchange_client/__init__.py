@@ -29,6 +29,8 @@ from exchange_client.in_flight import Outcome
 from exchange_client.match import ContentMatch, Match, Opinions
 from exchange_client.matcher import Matcher
 from exchange_client.matcher_file import MatcherFile
+from exchange_client.in_flight import Outcome, Said
+from exchange_client.matcher import Match, Matcher
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
@@ -70,6 +72,7 @@ __all__ = [
     "ReceivedSignal",
     "RejectFile",
     "Renew",
+    "Said",
     "Signal",
     "SyncExchangeClient",
     "WhoAmI",

@@ -35,6 +35,7 @@ from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.remembered import RememberedDirectory
+from exchange_client.reports import ActivityRow, Debt, LagReport, SignalReport
 from exchange_client.signals import Drafter
 from exchange_client.signature_pool import SignaturePool
 from exchange_client.signing import SigningKeys
@@ -261,6 +262,33 @@ class ExchangeClient:
         finally:
             self._services.discard(service)
             await service.aclose()
+
+    async def lag(self, origin: str, *, from_day: int = 0, to_day: int = 0, election: bytes = b"") -> LagReport:
+        """Ask how long signals and retractions took. Days since 1970 (UTC), the last one too; 0 leaves that end open.
+
+        This and the next three are what the hub tells: every member can make them again from the ledger.
+        """
+        return await self._transport.reports.lag(origin, from_day=from_day, to_day=to_day, election=election)
+
+    async def debts(
+        self, origin: str, *, member: str = "", open_only: bool = False, deadline_hours: int = 0
+    ) -> AsyncGenerator[Debt, None]:
+        """Yield what receivers said, or owe, to the ends of signals that they were given, in the order of the log.
+
+        Of one ``member`` only, or of all; silence for longer than the deadline (0: 72 hours) is overdue.
+        """
+        pages = self._transport.reports.debts(origin, member=member, open_only=open_only, deadline_hours=deadline_hours)
+        async for page in pages:
+            for debt in page:
+                yield debt
+
+    async def activity(self, origin: str, *, from_day: int = 0, to_day: int = 0) -> tuple[ActivityRow, ...]:
+        """Ask what members said, by kind and label. Days as for `lag`."""
+        return await self._transport.reports.activity(origin, from_day=from_day, to_day=to_day)
+
+    async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
+        """Ask what the ledger says of one signal. Raises `Rejected` (NOT_FOUND) where it is none that we were given."""
+        return await self._transport.reports.signal(origin, signal_id)
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo on our live streams of this log; return how many there are."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from exchange import codec
+from exchange.domain.bodies import Body
 from exchange.domain.statement import Statement
 from exchange.errors import ExchangeError
 from exchange_client.receipt import Receipt
@@ -24,6 +26,18 @@ class Outcome:
     receipt: Receipt | None
     error: ExchangeError | None
     #: Whether it is still in the outbox, where it met an error: the next run sends it, so do not publish it again.
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What became of a statement without records: a receipt, or an error."""
+
+    #: None where this release does not know what it says.
+    body: Body | None
+    receipt: Receipt | None
+    error: ExchangeError | None
+    #: As of an `Outcome`.
     kept: bool = False
 
 
@@ -48,6 +62,13 @@ class InFlight:
         if isinstance(result, Receipt):
             return Outcome(signal, signal_id, result, None)
         return Outcome(signal, signal_id, None, result, self.kept)
+
+    def said(self, result: Receipt | ExchangeError) -> Said:
+        """Return what became of it, where it has no records."""
+        body = codec.decode_header(self.statement.payload, strict=False).body
+        if isinstance(result, Receipt):
+            return Said(body, result, None)
+        return Said(body, None, result, self.kept)
 
 
 def size_of(statement: Statement) -> int:

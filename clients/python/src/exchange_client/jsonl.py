@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +17,7 @@ from exchange.domain.bodies import (
     Confidence,
     Handling,
     LawfulBasis,
+    Life,
     Severity,
     SourceAction,
     TargetClass,
@@ -29,19 +28,30 @@ from exchange.domain.labels import Label
 from exchange.domain.plain_records import MAX_INDICATORS
 from exchange.domain.statement import Indicator, VideoFrame
 from exchange.domain.validation import DAY_MS
-from exchange.errors import Reason, Rejected
+from exchange.errors import Rejected
 from exchange.normal import text_forms
 from exchange.normal.accounts import Account, AccountType, normal_account
 from exchange.normal.profile_urls import refuse_profile_url
 from exchange.normal.url import canonical_url, url_digest
 from exchange_client.account_signals import NamingSignal
 from exchange_client.delivery import Delivery
+from exchange_client.json_life import life_to_json
+from exchange_client.json_words import (
+    flag_of,
+    id_of,
+    ids_of,
+    invalid,
+    name_of,
+    optional_word,
+    text_of,
+    time_of,
+    word_of,
+)
 from exchange_client.pdq import MIN_QUALITY, hash_image
 from exchange_client.signals import Signal
 
 #: Far beyond what any community allows, and within what a header can hold.
 MAX_EXPIRY_DAYS = 10_000_000
-E = TypeVar("E", bound=IntEnum)
 T = TypeVar("T")
 
 _KEYS = frozenset(
@@ -54,10 +64,6 @@ _KEYS = frozenset(
 
 _ACCOUNT_KEYS = frozenset({"type", "value", "country"})
 _ACCOUNT_TYPES = frozenset(AccountType)
-
-
-def _invalid(what: str) -> Rejected:
-    return Rejected(Reason.INVALID, what)
 
 
 def indicator_of_url(text: str) -> Indicator:
@@ -78,18 +84,18 @@ def indicator_of_image(path: Path) -> tuple[Indicator, int]:
     """Return a photograph's PDQ indicator and quality. Raises `Rejected` when the quality is too low to share."""
     found = hash_image(path)
     if found.quality < MIN_QUALITY:
-        raise _invalid(f"the image has too little structure for a stable hash (quality {found.quality})")
+        raise invalid(f"the image has too little structure for a stable hash (quality {found.quality})")
     return Indicator(IndicatorType.PDQ, found.value), found.quality
 
 
 def indicator_from_json(data: object) -> Indicator:
     """Return the indicator that a JSON object describes. Raises `Rejected`."""
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
-        raise _invalid("an indicator is an object with `type` and `value`")
-    type_ = _word(IndicatorType, data["type"], "indicator type")
+        raise invalid("an indicator is an object with `type` and `value`")
+    type_ = word_of(IndicatorType, data["type"], "indicator type")
     value = data.get("value")
     if not isinstance(value, str):
-        raise _invalid("an indicator's `value` must be text")
+        raise invalid("an indicator's `value` must be text")
     if type_ is IndicatorType.URL:
         return indicator_of_url(value)
     if type_ is IndicatorType.VPDQ:
@@ -123,7 +129,7 @@ def _text_form(indicator: Indicator) -> str:
 def account_from_json(data: object) -> Account:
     """Return the account that a JSON object describes. Raises `Rejected`."""
     if not isinstance(data, Mapping) or not data.keys() <= _ACCOUNT_KEYS:
-        raise _invalid("an account is an object with `type` and `value`, and a `country` where a number needs one")
+        raise invalid("an account is an object with `type` and `value`, and a `country` where a number needs one")
     return account_of(data.get("type"), data.get("value"), data.get("country"))
 
 
@@ -131,9 +137,9 @@ def account_of(type_: object, value: object, country: object) -> Account:
     """Return an account in normal form, of whatever was given for its parts. Raises `Rejected`."""
     if not isinstance(type_, str) or type_ not in _ACCOUNT_TYPES:
         # Not repeated: where columns have slipped, an identifier stands here.
-        raise _invalid(f"an account's `type` must be one of {', '.join(sorted(_ACCOUNT_TYPES))}")
+        raise invalid(f"an account's `type` must be one of {', '.join(sorted(_ACCOUNT_TYPES))}")
     if not isinstance(value, str) or not isinstance(country, str | None):
-        raise _invalid("an account's `value`, and its `country` where it has one, must be text")
+        raise invalid("an account's `value`, and its `country` where it has one, must be text")
     return normal_account(AccountType(type_), value, country=country or None)
 
 
@@ -141,7 +147,7 @@ def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
     """Return the signal that a JSON object describes. Unknown keys are errors. Raises `Rejected`."""
     signal, accounts = signal_and_accounts(data, now_ms=now_ms)
     if accounts:
-        raise _invalid("`accounts` must become pseudonyms first, which only a pseudonym service makes")
+        raise invalid("`accounts` must become pseudonyms first, which only a pseudonym service makes")
     return signal
 
 
@@ -149,33 +155,33 @@ def signal_and_accounts(data: Mapping[str, Any], *, now_ms: int) -> tuple[Signal
     """Return the signal that a JSON object describes, and the accounts whose pseudonyms it lacks. Raises `Rejected`."""
     unknown = data.keys() - _KEYS
     if unknown:
-        raise _invalid(f"`{min(unknown)}` is not a known key")
+        raise invalid(f"`{min(unknown)}` is not a known key")
     accounts = _listed(data, "accounts", account_from_json)
     indicators = _listed(data, "indicators", indicator_from_json)
     if not 0 < len(indicators) + len(accounts) <= MAX_INDICATORS:
-        raise _invalid(f"`indicators` and `accounts` together must be 1 to {MAX_INDICATORS}")
+        raise invalid(f"`indicators` and `accounts` together must be 1 to {MAX_INDICATORS}")
     audience = data.get("audience")
     if audience is not None and not (isinstance(audience, list) and all(isinstance(m, str) for m in audience)):
-        raise _invalid("`audience` must be a list of member ids; leave it out for everyone in the community")
+        raise invalid("`audience` must be a list of member ids; leave it out for everyone in the community")
     signal = Signal(
-        label=_word(Label, data.get("label"), "label"),
+        label=word_of(Label, data.get("label"), "label"),
         indicators=indicators,
         expires_at_ms=_expiry(data, now_ms),
-        confidence=_word(Confidence, data.get("confidence", "high"), "confidence"),
-        severity=_word(Severity, data.get("severity", "severe"), "severity"),
-        handling=_word(Handling, data.get("handling", "amber"), "handling"),
+        confidence=word_of(Confidence, data.get("confidence", "high"), "confidence"),
+        severity=word_of(Severity, data.get("severity", "severe"), "severity"),
+        handling=word_of(Handling, data.get("handling", "amber"), "handling"),
         audience=None if audience is None else tuple(audience),
-        election=_id(data.get("election", ""), "election") if data.get("election") else b"",
-        target_class=_optional_word(TargetClass, data.get("target_class"), "target class"),
-        observed_at_ms=_time(data.get("observed_at", 0), "observed_at"),
-        actioned_at_ms=_time(data.get("actioned_at", 0), "actioned_at"),
-        source_action=_optional_word(SourceAction, data.get("source_action"), "source action"),
-        guidance_clause=_text(data.get("guidance_clause", ""), "guidance_clause"),
-        lawful_basis=_optional_word(LawfulBasis, data.get("lawful_basis"), "lawful basis"),
-        backfill=_flag(data.get("backfill", False), "backfill"),
-        replaces=_ids(data.get("replaces"), "replaces"),
-        derived_from=_ids(data.get("derived_from"), "derived_from"),
-        case_ref=_text(data.get("case_ref", ""), "case_ref"),
+        election=id_of(data.get("election", ""), "election") if data.get("election") else b"",
+        target_class=optional_word(TargetClass, data.get("target_class"), "target class"),
+        observed_at_ms=time_of(data.get("observed_at", 0), "observed_at"),
+        actioned_at_ms=time_of(data.get("actioned_at", 0), "actioned_at"),
+        source_action=optional_word(SourceAction, data.get("source_action"), "source action"),
+        guidance_clause=text_of(data.get("guidance_clause", ""), "guidance_clause"),
+        lawful_basis=optional_word(LawfulBasis, data.get("lawful_basis"), "lawful basis"),
+        backfill=flag_of(data.get("backfill", False), "backfill"),
+        replaces=ids_of(data.get("replaces"), "replaces"),
+        derived_from=ids_of(data.get("derived_from"), "derived_from"),
+        case_ref=text_of(data.get("case_ref", ""), "case_ref"),
         quality=_quality(data.get("quality", 0)),
     )
     return signal, accounts
@@ -184,7 +190,7 @@ def signal_and_accounts(data: Mapping[str, Any], *, now_ms: int) -> tuple[Signal
 def _listed(data: Mapping[str, Any], key: str, read: Callable[[object], T]) -> tuple[T, ...]:
     items = data.get(key, [])
     if not isinstance(items, list) or (key in data and not items):
-        raise _invalid(f"`{key}` must be a list, not empty")
+        raise invalid(f"`{key}` must be a list, not empty")
     return tuple(map(read, items))
 
 
@@ -199,16 +205,16 @@ def signal_to_json(signal: Signal) -> dict[str, object]:
         "expires_at": signal.expires_at_ms,
     }
     optional: dict[str, object] = {
-        "confidence": _name(Confidence, signal.confidence),
-        "severity": _name(Severity, signal.severity),
-        "handling": _name(Handling, signal.handling),
+        "confidence": name_of(Confidence, signal.confidence),
+        "severity": name_of(Severity, signal.severity),
+        "handling": name_of(Handling, signal.handling),
         "election": signal.election.hex(),
-        "target_class": _name(TargetClass, signal.target_class),
+        "target_class": name_of(TargetClass, signal.target_class),
         "observed_at": signal.observed_at_ms,
         "actioned_at": signal.actioned_at_ms,
-        "source_action": _name(SourceAction, signal.source_action),
+        "source_action": name_of(SourceAction, signal.source_action),
         "guidance_clause": signal.guidance_clause,
-        "lawful_basis": _name(LawfulBasis, signal.lawful_basis),
+        "lawful_basis": name_of(LawfulBasis, signal.lawful_basis),
         "backfill": signal.backfill,
         "replaces": [id_.hex() for id_ in signal.replaces],
         "derived_from": [id_.hex() for id_ in signal.derived_from],
@@ -237,24 +243,27 @@ def delivery_to_json(delivery: Delivery) -> dict[str, object]:
     header = delivery.signal
     if header is not None:
         data |= {
-            "label": _name(Label, header.label),
-            "confidence": _name(Confidence, header.confidence),
-            "severity": _name(Severity, header.severity),
-            "handling": _name(Handling, header.handling),
+            "label": name_of(Label, header.label),
+            "confidence": name_of(Confidence, header.confidence),
+            "severity": name_of(Severity, header.severity),
+            "handling": name_of(Handling, header.handling),
             "expires_at_ms": header.expires_at_ms,
             "audience": "everyone" if header.audience == Audience.EVERYONE else "restricted",
             "election": header.election.hex() or None,
-            "target_class": _name(TargetClass, header.target_class),
+            "target_class": name_of(TargetClass, header.target_class),
             "observed_at_ms": header.observed_at_ms or None,
             "actioned_at_ms": header.actioned_at_ms or None,
-            "source_action": _name(SourceAction, header.source_action),
+            "source_action": name_of(SourceAction, header.source_action),
             "guidance_clause": header.guidance_clause or None,
-            "lawful_basis": _name(LawfulBasis, header.lawful_basis),
+            "lawful_basis": name_of(LawfulBasis, header.lawful_basis),
             "backfill": header.backfill,
             "replaces": [id_.hex() for id_ in header.replaces],
             "derived_from": [id_.hex() for id_ in header.derived_from],
             "signal_ids": [id_.hex() for id_ in delivery.header.signal_ids],
         }
+    elif isinstance(delivery.header.body, Life):
+        said = life_to_json(delivery.header.body)
+        data |= {f"{key}_ms" if key.endswith("_at") else key: value for key, value in said.items()}
     data["signals"] = [
         {
             "signal_id": signal.signal_id.hex(),
@@ -273,88 +282,29 @@ def naming_to_json(signal: NamingSignal) -> dict[str, object]:
         "signal_id": signal.signal_id.hex(),
         "index": signal.index,
         "publisher": signal.publisher,
-        "label": _name(Label, signal.label),
-        "severity": _name(Severity, signal.severity),
-        "confidence": _name(Confidence, signal.confidence),
-        "handling": _name(Handling, signal.handling),
+        "label": name_of(Label, signal.label),
+        "severity": name_of(Severity, signal.severity),
+        "confidence": name_of(Confidence, signal.confidence),
+        "handling": name_of(Handling, signal.handling),
         "expires_at_ms": signal.expires_at_ms,
-        "target_class": _name(TargetClass, signal.target_class),
-        "source_action": _name(SourceAction, signal.source_action),
+        "target_class": name_of(TargetClass, signal.target_class),
+        "source_action": name_of(SourceAction, signal.source_action),
     }
-
-
-def _name(words: type[E], value: int) -> str | int | None:
-    """Return the word for a number; the number itself when this release does not know it, None for "not said"."""
-    return words(value).name.lower() if value in words._value2member_map_ else value or None
-
-
-def _word(words: type[E], text: object, what: str) -> E:
-    # ASCII, because some other letters have one of its capitals as theirs.
-    if isinstance(text, str) and text.isascii() and text.upper() in words.__members__ and text == text.lower():
-        return words[text.upper()]
-    raise _invalid(f"{what} {text!r} is not known" if text is not None else f"{what} is missing")
-
-
-def _optional_word(words: type[E], text: object, what: str) -> int:
-    return 0 if text is None else int(_word(words, text, what))
 
 
 def _expiry(data: Mapping[str, Any], now_ms: int) -> int:
     days = data.get("expires_in_days")
     if days is None and data.get("expires_at") is None:
-        raise _invalid("say when it expires: `expires_in_days`, a number of days, or `expires_at`, a time")
+        raise invalid("say when it expires: `expires_in_days`, a number of days, or `expires_at`, a time")
     if days is None:
-        return _time(data.get("expires_at"), "expires_at")
+        return time_of(data.get("expires_at"), "expires_at")
     plain = isinstance(days, int | float) and not isinstance(days, bool) and 0 < days <= MAX_EXPIRY_DAYS
     if not plain or "expires_at" in data:
-        raise _invalid("say when it expires: either `expires_in_days`, a number of days, or `expires_at`, a time")
+        raise invalid("say when it expires: either `expires_in_days`, a number of days, or `expires_at`, a time")
     return now_ms + int(days * DAY_MS)
-
-
-def _time(value: object, name: str) -> int:
-    """Return Unix milliseconds from a number or an ISO time with its zone."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _invalid(f"`{name}` must be Unix milliseconds or an ISO time with its zone")
-    return int(moment.timestamp() * 1000)
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise _invalid(f"`{name}` must be text")
-    return value
 
 
 def _quality(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
-        raise _invalid("`quality` must be 0 to 100")
+        raise invalid("`quality` must be 0 to 100")
     return value
-
-
-def _flag(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise _invalid(f"`{name}` must be true or false")
-    return value
-
-
-def _ids(value: object, name: str) -> tuple[bytes, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise _invalid(f"`{name}` must be a list of signal ids")
-    return tuple(_id(item, name) for item in value)
-
-
-def _id(value: object, name: str) -> bytes:
-    try:
-        id_ = bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        id_ = b""
-    if len(id_) != 32:
-        raise _invalid(f"`{name}` must be 64 hexadecimal characters")
-    return id_

@@ -1,7 +1,7 @@
 """The outbox: a statement is kept before it is first sent, and for a day after its receipt was verified.
 
 So no component in the middle has to be trusted with durability: what a hub loses after its receipt is still here to
-be sent again. It also remembers which signal ids each case of ours became, for retractions.
+be sent again. It also remembers which signal ids each case of ours became, and which of them are ended by now.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import apsw
 
 from exchange import codec
+from exchange.domain.bodies import Erasure, Retraction, SignalHeader
 from exchange.domain.statement import Statement, statement_id
 from exchange_client.state import StateFile, checked
 
@@ -20,10 +21,10 @@ KEEP_MS = 24 * 3_600_000
 class Outbox:
     """The statements of one log that may still be needed."""
 
-    def __init__(self, state: StateFile, origin: str) -> None:
-        """Keep them in this file."""
+    def __init__(self, state: StateFile, origin: str, part: str = "") -> None:
+        """Keep them in this file. ``part`` names what another sender of ours has for itself."""
         self._state = state
-        self._origin = origin
+        self._origin = f"{origin} {part}".rstrip()
 
     async def add(self, statements: Sequence[Statement], cases: Sequence[tuple[str, bytes]], *, now_ms: int) -> None:
         """Keep new statements durably, with the (case reference, signal id) pairs in them."""
@@ -42,10 +43,11 @@ class Outbox:
         await self._state.run(lambda c: c.execute("UPDATE outbox SET statement = ? WHERE statement_id = ?", row))
 
     async def settle(
-        self, *, receipts: Sequence[tuple[bytes, int]] = (), refused: Sequence[Statement] = (), now_ms: int
+        self, *, receipts: Sequence[tuple[Statement, int]] = (), refused: Sequence[Statement] = (), now_ms: int
     ) -> None:
-        """Note verified receipts as (statement id, index), and forget statements that the hub refused for good."""
-        rows = [(index, now_ms, id_) for id_, index in receipts]
+        """Note verified receipts as (statement, index), and forget statements that the hub refused for good."""
+        rows = [(index, now_ms, statement_id(statement.payload)) for statement, index in receipts]
+        ended = [(self._origin, id_, erased) for statement, _ in receipts for id_, erased in _ended_by(statement)]
         gone = [(statement_id(statement.payload),) for statement in refused]
         unsaid = [
             (self._origin, id_)
@@ -57,6 +59,7 @@ class Outbox:
             connection.executemany(
                 "UPDATE outbox SET receipt_index = ?, receipt_at_ms = ? WHERE statement_id = ?", rows
             )
+            connection.executemany("INSERT OR IGNORE INTO ended VALUES (?, ?, ?)", ended)
             connection.executemany("DELETE FROM outbox WHERE statement_id = ?", gone)
             connection.executemany("DELETE FROM cases WHERE origin = ? AND signal_id = ?", unsaid)
 
@@ -95,7 +98,7 @@ class Outbox:
         )
 
     async def signal_ids(self, case_ref: str) -> list[bytes]:
-        """Return the signal ids that were published under one of our case references."""
+        """Return the signal ids that were published under one of our case references, ended or not."""
 
         def job(connection: apsw.Connection) -> list[bytes]:
             rows = connection.execute(
@@ -104,3 +107,28 @@ class Outbox:
             return [checked(row, bytes)[0] for row in rows]
 
         return await self._state.run(job)
+
+    async def not_ended(self, case_ref: str, *, erased: bool) -> list[bytes]:
+        """Return those of a case's signal ids that we have not taken back or replaced, or (``erased``) not erased."""
+        query = "SELECT 1 FROM ended WHERE origin = ? AND signal_id = ? AND erased = ?"
+        ids = await self.signal_ids(case_ref)
+
+        def job(connection: apsw.Connection) -> list[bytes]:
+            return [id_ for id_ in ids if connection.execute(query, (self._origin, id_, erased)).fetchone() is None]
+
+        return await self._state.run(job)
+
+
+def things_in(statement: Statement) -> int:
+    """Return how many things a statement says: signals, or the one that is said without records."""
+    return len(statement.records) or 1
+
+
+def _ended_by(statement: Statement) -> list[tuple[bytes, bool]]:
+    """Return the signals of ours that a statement ends, each with whether it erases it."""
+    if len(statement.records) > 1:
+        return []  # many signals: what replaces one stands alone
+    body = codec.decode_header(statement.payload, strict=False).body
+    if isinstance(body, Retraction | Erasure):
+        return [(target, isinstance(body, Erasure)) for target in body.targets]
+    return [(id_, False) for id_ in body.replaces] if isinstance(body, SignalHeader) else []

@@ -16,16 +16,18 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from exchange.domain.bodies import Body
 from exchange.domain.statement import Statement, statement_id
 from exchange.domain.validation import Rules
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
-from exchange_client.in_flight import InFlight, Outcome, settle, settled, size_of
-from exchange_client.outbox import Outbox
+from exchange_client.in_flight import InFlight, Outcome, Said, settle, settled, size_of
+from exchange_client.outbox import Outbox, things_in
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Draft, Drafter, Signal, signals_of
+from exchange_client.statements import Statements
 from exchange_client.transport import PublishStream, Transport
 from exchange_client.verify import Distrusted
 from exchange_client.wire import WireReceipt, WireResult
@@ -41,7 +43,7 @@ MAX_REFUSALS = 2
 _OF_THE_KEY = (Reason.WRONG_KEY, Reason.REPLAY_MISMATCH)
 
 
-class Publisher:
+class Publisher(Statements):
     """Publishes to one log. Use as an async context manager."""
 
     def __init__(
@@ -147,11 +149,13 @@ class Publisher:
 
     @property
     def left(self) -> int:
-        """How many signals of an earlier run `earlier` has not told of yet."""
-        return sum(len(waiting.statement.records) for waiting in self._earlier)
+        """How many signals, and other statements, of an earlier run `earlier` has not told of yet."""
+        return sum(things_in(waiting.statement) for waiting in self._earlier)
 
-    async def earlier(self) -> AsyncGenerator[list[Outcome], None]:
+    async def earlier(self) -> AsyncGenerator[list[Outcome] | list[Said], None]:
         """Yield what becomes of each statement that an earlier run left without a receipt; ends behind the last.
+
+        Of one with signals, an outcome for each; of another, what was said.
 
         They are sent whether anybody asks or not; one that is refused stays in the outbox until whoever asks has gone
         on behind it. Raises `Distrusted` when the hub's answers do not hold.
@@ -160,8 +164,23 @@ class Publisher:
             waiting = self._earlier[0]
             result = await settled(waiting.answer)
             self._earlier.popleft()
-            yield [waiting.told(signal, id_, result) for id_, signal in signals_of(waiting.statement)]
+            if waiting.statement.records:
+                yield [waiting.told(signal, id_, result) for id_, signal in signals_of(waiting.statement)]
+            else:
+                yield [waiting.said(result)]
             await self._forget(waiting)
+
+    async def _settled_earlier(self) -> None:
+        for waiting in list(self._earlier):
+            await settled(waiting.answer)
+
+    async def say(self, body: Body, *, timeout_s: float | None = None) -> Receipt:
+        """Publish one statement without records, through the outbox as signals; return its verified receipt.
+
+        Raises `ExchangeError` when it is refused, and TimeoutError, after which it is sent on.
+        """
+        async with asyncio.timeout(timeout_s):
+            return await self.submit(self._drafter.said(body))
 
     async def submit(self, statement: Statement) -> Receipt:
         """Publish one ready statement; return its verified receipt. Raises `ExchangeError` when it is refused."""
@@ -288,7 +307,7 @@ class Publisher:
                 if not waiting.made_at_ms:
                     message = "a statement of an earlier run was refused: %s"
                     logging.getLogger("exchange_client").error(message, result.error.diagnostics())
-        receipts = [(answer.statement_id, answer.index) for _, answer in answered if isinstance(answer, Receipt)]
+        receipts = [(told.statement, answer.index) for told, answer in answered if isinstance(answer, Receipt)]
         if receipts:
             await self.outbox.settle(receipts=receipts, now_ms=self._now_ms())
         for waiting, answer in answered:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from exchange import codec
 from exchange.domain.bodies import (
+    AboutSignals,
     Audience,
     Body,
     Confidence,
@@ -18,6 +19,7 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
+from exchange.domain.life import validate_words
 from exchange.domain.statement import (
     HEADER_TYPE,
     NONCE_BYTES,
@@ -152,8 +154,7 @@ class Drafter:
             header = self.header(body, Kind.SIGNAL, signal_ids(self._origin, self._member, raw))
             codec.encode_header(header)
         except (AttributeError, TypeError, ValueError) as error:
-            # What no protobuf field can hold: a number out of its range, a text that is no Unicode, another type.
-            raise InvalidStatement((Violation("signal", f"cannot be encoded: {error}"[:200]),)) from error
+            raise _not_encoded("signal", error) from error
         audience = codec.decode_audience(audience_record, strict=True)
         validate(header, raw, codec.decode_strict_records, audience_record, audience, rules)
         return header, raw, audience_record
@@ -163,11 +164,27 @@ class Drafter:
         nonce = secrets.token_bytes(NONCE_BYTES)
         return Header(self._origin, kind, self._member, self._now_ms(), nonce, tuple(ids), body)
 
+    def said(self, body: Body) -> Statement:
+        """Return a signed statement without records, checked as far as it can be here. Raises `Rejected`."""
+        header = self.header(body, codec.kind_of(body))
+        try:
+            codec.encode_header(header)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _not_encoded("body", error) from error
+        if isinstance(body, AboutSignals):
+            validate_words(header, body, now_ms=self._now_ms())
+        return self.sign(header)
+
     def sign(self, header: Header, *, records: tuple[bytes, ...] = (), audience_record: bytes = b"") -> Statement:
         """Return the statement with this header, signed."""
         payload = codec.encode_header(header)
         signature = Signature(self._key.key_id, self._key.sign(pae(HEADER_TYPE, payload)))
         return Statement(payload, (signature,), records, audience_record)
+
+
+def _not_encoded(what: str, error: Exception) -> InvalidStatement:
+    """Return what is wrong with what no protobuf field can hold: a number out of range, a text that is no Unicode."""
+    return InvalidStatement((Violation(what, f"cannot be encoded: {error}"[:200]),))
 
 
 def signals_of(statement: Statement) -> list[tuple[bytes, Signal]]:

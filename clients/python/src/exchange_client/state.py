@@ -19,7 +19,7 @@ from exchange.errors import Fatal, Reason, Rejected, Unavailable
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _TABLES = """
 CREATE TABLE outbox(
     statement_id BLOB PRIMARY KEY,
@@ -52,6 +52,22 @@ CREATE TABLE folds(
     snapshot BLOB NOT NULL
 ) STRICT;
 """
+#: Since schema 3.
+_LIFE = """
+CREATE TABLE ended(
+    origin TEXT NOT NULL,
+    signal_id BLOB NOT NULL,
+    erased INTEGER NOT NULL,
+    PRIMARY KEY (origin, signal_id, erased)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lag(
+    origin TEXT PRIMARY KEY,
+    through INTEGER NOT NULL,
+    counts TEXT NOT NULL
+) STRICT;
+"""
+#: What each version lacks that came before; 0 is a new file.
+_STEPS = (_TABLES, _FOLDS, _LIFE)
 
 
 def open_private(path: Path) -> apsw.Connection:
@@ -97,9 +113,9 @@ class StateFile:
         try:
             self._connection = open_private(path)
             version = self._connection.pragma("user_version")
-            if version in {0, 1}:
+            if 0 <= version < SCHEMA_VERSION:
                 with self._connection:
-                    self._connection.execute(_FOLDS if version else _TABLES + _FOLDS)
+                    self._connection.execute("".join(_STEPS[version:]))
                     self._connection.pragma("user_version", SCHEMA_VERSION)
             elif version != SCHEMA_VERSION:
                 raise Fatal(f"{path}: schema version {version} is not known to this release", reason=Reason.CONFIG)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
 from exchange.domain.statement import Indicator
 from exchange.normal.accounts import Account
@@ -19,6 +20,8 @@ from exchange_client.delivery import Delivery
 from exchange_client.identity import IdentityState
 from exchange_client.in_flight import Outcome
 from exchange_client.publisher import Publisher
+from exchange_client.receipt import Receipt
+from exchange_client.reports import ActivityRow, Debt, LagReport, SignalReport
 from exchange_client.signals import Signal
 from exchange_client.wire import Filter, WhoAmI
 
@@ -104,14 +107,84 @@ class SyncExchangeClient:
 
     def publish(self, origin: str, signals: Sequence[Signal], *, timeout_s: float | None = None) -> list[Outcome]:
         """Publish signals; block until each has an outcome."""
-        return self._wait(self._publish(origin, signals, timeout_s))
+        return self._wait(self._publisher(origin).publish(signals, timeout_s=timeout_s))
 
-    async def _publish(self, origin: str, signals: Sequence[Signal], timeout_s: float | None) -> list[Outcome]:
-        publisher = self._publishers.get(origin)
-        if publisher is None:
-            publisher = await (await self._client.open_publisher(origin)).__aenter__()
-            self._publishers[origin] = publisher
-        return await publisher.publish(signals, timeout_s=timeout_s)
+    def _publisher(self, origin: str) -> Publisher:
+        """Return the community's publisher; the first call opens it."""
+        if origin not in self._publishers:
+            self._publishers[origin] = self._wait(self._open_publisher(origin))
+        return self._publishers[origin]
+
+    async def _open_publisher(self, origin: str) -> Publisher:
+        return await (await self._client.open_publisher(origin)).__aenter__()
+
+    def say(self, origin: str, body: Body, *, timeout_s: float | None = None) -> Receipt:
+        """Say one thing that has no records; block until there is its receipt. Raises as `Publisher.say`."""
+        return self._wait(self._publisher(origin).say(body, timeout_s=timeout_s))
+
+    def retract(
+        self,
+        origin: str,
+        signal_ids: Sequence[bytes] = (),
+        *,
+        case_ref: str = "",
+        reason: int,
+        decided_at_ms: int = 0,
+    ) -> list[Receipt]:
+        """Take signals of ours back, as `Publisher.retract`."""
+        publisher = self._publisher(origin)
+        return self._wait(publisher.retract(signal_ids, case_ref=case_ref, reason=reason, decided_at_ms=decided_at_ms))
+
+    def erase(self, origin: str, signal_ids: Sequence[bytes] = (), *, case_ref: str = "", reason: int) -> list[Receipt]:
+        """Let salt and data of signals of ours leave every store, as `Publisher.erase`."""
+        return self._wait(self._publisher(origin).erase(signal_ids, case_ref=case_ref, reason=reason))
+
+    def opine(self, origin: str, signal_ids: Sequence[bytes], category: int, reason: int) -> list[Receipt]:
+        """Say what we think of signals of others, as `Publisher.opine`."""
+        return self._wait(self._publisher(origin).opine(signal_ids, category, reason))
+
+    def dispose(
+        self,
+        origin: str,
+        signal_ids: Sequence[bytes],
+        state: int,
+        *,
+        action: int = 0,
+        reason: int = 0,
+        matched_at_ms: int = 0,
+        actioned_at_ms: int = 0,
+    ) -> list[Receipt]:
+        """Say what we did with signals of others, as `Publisher.dispose`."""
+        saying = self._publisher(origin).dispose(
+            signal_ids,
+            state,
+            action=action,
+            reason=reason,
+            matched_at_ms=matched_at_ms,
+            actioned_at_ms=actioned_at_ms,
+        )
+        return self._wait(saying)
+
+    def lag(self, origin: str, *, from_day: int = 0, to_day: int = 0, election: bytes = b"") -> LagReport:
+        """Ask how long signals and retractions took, as `ExchangeClient.lag`."""
+        return self._wait(self._client.lag(origin, from_day=from_day, to_day=to_day, election=election))
+
+    def debts(self, origin: str, *, member: str = "", open_only: bool = False, deadline_hours: int = 0) -> list[Debt]:
+        """Ask what receivers said, or owe, to the ends of signals, as `ExchangeClient.debts`."""
+
+        async def all_pages() -> list[Debt]:
+            asked = self._client.debts(origin, member=member, open_only=open_only, deadline_hours=deadline_hours)
+            return [debt async for debt in asked]
+
+        return self._wait(all_pages())
+
+    def activity(self, origin: str, *, from_day: int = 0, to_day: int = 0) -> tuple[ActivityRow, ...]:
+        """Ask what members said, as `ExchangeClient.activity`."""
+        return self._wait(self._client.activity(origin, from_day=from_day, to_day=to_day))
+
+    def signal(self, origin: str, signal_id: bytes) -> SignalReport:
+        """Ask what the ledger says of one signal, as `ExchangeClient.signal`."""
+        return self._wait(self._client.signal(origin, signal_id))
 
     def indicators(self, origin: str, accounts: Sequence[Account]) -> list[tuple[Indicator, ...]]:
         """Return for each account its pseudonyms under each live key epoch; the first call connects to the service.

@@ -124,9 +124,7 @@ class Transport:
         """Return the members of a community, or of the exchange, as the hub tells them."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = told(
-                await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S)
-            )
+            answer = told(await stub.ListMembers(directory_pb2.ListMembersRequest(community=community), timeout=CALL_S))
         return tuple(
             MemberSummary(
                 member.id,

@@ -1,4 +1,4 @@
-"""What is common to all that a hub answers: how long we wait for it, that it is a message, the words for its numbers."""
+"""What is common to all answers of a hub: how long we wait, that each is a message, the words for its numbers."""
 
 from __future__ import annotations
 

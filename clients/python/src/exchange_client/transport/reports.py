@@ -49,9 +49,7 @@ class ReportCalls:
         async with self._connections.using() as connection:
             stub = report_pb2_grpc.ReportServiceStub(connection.channel)
             answer = told(await stub.GetActivity(request, timeout=CALL_S))
-        return tuple(
-            [ActivityRow(row.member, row.kind, row.label, row.statements, row.signals) for row in answer.rows]
-        )
+        return tuple([ActivityRow(row.member, row.kind, row.label, row.statements, row.signals) for row in answer.rows])
 
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal."""
