@@ -55,7 +55,9 @@ class AccountMatches:
             yield await self._matches(page)
 
     async def arriving(self, *, now_ms: Callable[[], int]) -> AsyncGenerator[list[AccountMatch], None]:
-        """Yield the accounts that each new signal names, as it comes, for ever. Raises as `ExchangeClient.subscribe`.
+        """Yield the accounts that each signal names, as it comes or is released from quarantine, for ever.
+
+        Raises as `ExchangeClient.subscribe`.
 
         Asking for the next ones acknowledges these: after a crash the last ones may come again.
         """
@@ -65,8 +67,7 @@ class AccountMatches:
                 if now_ms() - expired_at_ms >= DAY_MS:
                     expired_at_ms = now_ms()
                     await self._signals.expire(now_ms=expired_at_ms)
-                live = [signal for signal in self._signals.take(delivery) if signal.expires_at_ms > now_ms()]
-                await self._signals.keep_up()
+                live = [signal for signal in await self._signals.follow(delivery) if signal.expires_at_ms > now_ms()]
                 if live and (found := await self._matches(live)):
                     yield found
 

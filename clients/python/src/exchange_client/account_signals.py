@@ -1,8 +1,9 @@
 """The live signals of a community that name accounts, on a member's own disk.
 
 A new signal is held against the accounts that a platform has, and an account that is new to it against the signals that
-it has read before. The position in the log lies in the same file, and moves in the same transaction as what was read up
-to it: a crash repeats a little, and misses nothing. Nothing here bans anyone.
+it has read before. What is taken back, erased or replaced is forgotten for good; what is quarantined is held back until
+it is released (`exchange_client.following`). The position in the log lies in the same file, and moves in the same
+transaction as what was read up to it: a crash repeats a little, and misses nothing. Nothing here bans anyone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from exchange.domain.identifiers import IndicatorType
 from exchange.errors import Fatal, Reason
 from exchange_client.cursors import Position, position_of, position_row
 from exchange_client.delivery import Delivery
+from exchange_client.following import Effect, Ended, Flagged, Released, Thought, effect_of
 from exchange_client.private_database import PrivateDatabase
 from exchange_client.state import checked
 from exchange_client.wire import Filter
@@ -53,6 +55,19 @@ CREATE TABLE told (
     signal_id BLOB NOT NULL, reference TEXT NOT NULL, PRIMARY KEY (signal_id, reference)
 ) STRICT, WITHOUT ROWID;
 """
+#: Who ended a signal: its publisher, or (empty) an operator. Beside the first tables since files are followed.
+_OF_LIFE = """
+CREATE TABLE IF NOT EXISTS ended (
+    signal_id BLOB NOT NULL, publisher TEXT NOT NULL, PRIMARY KEY (signal_id, publisher)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flagged (publisher TEXT PRIMARY KEY, from_index INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO ended SELECT signal_id, '' FROM replaced;
+DELETE FROM replaced;
+"""
+#: A condition on signals: that nobody holds them back.
+_NOT_HELD = """NOT EXISTS (
+    SELECT 1 FROM flagged WHERE flagged.publisher = signals.publisher AND signals.log_index >= flagged.from_index
+)"""
 _COLUMNS = """signal_id, log_index, publisher, label, severity, confidence, handling, expires_at_ms, target_class,
  source_action"""
 
@@ -88,12 +103,12 @@ class AccountSignals:
             connection.execute("INSERT INTO about VALUES (?)", (origin,))
 
         self._file = PrivateDatabase(path, _SCHEMA_VERSION, make)
-        self._waiting: list[NamingSignal] = []
-        self._replaced: list[tuple[bytes, str]] = []
+        self._waiting: list[NamingSignal | Effect] = []
         rows = self._file.now(lambda connection: connection.execute("SELECT origin FROM about").fetchall())
         if rows != [(origin,)]:
             self._file.close()
             raise Fatal(f"{path}: holds the signals of another community", reason=Reason.CONFIG)
+        self._file.now(lambda connection: connection.execute(_OF_LIFE))
 
     @property
     def closed(self) -> bool:
@@ -117,12 +132,10 @@ class AccountSignals:
         await self._store((1, *position_row(position)))
 
     def take(self, delivery: Delivery) -> list[NamingSignal]:
-        """Take what a delivery says; return its signals that name accounts. They are found once `store` has run.
-
-        What one replaces is forgotten, also where its records are not for us, provided that it is its own publisher's.
-        """
+        """Take what a delivery says; return its signals that name accounts. It counts once `store` has run."""
         header = delivery.signal
         if header is None:
+            self._note_effect(delivery)
             return []
         found = [
             _naming(delivery, header, signal.signal_id, pseudonyms)
@@ -130,38 +143,83 @@ class AccountSignals:
             if (pseudonyms := tuple(i.value for i in signal.indicators if i.type == IndicatorType.PSEUDONYM))
         ]
         self._waiting += found
-        self._replaced += [(signal_id, delivery.publisher) for signal_id in header.replaces]
+        self._note_effect(delivery)
         return found
+
+    def _note_effect(self, delivery: Delivery) -> None:
+        effect = effect_of(delivery)
+        if effect is not None and not isinstance(effect, Thought):
+            self._waiting.append(effect)
+
+    async def follow(self, delivery: Delivery) -> list[NamingSignal]:
+        """Take what a delivery says, and do at once what it does; return the signals to be held against accounts now.
+
+        Those are its own, where nobody has ended or flagged them before; or those that it releases.
+        """
+        found = self.take(delivery)
+        effect = effect_of(delivery)
+        released: list[NamingSignal] = []
+        if isinstance(effect, Released):
+            released = await self._held(effect.member)
+        if effect is not None:
+            await self._store(None)
+        else:
+            await self.keep_up()
+        return released or await self._standing(found)
+
+    async def _held(self, member: str) -> list[NamingSignal]:
+        """Return what is held back of a member."""
+        await self._store(None, leave=1)
+        query = f"SELECT {_COLUMNS} FROM signals WHERE publisher = ? AND NOT {_NOT_HELD} ORDER BY log_index, signal_id"  # noqa: S608
+        return await self._file.run(lambda c: _with_pseudonyms(c, c.execute(query, (member,)).fetchall()))
+
+    async def _standing(self, found: list[NamingSignal]) -> list[NamingSignal]:
+        """Return those of new signals that nobody has ended or flagged."""
+        if not found:
+            return []
+
+        def job(connection: apsw.Connection) -> list[NamingSignal]:
+            query = "SELECT 1 FROM flagged WHERE publisher = ? AND from_index <= ?"
+            return [
+                signal
+                for signal in found
+                if connection.execute(query, (signal.publisher, signal.index)).fetchone() is None
+                and not _is_ended(connection, signal)
+            ]
+
+        return await self._file.run(job)
 
     async def keep_up(self) -> None:
         """Move what was taken to disk when it is much: memory does not grow with what is read."""
-        if len(self._waiting) + len(self._replaced) >= _MAX_WAITING:
+        if len(self._waiting) >= _MAX_WAITING:
             await self._store(None)
 
-    async def _store(self, position: tuple[Any, ...] | None) -> None:
-        waiting, self._waiting = self._waiting, []
-        replaced, self._replaced = self._replaced, []
+    async def _store(self, position: tuple[Any, ...] | None, *, leave: int = 0) -> None:
+        """Store what was taken, but for the last ones that are to be left, and a position where there is one."""
+        upto = len(self._waiting) - leave
+        waiting, self._waiting = self._waiting[:upto], self._waiting[upto:]
 
         def job(connection: apsw.Connection) -> None:
-            for signal in waiting:
-                _insert(connection, signal)
-            for signal_id, publisher in replaced:
-                _forget(connection, "signal_id = ? AND publisher = ?", (signal_id, publisher), for_good=True)
+            for taken in waiting:
+                _apply(connection, taken)
             if position is not None:
                 connection.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?, ?, ?)", position)
 
         try:
             await self._file.run(job)
         except BaseException:
-            self._waiting[:0], self._replaced[:0] = waiting, replaced
+            self._waiting[:0] = waiting
             raise
 
     async def expire(self, *, now_ms: int) -> None:
         """Forget signals whose time is over."""
-        await self._file.run(lambda connection: _forget(connection, "expires_at_ms <= ?", (now_ms,), for_good=False))
+        await self._file.run(lambda connection: _forget(connection, "expires_at_ms <= ?", (now_ms,)))
 
     async def naming(self, pseudonyms: Collection[bytes], *, now_ms: int) -> list[NamingSignal]:
-        """Return the live signals that name any of these pseudonyms (36 bytes each), in the order of the log."""
+        """Return the live signals that name any of these pseudonyms (36 bytes each), in the order of the log.
+
+        Not those that are held back.
+        """
 
         def job(connection: apsw.Connection) -> list[NamingSignal]:
             ids = {
@@ -169,17 +227,17 @@ class AccountSignals:
                 for pseudonym in pseudonyms
                 for (signal_id,) in connection.execute("SELECT signal_id FROM named WHERE pseudonym = ?", (pseudonym,))
             }
-            query = f"SELECT {_COLUMNS} FROM signals WHERE signal_id = ? AND expires_at_ms > ?"  # noqa: S608 - our own
+            query = f"SELECT {_COLUMNS} FROM signals WHERE signal_id = ? AND expires_at_ms > ? AND {_NOT_HELD}"  # noqa: S608
             rows = [row for id_ in ids for row in connection.execute(query, (id_, now_ms))]
             return sorted(_with_pseudonyms(connection, rows), key=lambda signal: (signal.index, signal.signal_id))
 
         return await self._file.run(job)
 
     async def live(self, *, now_ms: int) -> AsyncIterator[list[NamingSignal]]:
-        """Yield the live signals, in the order of the log, page by page."""
+        """Yield the live signals that are not held back, in the order of the log, page by page."""
         query = (
             f"SELECT {_COLUMNS} FROM signals WHERE (log_index, signal_id) > (?, ?) AND expires_at_ms > ?"  # noqa: S608
-            f" ORDER BY log_index, signal_id LIMIT {_PAGE}"
+            f" AND {_NOT_HELD} ORDER BY log_index, signal_id LIMIT {_PAGE}"
         )
         place = (-1, b"")
         while True:
@@ -220,9 +278,29 @@ def _naming(delivery: Delivery, header: SignalHeader, signal_id: bytes, pseudony
     return NamingSignal(signal_id, delivery.index, delivery.publisher, *words, *further, pseudonyms)
 
 
+def _apply(connection: apsw.Connection, taken: NamingSignal | Effect) -> None:
+    match taken:
+        case NamingSignal():
+            _insert(connection, taken)
+        case Ended(_, signal_ids, publisher):
+            for signal_id in signal_ids:
+                connection.execute("INSERT OR IGNORE INTO ended VALUES (?, ?)", (signal_id, publisher))
+                _forget(connection, "signal_id = ? AND ? IN ('', publisher)", (signal_id, publisher))
+        case Flagged(_, member, from_index):
+            keep = "ON CONFLICT DO UPDATE SET from_index = min(from_index, excluded.from_index)"
+            connection.execute(f"INSERT INTO flagged VALUES (?, ?) {keep}", (member, from_index))  # noqa: S608
+        case Released(_, member):
+            connection.execute("DELETE FROM flagged WHERE publisher = ?", (member,))
+
+
+def _is_ended(connection: apsw.Connection, signal: NamingSignal) -> bool:
+    query = "SELECT 1 FROM ended WHERE signal_id = ? AND publisher IN ('', ?)"
+    return connection.execute(query, (signal.signal_id, signal.publisher)).fetchone() is not None
+
+
 def _insert(connection: apsw.Connection, signal: NamingSignal) -> None:
-    """The first header of a signal wins; one that was replaced does not come back."""
-    if connection.execute("SELECT 1 FROM replaced WHERE signal_id = ?", (signal.signal_id,)).fetchone() is not None:
+    """The first header of a signal wins; one that was ended does not come back."""
+    if _is_ended(connection, signal):
         return
     row = astuple(signal)[:-1]
     connection.execute("INSERT OR IGNORE INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -230,12 +308,10 @@ def _insert(connection: apsw.Connection, signal: NamingSignal) -> None:
     connection.executemany("INSERT OR IGNORE INTO named VALUES (?, ?)", pairs)
 
 
-def _forget(connection: apsw.Connection, which: str, values: tuple[object, ...], *, for_good: bool) -> None:
+def _forget(connection: apsw.Connection, which: str, values: tuple[object, ...]) -> None:
     ids = connection.execute(f"SELECT signal_id FROM signals WHERE {which}", values).fetchall()  # noqa: S608 - our own
     for table in ("signals", "named", "told"):
         connection.executemany(f"DELETE FROM {table} WHERE signal_id = ?", ids)  # noqa: S608 - our own
-    if for_good:
-        connection.executemany("INSERT OR IGNORE INTO replaced VALUES (?)", ids)
 
 
 def _with_pseudonyms(connection: apsw.Connection, rows: Iterable[tuple[Any, ...]]) -> list[NamingSignal]:
