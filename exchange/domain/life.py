@@ -258,6 +258,11 @@ def _check_acknowledgement(
         raise OverQuota("a member acknowledges at most once a minute", retry_after_ms=early_ms)
 
 
+def cell_bytes(cell: LagCell) -> int:
+    """Return how many bytes a cell takes at most: all of an acknowledgement together `MAX_CELLS_BYTES`."""
+    return len(cell.publisher) + len(cell.election) + _COUNT_BYTES * len(cell.counts) + _CELL_OVERHEAD
+
+
 def _check_cells(findings: Findings, cells: Sequence[LagCell], directory: Directory) -> None:
     where = "acknowledgement.cells"
     places = [(cell.publisher, cell.label, cell.election, cell.retraction) for cell in cells]
@@ -269,8 +274,7 @@ def _check_cells(findings: Findings, cells: Sequence[LagCell], directory: Direct
     findings.check(right, where, f"have 1 to {BUCKETS} counts each, the last not 0")
     in_range = all(0 <= count <= _MAX_COUNT for cell in cells for count in cell.counts)
     findings.check(in_range, where, "hold a count out of range")
-    size = sum(len(c.publisher) + len(c.election) + _COUNT_BYTES * len(c.counts) + _CELL_OVERHEAD for c in cells)
-    fits = len(cells) <= MAX_CELLS and size <= MAX_CELLS_BYTES
+    fits = len(cells) <= MAX_CELLS and sum(map(cell_bytes, cells)) <= MAX_CELLS_BYTES
     findings.check(fits, where, "are too many for one acknowledgement: acknowledge a lower index first")
 
 

@@ -42,7 +42,7 @@ from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.connections import Moved
-from exchange_client.wire import FeedMessage, Filter, Hello, WireReceipt, WireResult
+from exchange_client.wire import FeedMessage, Filter, Hello, Probed, WireReceipt, WireResult
 from tests.authorities import make
 
 NAME = "test.exchange"
@@ -260,6 +260,8 @@ class FakeTransport:
         self.per_message = 2
         #: How much of a log is sealed, where it is not all of it.
         self.sealed: dict[str, int] = {}
+        #: How far the hub's clock is before the client's.
+        self.clock_ahead_ms = 0
 
     def answer(self, statement: Statement) -> WireResult:
         """Commit or refuse."""
@@ -324,6 +326,11 @@ class FakeTransport:
                 yield FeedMessage(entries=entries, checkpoint=log.checkpoint() if at_end else b"")
             else:
                 await grown.wait()
+
+    async def probe(self, origin: str, state: bytes) -> Probed:
+        """Tell the hub's time."""
+        await asyncio.sleep(0)
+        return Probed(len(self.subscriptions), len(self.hub.logs[origin].entries), self.hub.now + self.clock_ahead_ms)
 
     async def renew(self) -> None:
         """Count, or fail as the test has planned."""

@@ -177,7 +177,7 @@ async def test_a_state_file_of_schema_1_is_brought_up_to_date(tmp_path: Path) ->
     first, _ = await read(hub, tmp_path)
     path = tmp_path / "state" / "client.sqlite"
     connection = apsw.Connection(str(path))
-    connection.execute("DROP TABLE folds")
+    connection.execute("DROP TABLE folds; DROP TABLE ended; DROP TABLE lag")
     connection.pragma("user_version", 1)
     connection.close()
     again, asked = await read(hub, tmp_path)

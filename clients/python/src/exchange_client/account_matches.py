@@ -28,8 +28,11 @@ class AccountMatch:
 class AccountMatches:
     """What a community's signals say of a platform's accounts."""
 
-    def __init__(self, client: ExchangeClient, signals: AccountSignals, indexes: AccountIndexes) -> None:
-        """Read the signals' community with this client."""
+    def __init__(
+        self, client: ExchangeClient, signals: AccountSignals, indexes: AccountIndexes, *, acknowledges: bool = False
+    ) -> None:
+        """Read the signals' community with this client. ``acknowledges``: as `ExchangeClient.subscribe`."""
+        self._acknowledges = acknowledges
         self._client = client
         self._signals = signals
         self._indexes = indexes
@@ -81,4 +84,6 @@ class AccountMatches:
         ]
 
     def _deliveries(self) -> AsyncGenerator[Delivery, None]:
-        return self._client.subscribe(self._signals.origin, wanted=WANTED, positions=self._signals)
+        return self._client.subscribe(
+            self._signals.origin, wanted=WANTED, positions=self._signals, acknowledges=self._acknowledges
+        )

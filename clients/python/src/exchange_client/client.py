@@ -16,6 +16,7 @@ from exchange import codec
 from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
 from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.kinds import Role
 from exchange.domain.statement import Signature
 from exchange.domain.validation import Rules
 from exchange.errors import ExchangeError, Reason, Rejected
@@ -25,9 +26,11 @@ from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
 from exchange.ops.clocks import wall_ms
 from exchange_client.account_pseudonyms import AccountPseudonyms
+from exchange_client.acknowledging import Acknowledging
 from exchange_client.config import ClientConfig
 from exchange_client.cursors import Cursors, Positions
 from exchange_client.delivery import Delivery
+from exchange_client.delivery_lag import DeliveryLag
 from exchange_client.directory import DirectoryReader
 from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Renew
 from exchange_client.key_epochs import fold_key_epochs
@@ -73,6 +76,8 @@ class ExchangeClient:
         self._asked_s = -ASK_DIRECTORY_EVERY_S
         #: Whether the connections are still to be moved to a newer certificate.
         self._moves = False
+        #: The logs that one of them acknowledges.
+        self._acknowledges: set[str] = set()
         self._subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._state: StateFile
         self._directory: DirectoryReader
@@ -168,6 +173,9 @@ class ExchangeClient:
 
     async def open_publisher(self, origin: str) -> Publisher:
         """Return a publisher, not entered yet."""
+        return await self._open_publisher(origin)
+
+    async def _open_publisher(self, origin: str, part: str = "") -> Publisher:
         verifier = await self._verifier(origin)
         community = self._directory.directory.communities.get(origin)
         if community is None:
@@ -183,7 +191,7 @@ class ExchangeClient:
         return Publisher(
             self._transport,
             Drafter(origin, self._config.member, self._keys, self._now_ms),
-            Outbox(self._state, origin),
+            Outbox(self._state, origin, part),
             verifier,
             rules,
             self._now_ms,
@@ -200,35 +208,58 @@ class ExchangeClient:
         skip: Collection[int] = (),
         processes: int = 0,
         positions: Positions | None = None,
+        acknowledges: bool = False,
     ) -> AsyncGenerator[Delivery, None]:
         """Yield verified entries, from the stored position, a cursor, or now; reconnects by itself.
 
         ``processes`` further ones check signatures, which makes catching up on single signals about twice as fast.
         ``positions`` keeps the position in place of the client's own file: each such consumer has one of its own.
+        ``acknowledges`` tells the community, at most once a minute, up to where this consumer has processed the log,
+        and with which lag: one subscription of a pipeline does so.
         Raises `VerificationFailed` (with evidence written) when the hub cannot be trusted, `Denied`,
         `CursorBelowFloor` and `CursorAboveSize`.
         """
-        pool = SignaturePool(processes) if processes else None
-        subscriber = Subscriber(
-            origin,
-            self._transport,
-            self._directory,
-            positions or Cursors(self._state),
-            await self._verifier(origin),
-            wanted=wanted or Filter(),
-            skip=skip,
-            now_ms=self._now_ms,
-            evidence=self._config.state / "evidence",
-            pool=pool,
-        )
-        self._subscribers.add(subscriber)
-        try:
+        positions = positions or Cursors(self._state)
+        async with AsyncExitStack() as closing:
+            pool = SignaturePool(processes) if processes else None
+            if pool is not None:
+                closing.push_async_callback(pool.aclose)
+            verifier = await self._verifier(origin)
+            processed: Callable[[Delivery], None] = lambda delivery: None  # noqa: E731
+            if acknowledges:
+                acknowledging = await closing.enter_async_context(await self._acknowledging(origin, closing))
+                positions, processed = acknowledging.before(positions), acknowledging.processed
+            subscriber = Subscriber(
+                origin,
+                self._transport,
+                self._directory,
+                positions,
+                verifier,
+                wanted=wanted or Filter(),
+                skip=skip,
+                now_ms=self._now_ms,
+                evidence=self._config.state / "evidence",
+                pool=pool,
+                processed=processed,
+            )
+            self._subscribers.add(subscriber)
             async with aclosing(subscriber.deliveries(cursor, from_now=from_now)) as stream:
                 async for delivery in stream:
                     yield delivery
-        finally:
-            if pool is not None:
-                await pool.aclose()
+
+    async def _acknowledging(self, origin: str, closing: AsyncExitStack) -> Acknowledging:
+        if self._config.role_number != Role.PIPELINE:
+            raise Rejected(Reason.CONFIG, "only a pipeline acknowledges what it has processed")
+        if origin in self._acknowledges:
+            raise Rejected(Reason.CONFIG, f"another subscription acknowledges {origin} already")
+        self._acknowledges.add(origin)
+        closing.callback(self._acknowledges.discard, origin)
+        return Acknowledging(
+            DeliveryLag(self._state, origin, self._config.member),
+            await self._open_publisher(origin, "acknowledgements"),
+            lambda: self._transport.probe(origin, b""),
+            self._now_ms,
+        )
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Count a subscription's last delivery as processed, without asking for the next one: before leaving it."""

@@ -6,7 +6,7 @@ be sent again. It also remembers which signal ids each case of ours became, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apsw
 
@@ -15,6 +15,8 @@ from exchange.domain.bodies import Erasure, Retraction, SignalHeader
 from exchange.domain.statement import Statement, statement_id
 from exchange_client.state import StateFile, checked
 
+#: A part of a transaction.
+Job = Callable[[apsw.Connection], None]
 KEEP_MS = 24 * 3_600_000
 
 
@@ -26,14 +28,23 @@ class Outbox:
         self._state = state
         self._origin = f"{origin} {part}".rstrip()
 
-    async def add(self, statements: Sequence[Statement], cases: Sequence[tuple[str, bytes]], *, now_ms: int) -> None:
-        """Keep new statements durably, with the (case reference, signal id) pairs in them."""
+    async def add(
+        self,
+        statements: Sequence[Statement],
+        cases: Sequence[tuple[str, bytes]],
+        *,
+        now_ms: int,
+        beside: Job | None = None,
+    ) -> None:
+        """Keep new statements durably, with the (case reference, signal id) pairs in them, and what is ``beside``."""
         rows = [(statement_id(s.payload), self._origin, codec.encode_statement(s), now_ms) for s in statements]
         named = [(self._origin, case_ref, id_) for case_ref, id_ in cases if case_ref]
 
         def job(connection: apsw.Connection) -> None:
             connection.executemany("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, NULL, NULL)", rows)
             connection.executemany("INSERT OR IGNORE INTO cases VALUES (?, ?, ?)", named)
+            if beside is not None:
+                beside(connection)
 
         await self._state.run(job)
 

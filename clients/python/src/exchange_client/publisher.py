@@ -24,7 +24,7 @@ from exchange.ledger.note import Verifier
 from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
 from exchange_client.in_flight import InFlight, Outcome, Said, settle, settled, size_of
-from exchange_client.outbox import Outbox, things_in
+from exchange_client.outbox import Job, Outbox, things_in
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Draft, Drafter, Signal, signals_of
 from exchange_client.statements import Statements
@@ -180,12 +180,16 @@ class Publisher(Statements):
         Raises `ExchangeError` when it is refused, and TimeoutError, after which it is sent on.
         """
         async with asyncio.timeout(timeout_s):
-            return await self.submit(self._drafter.said(body))
+            return await self.submit(self.sign(body))
 
-    async def submit(self, statement: Statement) -> Receipt:
-        """Publish one ready statement; return its verified receipt. Raises `ExchangeError` when it is refused."""
+    def sign(self, body: Body) -> Statement:
+        """Return a statement without records for `submit`, checked as far as it can be here. Raises `Rejected`."""
+        return self._drafter.said(body)
+
+    async def submit(self, statement: Statement, *, beside: Job | None = None) -> Receipt:
+        """Publish a statement, with what is kept ``beside`` it; return its verified receipt. Raises as `say`."""
         now = self._now_ms()
-        await self.outbox.add([statement], [], now_ms=now)
+        await self.outbox.add([statement], [], now_ms=now, beside=beside)
         waiting = self._enqueue(statement, made_at_ms=now)
         result = await settled(waiting.answer)
         await self._forget(waiting)

@@ -49,9 +49,11 @@ class Subscriber:
         now_ms: Callable[[], int],
         evidence: Path,
         pool: SignaturePool | None = None,
+        processed: Callable[[Delivery], None] = lambda delivery: None,
     ) -> None:
-        """Use `ExchangeClient.subscribe`."""
+        """Use `ExchangeClient.subscribe`. ``processed`` hears of what the consumer is done with."""
         self._pool = pool
+        self._processed = processed
         self._origin = origin
         self._transport = transport
         self._directory = directory
@@ -127,6 +129,7 @@ class Subscriber:
                     if delivery is not None:
                         self._in_hand = (delivery, position)
                         yield delivery
+                        self._processed(delivery)
                     self._acknowledged = position
                 self._check_beat(message)
                 await self._store_now_and_then()
@@ -134,6 +137,7 @@ class Subscriber:
     def acknowledge(self, delivery: Delivery) -> None:
         """Count a delivery as processed, without asking for the next one, if it is the one in the consumer's hand."""
         if self._in_hand is not None and self._in_hand[0] is delivery:
+            self._processed(delivery)
             self._acknowledged = self._in_hand[1]
 
     def _hello(self, message: FeedMessage) -> None:

@@ -199,10 +199,18 @@ class SyncExchangeClient:
         return await self._making[origin].indicators(accounts)
 
     def subscribe(
-        self, origin: str, *, cursor: int | None = None, from_now: bool = False, wanted: Filter | None = None
+        self,
+        origin: str,
+        *,
+        cursor: int | None = None,
+        from_now: bool = False,
+        wanted: Filter | None = None,
+        acknowledges: bool = False,
     ) -> Iterator[Delivery]:
         """Yield verified entries; block between them. Closing the iterator ends the stream."""
-        stream = self._client.subscribe(origin, cursor=cursor, from_now=from_now, wanted=wanted)
+        stream = self._client.subscribe(
+            origin, cursor=cursor, from_now=from_now, wanted=wanted, acknowledges=acknowledges
+        )
         self._streams.append(stream)
         try:
             while stream in self._streams:
