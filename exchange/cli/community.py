@@ -9,6 +9,7 @@ import click
 
 from exchange import config
 from exchange.cli.connect import origin_of, with_client
+from exchange.cli.cosigning import directory_of, say_or_write, to_sign_option
 from exchange.cli.output import client_option, config_option, emit, json_option
 from exchange.domain.bodies import Community
 from exchange.domain.identifiers import Origin
@@ -39,6 +40,7 @@ def community() -> None:
 @click.option("--public-entries", is_flag=True, help="Let anyone read the headers, not members only.")
 @config_option
 @client_option
+@to_sign_option
 @json_option
 def create(
     name: str,
@@ -48,6 +50,7 @@ def create(
     replay_window_days: int,
     config_path: Path,
     client_path: Path,
+    to_sign: Path | None,
     *,
     public_entries: bool,
     as_json: bool,
@@ -73,11 +76,10 @@ def create(
         public_entries,
     )
 
-    async def job(client: ExchangeClient, _: ClientConfig) -> int:
-        return (await client.say(f"{settings.exchange}/{Origin.DIRECTORY_LOG}", body)).index
-
-    index = with_client(client_path, job)
-    emit({"community": str(origin), "directory_index": index}, as_json=as_json, lines=[f"{origin} is there"])
+    client = ClientConfig.load(client_path)
+    said = say_or_write(client, directory_of(client, body), to_sign, as_json=as_json)
+    if said is not None:
+        emit({"community": str(origin), "directory_index": said[0]}, as_json=as_json, lines=[f"{origin} is there"])
 
 
 def _refuse_existing(client_path: Path, origin: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from exchange.cli.client_files import client_toml
 from exchange.cli.connect import origin_of, with_client
+from exchange.cli.cosigning import directory_of, say_or_write, to_sign_option
 from exchange.cli.output import client_option, emit, json_option
 from exchange.domain.bodies import (
     Body,
@@ -17,7 +18,6 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
-from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import KEY_BYTES
@@ -33,6 +33,8 @@ _CLASSES = click.Choice([class_.name.lower() for class_ in MemberClass])
 def member() -> None:
     """Members of the exchange. Every change is an operator's signed statement in the directory.
 
+    Where several operators must sign, --to-sign writes the change down for the others to `exchange sign`.
+
     \b
     Examples:
       exchange member add alpha --name "Alpha Social" --community uk-elections \\
@@ -42,12 +44,12 @@ def member() -> None:
     """
 
 
-def _say(client_path: Path, *bodies: Body) -> list[int]:
-    async def job(client: ExchangeClient, settings: ClientConfig) -> list[int]:
-        origin = f"{settings.exchange}/{Origin.DIRECTORY_LOG}"
-        return [(await client.say(origin, body)).index for body in bodies]
-
-    return with_client(client_path, job)
+def _change(id_: str, client_path: Path, body: Body, to_sign: Path | None, *, as_json: bool) -> None:
+    """Say one change of the directory, or write it for other operators to sign."""
+    settings = ClientConfig.load(client_path)
+    said = say_or_write(settings, directory_of(settings, body), to_sign, as_json=as_json)
+    if said is not None:
+        emit({"member": id_, "directory_index": said[0]}, as_json=as_json, lines=[f"done, directory entry {said[0]}"])
 
 
 def _public_key(text: str) -> bytes:
@@ -75,6 +77,7 @@ def _public_key(text: str) -> bytes:
 )
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where those go. Default: its id.")
 @client_option
+@to_sign_option
 @json_option
 def add(
     id_: str,
@@ -86,6 +89,7 @@ def add(
     pki: Path | None,
     folder: Path | None,
     client_path: Path,
+    to_sign: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -102,7 +106,9 @@ def add(
     files = [_make_client(settings, pki, folder or Path(id_), id_, role) for role in chosen] if pki else []
     bodies += [Key(id_, role, public_key, State.ACTIVE) for role, public_key, _ in files]
     bodies += [Membership(id_, origin_of(settings.exchange, text), State.ACTIVE) for text in communities]
-    indices = _say(client_path, *bodies)
+    indices = say_or_write(settings, directory_of(settings, *bodies), to_sign, as_json=as_json)
+    if indices is None:
+        return
     clients = {role.word: str(path) for role, _, path in files}
     lines = [f"{id_} is a member ({', '.join(role.word for role in chosen)})"]
     lines += [f"  {role}: {path}" for role, path in clients.items()]
@@ -134,10 +140,13 @@ def _key_command(name: str, state: State, text: str) -> None:
     @click.option("--role", type=_ROLES, required=True)
     @click.option("--public-key", required=True, metavar="HEX")
     @client_option
+    @to_sign_option
     @json_option
-    def command(id_: str, role: str, public_key: str, client_path: Path, *, as_json: bool) -> None:
-        (index,) = _say(client_path, Key(id_, Role[role.upper()], _public_key(public_key), state))
-        emit({"member": id_, "directory_index": index}, as_json=as_json, lines=[f"done, directory entry {index}"])
+    def command(
+        id_: str, role: str, public_key: str, client_path: Path, to_sign: Path | None, *, as_json: bool
+    ) -> None:
+        body = Key(id_, Role[role.upper()], _public_key(public_key), state)
+        _change(id_, client_path, body, to_sign, as_json=as_json)
 
 
 _key_command("add", State.ACTIVE, "Register a signing key.")
@@ -150,11 +159,13 @@ def _suspension_command(name: str, state: State, text: str) -> None:
     @click.option("--role", type=_ROLES, help="Only the workloads of this role. Default: the whole member.")
     @click.option("--reason", required=True, help="For the directory; every member can read it.")
     @client_option
+    @to_sign_option
     @json_option
-    def command(id_: str, role: str | None, reason: str, client_path: Path, *, as_json: bool) -> None:
+    def command(
+        id_: str, role: str | None, reason: str, client_path: Path, to_sign: Path | None, *, as_json: bool
+    ) -> None:
         number = Role[role.upper()].value if role else 0
-        (index,) = _say(client_path, Suspension(id_, number, state, reason))
-        emit({"member": id_, "directory_index": index}, as_json=as_json, lines=[f"done, directory entry {index}"])
+        _change(id_, client_path, Suspension(id_, number, state, reason), to_sign, as_json=as_json)
 
 
 _suspension_command("suspend", State.ACTIVE, "Suspend a member: it may not publish, and gets leaves only.")
@@ -166,11 +177,11 @@ def _membership_command(name: str, state: State, text: str) -> None:
     @click.argument("id_", metavar="ID")
     @click.argument("community")
     @client_option
+    @to_sign_option
     @json_option
-    def command(id_: str, community: str, client_path: Path, *, as_json: bool) -> None:
+    def command(id_: str, community: str, client_path: Path, to_sign: Path | None, *, as_json: bool) -> None:
         origin = origin_of(ClientConfig.load(client_path).exchange, community)
-        (index,) = _say(client_path, Membership(id_, origin, state))
-        emit({"member": id_, "directory_index": index}, as_json=as_json, lines=[f"done, directory entry {index}"])
+        _change(id_, client_path, Membership(id_, origin, state), to_sign, as_json=as_json)
 
 
 _membership_command("join", State.ACTIVE, "Let a member into a community.")

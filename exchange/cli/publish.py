@@ -7,7 +7,6 @@ source.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -21,28 +20,25 @@ from exchange.cli.interruption import Interrupted, Interruption
 from exchange.cli.lines import MAX_LINE_BYTES, Lines, Source
 from exchange.cli.naming import Naming
 from exchange.cli.output import (
-    REFUSED,
     client_option,
     community_option,
-    emit,
     end_progress,
     json_option,
     say,
     say_progress,
 )
 from exchange.cli.refusals import refuse_own, rejects_option
-from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
+from exchange.cli.tally import Tally
+from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.normal.accounts import Account
 from exchange.ops.clocks import wall_ms
-from exchange_client import ClientConfig, ExchangeClient, Outcome, Publisher, RejectFile, Said, Signal
-from exchange_client.json_life import said_to_json
+from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile, Said, Signal
 from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_and_accounts
 from exchange_client.outbox import things_in
 
 #: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
 GRACE_S = 5.0
-_NOTHING_TAKEN = "nothing was taken from the source"
 
 
 @click.command()
@@ -74,65 +70,21 @@ def publish(
       exchange publish signals.jsonl --community uk-elections --client alpha/pipeline/client.toml
       my-pipeline | exchange publish - --community uk-elections --client alpha/pipeline/client.toml --json
     """
-    tally = _Tally(as_json=as_json)
-    try:
+    tally = Tally(as_json)
+    with tally.of_source():
         settings = ClientConfig.load(client_path)
-        refused = RejectFile(rejects or settings.state / "rejects.jsonl")
-        refuse_own(source, refused.path)
-        run = _Run(tally, refused, Lines(source.fileno()), origin_of(settings.exchange, name), shorten)
+        tally.refused = RejectFile(rejects or settings.state / "rejects.jsonl")
+        refuse_own(source, tally.refused.path)
+        run = _Run(tally, Lines(source.fileno()), origin_of(settings.exchange, name), shorten)
         number = as_client(settings, run.job)
-    except ExchangeError as error:
-        if tally.begun:
-            say(tally.summary, err=True)
-        else:
-            again = ", so run it again later" if isinstance(error, Unavailable) else ""
-            error.hint = "; ".join(filter(None, [_NOTHING_TAKEN + again, error.hint]))
-        raise
-    _conclude(tally, refused, run.lines, number)
-
-
-def _conclude(tally: _Tally, refused: RejectFile, lines: Lines, number: int) -> None:
-    """Say what became of it all, and exit accordingly."""
-    if tally.failed:
-        say(f"{tally.failed} refused, see {refused.path}", err=True)
-    if tally.kept and tally.why:
-        say(f"{tally.kept} kept in the outbox: {tally.why}", err=True)
-    if number:
-        cut = ", and the last line, which had no end, was not taken" if lines.unfinished else ""
-        say(f"interrupted: {tally.summary}{cut}", err=True)
-        sys.exit(128 + number)
-    if not tally.as_json:
-        say(tally.summary)
-    if tally.failed or tally.kept:
-        sys.exit(REFUSED)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Signals and lines, by what became of them."""
-
-    as_json: bool
-    #: Whether anything was taken from the source.
-    begun: bool = False
-    done: int = 0
-    failed: int = 0
-    #: In the outbox, without a receipt.
-    kept: int = 0
-    #: What kept the last of them there, where it was refused.
-    why: str = ""
-
-    @property
-    def summary(self) -> str:
-        kept = f", {self.kept} kept in the outbox, which the next run sends first" if self.kept else ""
-        return f"{self.done} in the ledger, {self.failed} refused{kept}"
+    tally.conclude(run.lines, number)
 
 
 @dataclass(slots=True)
 class _Run:
     """One run of the command."""
 
-    tally: _Tally
-    refused: RejectFile
+    tally: Tally
     lines: Lines
     origin: str
     shorten: bool
@@ -177,20 +129,9 @@ class _Run:
         async for outcomes in publisher.earlier():
             for outcome in outcomes:
                 if isinstance(outcome, Said):
-                    self._take_said(outcome)
+                    self.tally.take_said(outcome, earlier=True)
                 else:
-                    self._take(outcome, None)
-
-    def _take_said(self, said: Said) -> None:
-        """Count and tell what became of something else that an earlier run has said."""
-        if said.receipt is not None:
-            self.tally.done += 1
-            if self.tally.as_json:
-                emit(said_to_json(said) | {"earlier": True}, as_json=True)
-        elif said.kept and said.error is not None:
-            self.tally.why = said.error.message
-        else:
-            self._refuse(said_to_json(said), said.error)
+                    self.tally.take(outcome)
 
     async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.
@@ -204,45 +145,16 @@ class _Run:
                     raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
                 drafts.append(signal_and_accounts(object_of(given), now_ms=now))
             except ExchangeError as error:
-                self._refuse(given, error)
+                self.tally.refuse(given, error)
             else:
                 read.append(given)
         signals: list[Signal] = []
         of_signals: list[dict[str, object] | str] = []
         for given, named in zip(read, await self.naming.named(drafts), strict=True):
             if isinstance(named, ExchangeError):
-                self._refuse(given, named)
+                self.tally.refuse(given, named)
             else:
                 signals.append(named)
                 of_signals.append(given)
         if signals:
-            await publisher.publish(signals, tell=lambda place, outcome: self._take(outcome, of_signals[place]))
-
-    def _refuse(self, given: dict[str, object] | str, error: ExchangeError | None) -> None:
-        self.refused.write_line(given, error)
-        self.tally.failed += 1
-
-    def _take(self, outcome: Outcome, given: dict[str, object] | str | None) -> None:
-        """Count and tell what became of a signal; ``given`` is its line, None for one of an earlier run."""
-        if outcome.receipt is None or outcome.signal_id is None:
-            if outcome.kept and outcome.error is not None:
-                self.tally.why = outcome.error.message
-                return
-            if given is None:
-                self.refused.write(outcome)
-                self.tally.failed += 1
-            else:
-                self._refuse(given, outcome.error)
-            return
-        self.tally.done += 1
-        if self.tally.as_json:
-            emit(
-                {
-                    "signal_id": outcome.signal_id.hex(),
-                    "index": outcome.receipt.index,
-                    "case_ref": outcome.signal.case_ref,
-                    "repeated": outcome.receipt.repeated,
-                    "earlier": given is None,
-                },
-                as_json=True,
-            )
+            await publisher.publish(signals, tell=lambda place, outcome: self.tally.take(outcome, of_signals[place]))

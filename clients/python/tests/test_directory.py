@@ -19,6 +19,7 @@ from exchange.domain.bodies import (
 from exchange.domain.kinds import MemberClass, Role
 from exchange.domain.statement import Signature
 from exchange.errors import Reason, Rejected, Unavailable, VerificationFailed
+from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 
 
@@ -125,12 +126,10 @@ async def test_an_operator_changes_it_and_gets_a_receipt(tmp_path: Path) -> None
         assert receipt.index == len(hub.directory.entries) - 1
         assert receipt.tlog_proof().startswith(b"c2sp.org/tlog-proof@v1\n")
         assert "gamma" in (await client.directory()).members
-
-        def further(message: bytes) -> list[Signature]:
-            return [Signature(second.key_id, second.sign(message))]
-
         body = Key("gamma", Role.PIPELINE, SigningKey(b"g" * 32).public_key, State.ACTIVE)
-        await client.say(DIRECTORY, body, co_signatures=further)
+        draft = await client.draft(DIRECTORY, body)
+        further = Signature(second.key_id, second.sign(pae(draft.payload_type, draft.payload)))
+        await client.submit(replace(draft, signatures=(*draft.signatures, further)))
     assert hub.directory.entries[-1].leaf.count(second.key_id) == 1
     assert hub.directory.entries[-1].leaf.count(OPERATOR.key_id) == 1
 

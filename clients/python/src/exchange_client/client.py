@@ -6,9 +6,8 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -17,11 +16,10 @@ from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
 from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Signature
+from exchange.domain.statement import Statement
 from exchange.domain.validation import Rules
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
-from exchange.ledger.dsse import pae
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
 from exchange.ops.clocks import wall_ms
@@ -152,20 +150,22 @@ class ExchangeClient:
         """Return the exchange's directory, read whole and verified from the pinned genesis."""
         return await self._directory.refresh()
 
-    async def say(
-        self, origin: str, body: Body, *, co_signatures: Callable[[bytes], Sequence[Signature]] | None = None
-    ) -> Receipt:
+    async def draft(self, origin: str, body: Body) -> Statement:
+        """Return a statement without records, signed by us; where it needs them, further operators sign it too."""
+        await self._verifier(origin)
+        return Drafter(origin, self._config.member, self._keys, self._now_ms).said(body)
+
+    async def submit(self, statement: Statement) -> Receipt:
+        """Publish a statement as it is, once; return its verified receipt. Raises `ExchangeError`."""
+        origin = codec.decode_header(statement.payload, strict=False).origin
+        return verify_receipt(await self._transport.publish(statement), statement, await self._verifier(origin))
+
+    async def say(self, origin: str, body: Body) -> Receipt:
         """Publish one statement without records, such as a change of the directory; return its verified receipt.
 
-        ``co_signatures`` is given the bytes to sign and returns the signatures of further operators over them.
+        Said once, and not kept: a publisher's `say` goes through its outbox.
         """
-        verifier = await self._verifier(origin)
-        drafter = Drafter(origin, self._config.member, self._keys, self._now_ms)
-        statement = drafter.sign(drafter.header(body, codec.kind_of(body)))
-        if co_signatures is not None:
-            further = co_signatures(pae(statement.payload_type, statement.payload))
-            statement = replace(statement, signatures=(*statement.signatures, *further))
-        return verify_receipt(await self._transport.publish(statement), statement, verifier)
+        return await self.submit(await self.draft(origin, body))
 
     def publisher(self, origin: str) -> _PublisherContext:
         """Return a context that opens a `Publisher` for a community."""

@@ -97,3 +97,13 @@ async def settled(future: asyncio.Future[Receipt]) -> Receipt | ExchangeError:
         raise
     except ExchangeError as error:
         return error
+
+
+async def end_of(task: asyncio.Task[None]) -> None:
+    """Return when a task that was cancelled has ended. Raises what it died of, if that was a bug.
+
+    Not by awaiting it: a wish to cancel us that comes meanwhile would look like its own end, and be lost.
+    """
+    await asyncio.wait((task,))
+    if not task.cancelled() and not isinstance(task.exception(), ExchangeError | None):
+        await task

@@ -19,11 +19,11 @@ from typing import Self
 from exchange.domain.bodies import Body
 from exchange.domain.statement import Statement, statement_id
 from exchange.domain.validation import Rules
-from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
+from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
-from exchange_client.in_flight import InFlight, Outcome, Said, settle, settled, size_of
+from exchange_client.in_flight import InFlight, Outcome, Said, end_of, settle, settled, size_of
 from exchange_client.outbox import Job, Outbox, things_in
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.signals import Draft, Drafter, Signal, signals_of
@@ -89,7 +89,7 @@ class Publisher(Statements):
         """Close the stream. What has no receipt stays in the outbox; not what was refused, when all ends well."""
         if self._task is not None:
             self._task.cancel()
-            await _end_of(self._task)
+            await end_of(self._task)
         self._fail_all(Unavailable("the publisher was closed: what it has not sent is in its outbox"))
         if kind is None:
             await self._forget(*self._earlier)  # nobody asked for these: the log has told of them
@@ -188,14 +188,27 @@ class Publisher(Statements):
 
     async def submit(self, statement: Statement, *, beside: Job | None = None) -> Receipt:
         """Publish a statement, with what is kept ``beside`` it; return its verified receipt. Raises as `say`."""
+        _, result = await self._sent(statement, beside)
+        if isinstance(result, ExchangeError):
+            raise result
+        return result
+
+    async def try_to_say(self, body: Body) -> Said:
+        """Do as `say`; return what became of it, and whether the outbox keeps it. Raises `Distrusted` alone."""
+        try:
+            statement = self.sign(body)
+        except Rejected as error:
+            return Said(body, None, error)
+        waiting, result = await self._sent(statement)
+        return waiting.said(result)
+
+    async def _sent(self, statement: Statement, beside: Job | None = None) -> tuple[InFlight, Receipt | ExchangeError]:
         now = self._now_ms()
         await self.outbox.add([statement], [], now_ms=now, beside=beside)
         waiting = self._enqueue(statement, made_at_ms=now)
         result = await settled(waiting.answer)
         await self._forget(waiting)
-        if isinstance(result, ExchangeError):
-            raise result
-        return result
+        return waiting, result
 
     async def settled(self) -> None:
         """Return when nothing waits for a receipt any more."""
@@ -258,7 +271,7 @@ class Publisher(Statements):
                 await self._take(results)
         finally:
             sender.cancel()
-            await _end_of(sender)
+            await end_of(sender)
         raise Unavailable("the hub ended the stream", retry_after_ms=0)
 
     async def _send(self, stream: PublishStream) -> None:
@@ -386,13 +399,3 @@ class Publisher(Statements):
 
 
 _LYING = "the hub's answer does not hold: keep it, do not trust this hub, and ask other members what they see"
-
-
-async def _end_of(task: asyncio.Task[None]) -> None:
-    """Return when a task that was cancelled has ended. Raises what it died of, if that was a bug.
-
-    Not by awaiting it: a wish to cancel us that comes meanwhile would look like its own end, and be lost.
-    """
-    await asyncio.wait((task,))
-    if not task.cancelled() and not isinstance(task.exception(), ExchangeError | None):
-        await task
