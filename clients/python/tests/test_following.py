@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,9 @@ from exchange.domain.bodies import (
     RetractionReason,
 )
 from exchange.domain.identifiers import IndicatorType, pseudonym_value
-from exchange.domain.kinds import Role
 from exchange.domain.statement import Header, Indicator
 from exchange_client import AccountMatches, AccountSignals, Delivery
-from exchange_client.following import follow
+from exchange_client.following import Ended, Flagged, Released, effect_of
 
 VALUE = pseudonym_value(1, bytes(32))
 
@@ -110,16 +109,15 @@ async def test_what_arrives_is_matched_when_it_is_released_and_not_when_it_is_en
         assert await next_ids() == [after]
 
 
-def _said(body: Body, *, publisher: str = "alpha", role: Role = Role.PIPELINE, index: int = 0) -> Delivery:
+def _said(body: Body, *, publisher: str = "alpha", by_operators: bool = False) -> Delivery:
     header = Header(UK, codec.kind_of(body), publisher, START_MS, bytes(16), (), body)
-    return Delivery(UK, index, b"", START_MS, False, header, "present", (), START_MS, True, role)
+    return Delivery(UK, 0, b"", START_MS, False, header, "present", (), START_MS, True, by_operators)
 
 
 @pytest.mark.parametrize("by", ["alpha", "op"])
 async def test_the_end_of_a_signal_counts_also_where_the_signal_comes_later(tmp_path: Path, by: str) -> None:
     signal = received(Indicator(IndicatorType.PSEUDONYM, VALUE))
-    role = Role.OPERATOR if by == "op" else Role.PIPELINE
-    end = _said(Retraction((signal.signal_id,), RetractionReason.ERROR), publisher=by, role=role)
+    end = _said(Retraction((signal.signal_id,), RetractionReason.ERROR), publisher=by, by_operators=by == "op")
     signals = AccountSignals(tmp_path / "uk.signals.sqlite", UK)
     assert await signals.follow(end) == []
     signals.close()
@@ -149,44 +147,23 @@ async def test_every_order_of_a_signal_and_what_is_said_of_it_comes_to_the_same(
     signals.close()
 
 
-class Matching:
-    """Notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[object] = []
-
-    def end(self, signal_ids: Sequence[bytes], *, origin: str, publisher: str) -> None:
-        self.told.append(("end", *signal_ids, origin, publisher))
-
-    def flag_publisher(self, origin: str, member: str, *, from_index: int = 0) -> None:
-        self.told.append(("flag", origin, member, from_index))
-
-    def release_publisher(self, origin: str, member: str) -> object:
-        self.told.append(("release", origin, member))
-        return []
-
-    def set_opinion(self, signal_id: bytes, member: str, opinion: int) -> None:
-        self.told.append(("opinion", signal_id, member, opinion))
-
-
-def test_a_matcher_is_told_what_each_kind_does() -> None:
-    matching, one, two = Matching(), b"1" * 32, b"2" * 32
-    for each in (
+def test_what_each_kind_does() -> None:
+    one, two = b"1" * 32, b"2" * 32
+    said = (
         delivery(replaces=(one,)),
         delivery(),
         _said(Retraction((one, two), RetractionReason.ERROR)),
-        _said(Erasure((one,), ErasureReason.ERROR), publisher="op", role=Role.OPERATOR),
-        _said(Quarantine("beta", 7, QuarantineReason.BURST), publisher="op", role=Role.AUTOMATION),
-        _said(Release("beta"), publisher="op", role=Role.OPERATOR),
+        _said(Erasure((one,), ErasureReason.ERROR), publisher="op", by_operators=True),
+        _said(Quarantine("beta", 7, QuarantineReason.BURST), publisher="op"),
+        _said(Release("beta"), publisher="op", by_operators=True),
         _said(Opinion((one, two), OpinionCategory.NEGATIVE_CLASS, OpinionReason.REVIEWED), publisher="beta"),
-    ):
-        follow(each, matching)
-    assert matching.told == [
-        ("end", one, UK, "alpha"),
-        ("end", one, two, UK, "alpha"),
-        ("end", one, UK, ""),
-        ("flag", UK, "beta", 7),
-        ("release", UK, "beta"),
-        ("opinion", one, "beta", 3),
-        ("opinion", two, "beta", 3),
+    )
+    assert [effect_of(each) for each in said] == [
+        Ended(UK, (one,), "alpha"),
+        None,
+        Ended(UK, (one, two), "alpha"),
+        Ended(UK, (one,), ""),
+        Flagged(UK, "beta", 7),
+        Released(UK, "beta"),
+        None,
     ]

@@ -20,7 +20,7 @@ from exchange.domain.identifiers import IndicatorType
 from exchange.errors import Fatal, Reason
 from exchange_client.cursors import Position, position_of, position_row
 from exchange_client.delivery import Delivery
-from exchange_client.following import Effect, Ended, Flagged, Released, Thought, effect_of
+from exchange_client.following import Effect, Ended, Flagged, Released, effect_of
 from exchange_client.private_database import PrivateDatabase
 from exchange_client.state import checked
 from exchange_client.wire import Filter
@@ -148,7 +148,7 @@ class AccountSignals:
 
     def _note_effect(self, delivery: Delivery) -> None:
         effect = effect_of(delivery)
-        if effect is not None and not isinstance(effect, Thought):
+        if effect is not None:
             self._waiting.append(effect)
 
     async def follow(self, delivery: Delivery) -> list[NamingSignal]:
