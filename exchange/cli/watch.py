@@ -28,6 +28,7 @@ _HEAD = f"{'index':>8}  {'publisher':<20} {'label or kind':<28} {'signals or sta
 @click.option("--type", "types", multiple=True, help="Records of these indicator types only. Repeat for more.")
 @click.option("--skip", "skip", type=int, multiple=True, help="Go past this bad entry; the root is still checked.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many entries.")
+@click.option("--acknowledge", is_flag=True, help="Tell the community up to where you have processed, with the lag.")
 @json_option
 def watch(
     name: str,
@@ -39,6 +40,7 @@ def watch(
     limit: int | None,
     *,
     from_now: bool,
+    acknowledge: bool,
     as_json: bool,
 ) -> None:
     """Follow a community's ledger, verifying everything, until interrupted.
@@ -47,7 +49,7 @@ def watch(
     processed once the next one has been taken, so after a crash nothing is missed and the last second may repeat.
 
     The position lies in the client's state folder. Who only wants to look gives --cursor or --from-now, which leaves a
-    stored position alone, or uses a client file of their own.
+    stored position alone, or uses a client file of their own. One watch of a pipeline gives --acknowledge.
 
     \b
     Examples:
@@ -64,7 +66,9 @@ def watch(
         seen = 0
         if not as_json:
             say(_HEAD)
-        stream = client.subscribe(origin, cursor=cursor, from_now=from_now, wanted=wanted, skip=frozenset(skip))
+        stream = client.subscribe(
+            origin, cursor=cursor, from_now=from_now, wanted=wanted, skip=frozenset(skip), acknowledges=acknowledge
+        )
         async with contextlib.aclosing(stream) as deliveries:
             async for delivery in deliveries:
                 data = delivery_to_json(delivery)
