@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import structlog
@@ -30,6 +30,7 @@ from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.lag import Stage
 from exchange.domain.life import LifeFacts
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
@@ -188,6 +189,9 @@ class App:
             self.metrics.group_statements.labels(name).observe(statements)
             self.metrics.last_seal_timestamp.labels(name).set(time.time())
 
+        def lag(stage: Stage, receiver: str, counts: Sequence[int]) -> None:
+            self.metrics.lag_seconds.add((name, stage.word, receiver), counts)
+
         opened: OpenLog = await open_log(
             self._folders,
             origin,
@@ -198,6 +202,7 @@ class App:
             adopt=self._adopt,
             committed=committed,
             canaries=self._canaries,
+            lag=lag,
         )
         self._open_logs.push_async_callback(opened.aclose)
         self._logs[name] = opened.log

@@ -1,7 +1,7 @@
 """Every metric that the hub or the pseudonym service has: one row each, with its type, help and labels.
 
-Labels come from small fixed sets (origins, reasons, methods, codes), and for evaluations from the members, whose use of
-them is on the ledger as well. Never an index or an identifier. Base units, `signal_exchange_` in front.
+Labels come from small fixed sets (origins, reasons, methods, codes), and for evaluations and lag from the members: both
+are on the ledger as well. Never an index or an identifier. Base units, `signal_exchange_` in front.
 Nothing is made at import: `create_metrics` makes a registry of its own, so tests and several hubs can live together.
 """
 
@@ -13,9 +13,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from exchange.ops.counted_histogram import CountedHistogram
+
 PREFIX = "signal_exchange_"
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: As `exchange.domain.lag` has them, in seconds; what lies above the last is in the bucket without a bound.
+_LAG = tuple(2**bucket / 1000 for bucket in range(31))
 _STATEMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -24,7 +28,7 @@ class MetricRow:
     """One line of the table."""
 
     name: str
-    kind: type[Counter | Gauge | Histogram]
+    kind: type[Counter | Gauge | Histogram | CountedHistogram]
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
@@ -44,6 +48,10 @@ def _gauge(name: str, text: str, *labels: str) -> Any:  # noqa: ANN401 - as _row
 
 def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Any:  # noqa: ANN401 - as _row
     return _row(MetricRow(PREFIX + name, Histogram, text, labels, buckets))
+
+
+def _counted(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Any:  # noqa: ANN401 - as _row
+    return _row(MetricRow(PREFIX + name, CountedHistogram, text, labels, buckets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,15 @@ class Metrics:
     checkpoint_size: Gauge = _gauge("checkpoint_size", "Size of the last sealed checkpoint.", "origin")
     last_seal_timestamp: Gauge = _gauge(
         "last_seal_timestamp_seconds", "Wall clock of the last seal by this process, Unix seconds.", "origin"
+    )
+    lag_seconds: CountedHistogram = _counted(
+        "lag_seconds",
+        "Lag of signals and retractions that new entries tell of, by stage as in `exchange lag` (undone is told there "
+        "alone); the receiver is empty in stages that have none.",
+        "origin",
+        "stage",
+        "receiver",
+        buckets=_LAG,
     )
     rejected: Counter = _counter("rejected_total", "Refusals, by the reason that the client was given.", "reason")
     rpcs: Counter = _counter("rpc_total", "Finished RPCs.", "method", "code")

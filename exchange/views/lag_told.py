@@ -1,0 +1,58 @@
+"""Lag as it becomes known: what new entries of a log tell of it, by stage and receiver, for whoever watches live.
+
+Reports are exact and complete (`Reports.lag`); this is for alarms. It holds nothing, and what it needs of signals it
+asks the fold for, at one time no more than one statement may name: of dispositions that come in thousands it sees some.
+What a reversal tells of its retraction is in the reports alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from exchange.domain.bodies import Acknowledgement, Disposition, DispositionState, Retraction, SignalHeader
+from exchange.domain.lag import Histogram, Stage
+from exchange.domain.life import MAX_TARGETS, SignalFacts
+from exchange.ports import ToldEntry
+
+#: Between which two moments, at which receiver ("" where it is the publisher's own), and how long.
+_Noted = tuple[Stage, str, int]
+
+
+def told_lag(
+    entries: Sequence[ToldEntry], signals: Callable[[Sequence[bytes]], Mapping[bytes, SignalFacts]]
+) -> dict[tuple[Stage, str], Histogram]:
+    """Return what these entries tell of lag, once the fold has taken them; late ones and backfill are left out."""
+    found: dict[tuple[Stage, str], Histogram] = {}
+    left = MAX_TARGETS
+    for entry in entries:
+        body, member = entry.header.body, entry.header.publisher
+        if isinstance(body, Acknowledgement):
+            for cell in body.cells:
+                stage = Stage.UNDO_DELIVERED if cell.retraction else Stage.DELIVERED
+                found.setdefault((stage, member), Histogram.empty()).add(cell.counts)
+        noted = list(_noted(entry))
+        if isinstance(body, Disposition) and left and (body.matched_at_ms or body.state == DispositionState.ACTIONED):
+            asked, left = body.targets[:left], max(0, left - len(body.targets))
+            noted += [each for signal in signals(asked).values() for each in _of_disposition(body, signal, member)]
+        for stage, receiver, lag_ms in noted:
+            found.setdefault((stage, receiver), Histogram.empty()).note(lag_ms)
+    return found
+
+
+def _noted(entry: ToldEntry) -> Iterator[_Noted]:
+    match entry.header.body:
+        case SignalHeader(backfill=False, actioned_at_ms=actioned_ms) if not entry.late:
+            yield Stage.RECEIVED, "", entry.received_at_ms - entry.header.created_at_ms
+            if actioned_ms:
+                yield Stage.REPORTED, "", entry.received_at_ms - actioned_ms
+        case Retraction(decided_at_ms=decided_ms) if decided_ms and not entry.late:
+            yield Stage.UNDO_REPORTED, "", entry.received_at_ms - decided_ms
+
+
+def _of_disposition(said: Disposition, signal: SignalFacts, member: str) -> Iterator[_Noted]:
+    if said.matched_at_ms:
+        yield Stage.MATCHED, member, said.matched_at_ms - signal.received_at_ms
+    if said.state == DispositionState.ACTIONED and said.actioned_at_ms:
+        yield Stage.ACTIONED, member, said.actioned_at_ms - signal.received_at_ms
+        if signal.actioned_at_ms:
+            yield Stage.MIGRATION, member, said.actioned_at_ms - signal.actioned_at_ms
