@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from functools import partial
 
 import structlog
 from msgspec.structs import asdict, astuple
@@ -30,7 +31,6 @@ from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.key_epochs import KeyEpochs
-from exchange.domain.lag import Stage
 from exchange.domain.life import LifeFacts
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
@@ -40,18 +40,21 @@ from exchange.ops.grpc_ops import HUB, ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
 from exchange.ops.tls_files import TLSFiles
+from exchange.ports import ToldEntry
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
 from exchange.publish.sequencer import Sequencer
 from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
+from exchange.stores.facts import FactsFile
 from exchange.stores.folders import read_key
 from exchange.stores.retention import first_younger
 from exchange.stores.value_list import read_values
 from exchange.views.directory import DIRECTORY, DirectoryView
 from exchange.views.erasing import Eraser
 from exchange.views.keeper import Keeper, SnapshotDiffers
+from exchange.views.lag_told import told_lag
 
 _log = structlog.get_logger()
 
@@ -189,9 +192,6 @@ class App:
             self.metrics.group_statements.labels(name).observe(statements)
             self.metrics.last_seal_timestamp.labels(name).set(time.time())
 
-        def lag(stage: Stage, receiver: str, counts: Sequence[int]) -> None:
-            self.metrics.lag_seconds.add((name, stage.word, receiver), counts)
-
         opened: OpenLog = await open_log(
             self._folders,
             origin,
@@ -202,7 +202,6 @@ class App:
             adopt=self._adopt,
             committed=committed,
             canaries=self._canaries,
-            lag=lag,
         )
         self._open_logs.push_async_callback(opened.aclose)
         self._logs[name] = opened.log
@@ -211,6 +210,7 @@ class App:
         if (of_community := opened.of_community) is not None:
             folds = opened.log.of_community
             eraser = Eraser(name, opened.store, of_community.facts, opened.log.tail.erased, clocks.wall_ms)
+            folds.life.listeners.append(partial(self._tell_lag, name, of_community.facts))
             following = [folds.key_epochs.run, of_community.keeper.run, folds.life.run, eraser.run]
             if self._config.automation.member:
                 following.append(self._automation(opened.log).run)
@@ -218,6 +218,10 @@ class App:
                 self._tasks.create_task(self._follow(name, run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
+
+    def _tell_lag(self, origin: str, facts: FactsFile, entries: Sequence[ToldEntry]) -> None:
+        for (stage, receiver), histogram in told_lag(entries, facts.signals).items():
+            self.metrics.lag_seconds.add((origin, stage.word, receiver), histogram.counts)
 
     def _automation(self, log: Log) -> Automation:
         config = self._config.automation
