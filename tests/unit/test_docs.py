@@ -22,7 +22,7 @@ from clients.python.tests import speech
 from exchange import config, pseudonym_config
 from exchange.domain.kinds import Kind
 from exchange.errors import InvalidStatement, Reason, Violation
-from exchange_client import json_lines, jsonl, reject
+from exchange_client import json_life, json_lines, jsonl, reject
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -351,6 +351,18 @@ def test_decisions_have_the_same_parts() -> None:
 def test_every_key_of_a_signal_line_is_documented() -> None:
     page = (ROOT / "docs" / "jsonl.md").read_text()
     assert keys_in(page, "A signal, as it is published") == jsonl._KEYS
+
+
+def test_every_key_of_what_is_said_about_signals_is_documented() -> None:
+    page = (ROOT / "docs" / "jsonl.md").read_text()
+    documented = {"kind"}.union(*json_life.KEYS.values())
+    assert keys_in(page, "Something said about signals") == documented
+    for key, kinds in re.findall(
+        r"^\| `(\w+)` \| ([a-z, ]+) \|", sections(page)["Something said about signals"], re.MULTILINE
+    ):
+        named = {kind for kind in json_life.KEYS if kind.name.lower() in kinds}
+        if key not in {"kind", "reason"}:
+            assert named == {kind for kind, keys in json_life.KEYS.items() if key in keys}, key
 
 
 def keys_in(page: str, heading: str) -> set[str]:

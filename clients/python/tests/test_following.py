@@ -167,3 +167,5 @@ def test_what_each_kind_does() -> None:
         Released(UK, "beta"),
         None,
     ]
+    assert Ended(UK, (one,), "").ends("alpha")
+    assert not Ended(UK, (one,), "beta").ends("alpha")

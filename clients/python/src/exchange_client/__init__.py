@@ -24,6 +24,7 @@ from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.content_matches import content_matches
 from exchange_client.delivery import Delivery, ReceivedSignal
+from exchange_client.following import Ended, Flagged, Released, effect_of
 from exchange_client.identity import IdentityState, Renew
 from exchange_client.in_flight import Outcome
 from exchange_client.match import ContentMatch, Match, Opinions
@@ -53,9 +54,11 @@ __all__ = [
     "ContentMatch",
     "Delivery",
     "Distrusted",
+    "Ended",
     "ExchangeClient",
     "FeedVerifier",
     "Filter",
+    "Flagged",
     "IdentityState",
     "Match",
     "Matcher",
@@ -71,6 +74,7 @@ __all__ = [
     "Receipt",
     "ReceivedSignal",
     "RejectFile",
+    "Released",
     "Renew",
     "Said",
     "Signal",
@@ -78,4 +82,5 @@ __all__ = [
     "WhoAmI",
     "accounts_of",
     "content_matches",
+    "effect_of",
 ]

@@ -21,6 +21,10 @@ class Ended:
     #: Whose signals it can end; empty for everybody's: an operator said it.
     publisher: str
 
+    def ends(self, publisher: str) -> bool:
+        """Whether it ends this publisher's signals, of those that it names."""
+        return self.publisher in ("", publisher)
+
 
 @dataclass(frozen=True, slots=True)
 class Flagged:

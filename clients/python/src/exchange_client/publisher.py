@@ -25,12 +25,11 @@ from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
 from exchange_client.in_flight import InFlight, Outcome, Said, end_of, settle, settled, size_of
 from exchange_client.outbox import Job, Outbox, things_in
-from exchange_client.receipt import Receipt, verify_receipt
+from exchange_client.receipt import Receipt, receipt_of
 from exchange_client.signals import Draft, Drafter, Signal, signals_of
 from exchange_client.statements import Statements
 from exchange_client.transport import PublishStream, Transport
-from exchange_client.verify import Distrusted
-from exchange_client.wire import WireReceipt, WireResult
+from exchange_client.wire import WireResult
 
 LINGER_S = 0.004
 MAX_BATCH = 64
@@ -317,7 +316,7 @@ class Publisher(Statements):
             if waiting is None:
                 continue
             if result.receipt is not None:
-                answered.append((waiting, self._verified(result.receipt, waiting.statement)))
+                answered.append((waiting, receipt_of(result.receipt, waiting.statement, self._verifier)))
             elif result.error is not None and not await self._goes_on(waiting, result.error):
                 answered.append((waiting, result.error))
                 waiting.kept = result.error.reason in _OF_THE_KEY
@@ -373,14 +372,6 @@ class Publisher(Statements):
         waiting.statement = replace(other, resubmission=True)
         return True
 
-    def _verified(self, receipt: WireReceipt, statement: Statement) -> Receipt | Distrusted:
-        try:
-            return verify_receipt(receipt, statement, self._verifier)
-        except ExchangeError as error:
-            return Distrusted(
-                error.reason, f"the receipt does not hold: {error.message}", hint=_LYING, index=receipt.index
-            )
-
     def _send_later(self, id_: bytes, error: Unavailable) -> None:
         asked_s = min(max(error.retry_after_ms, 50) / 1000, MOST_ASKED_S)
         spread = random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, guards nothing
@@ -396,6 +387,3 @@ class Publisher(Statements):
         for waiting in self._waiting.values():
             settle(waiting.answer, error)
         self._waiting.clear()
-
-
-_LYING = "the hub's answer does not hold: keep it, do not trust this hub, and ask other members what they see"

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from exchange import codec
 from exchange.domain.statement import Statement, statement_id
-from exchange.errors import Reason, VerificationFailed
+from exchange.errors import ExchangeError, Reason, VerificationFailed
 from exchange.ledger.checkpoint import format_tlog_proof, open_checkpoint
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.note import Verifier
 from exchange.ledger.proofs import verify_inclusion
+from exchange_client.verify import Distrusted
 from exchange_client.wire import WireReceipt
 
 
@@ -51,3 +52,15 @@ def verify_receipt(receipt: WireReceipt, statement: Statement, verifier: Verifie
         receipt.checkpoint,
         receipt.repeated,
     )
+
+
+def receipt_of(receipt: WireReceipt, statement: Statement, verifier: Verifier) -> Receipt | Distrusted:
+    """Return the receipt as `verify_receipt` does, or that the hub cannot be trusted."""
+    try:
+        return verify_receipt(receipt, statement, verifier)
+    except ExchangeError as error:
+        message = f"the receipt does not hold: {error.message}"
+        return Distrusted(error.reason, message, hint=_LYING, index=receipt.index)
+
+
+_LYING = "the hub's answer does not hold: keep it, do not trust this hub, and ask other members what they see"
