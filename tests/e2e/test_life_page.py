@@ -11,6 +11,7 @@ import pytest
 
 from exchange.domain.bodies import DispositionState
 from exchange_client import ExchangeClient, ReceivedSignal
+from tests.e2e.answers import get
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, World
 from tests.e2e.sdk_clients import a_signal, client_config
 
@@ -67,3 +68,13 @@ async def test_the_page_says_what_works(world: World, tmp_path: Path) -> None:
         told = {row.stage for row in (await a.lag(UK)).rows if (row.publisher, row.receiver) == ("alpha", "beta")}
         assert len(told) >= 3
         assert any(row.member == "beta" for row in await a.activity(UK))
+    stages = await measured(world)
+    assert {("received", ""), ("actioned", "beta"), ("matched", "beta")} <= stages
+
+
+async def measured(world: World) -> set[tuple[str, str]]:
+    """Return the stages and receivers of the hub's metric of lag."""
+    _, page = await get(world.ops_port, "/metrics")
+    found = re.findall(r"^signal_exchange_lag_seconds_count\{(.*)\} [1-9]", page.decode(), re.MULTILINE)
+    labels = [dict(re.findall(r'(\w+)="([^"]*)"', each)) for each in found]
+    return {(each["stage"], each["receiver"]) for each in labels if each["origin"] == UK}

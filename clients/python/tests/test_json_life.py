@@ -14,6 +14,7 @@ from exchange.domain import bodies
 from exchange.domain.bodies import (
     Acknowledgement,
     Disposition,
+    Election,
     Erasure,
     LagCell,
     Life,
@@ -115,5 +116,16 @@ def test_a_delivery_tells_what_was_said_with_its_times_in_milliseconds() -> None
         "lag": [
             {"publisher": "alpha", "label": "misleading_scam", "election": None, "retraction": False, "counts": [0, 2]}
         ],
+    }
+    assert told(Election("uk-2027", "General election", 9, 10, (1,), 1_000, 0, 30)) == common | {
+        "kind": "election",
+        "name": "uk-2027",
+        "title": "General election",
+        "begins_at_ms": 9,
+        "polling_ends_at_ms": 10,
+        "target_classes": ["candidate"],
+        "lag_target_ms": 1_000,
+        "lag_alert_ms": 0,
+        "keep_days": 30,
     }
     assert told(Retraction((), 99)) == common | {"kind": "retraction", "reason": 99}

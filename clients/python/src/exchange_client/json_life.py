@@ -17,6 +17,7 @@ from exchange.domain.bodies import (
     Disposition,
     DispositionReason,
     DispositionState,
+    Election,
     Erasure,
     ErasureReason,
     LagCell,
@@ -30,6 +31,7 @@ from exchange.domain.bodies import (
     Retraction,
     RetractionReason,
     SourceAction,
+    TargetClass,
 )
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
@@ -111,6 +113,8 @@ def life_to_json(body: Life) -> dict[str, object]:
     match body:
         case Acknowledgement():
             return _acknowledged(body)
+        case Election():
+            return _election(body)
         case Release():
             return {"member": body.member}
         case Quarantine():
@@ -158,6 +162,19 @@ def _acknowledged(body: Acknowledgement) -> dict[str, object]:
         "clock_offset_ms": body.clock_offset_ms,
         "clock_error_ms": body.clock_error_ms,
         "lag": [_cell(cell) for cell in body.cells],
+    }
+
+
+def _election(body: Election) -> dict[str, object]:
+    return {
+        "name": body.name,
+        "title": body.title,
+        "begins_at": body.begins_ms,
+        "polling_ends_at": body.polling_ends_ms,
+        "target_classes": [name_of(TargetClass, each) for each in body.target_classes],
+        "lag_target_ms": body.lag_target_ms,
+        "lag_alert_ms": body.lag_alert_ms,
+        "keep_days": body.keep_days,
     }
 
 
