@@ -193,7 +193,7 @@ def metrics_page() -> str:
     ]
     intro = (
         "Served at `/metrics` on the operations port of the hub and of the pseudonym service. No label names an index "
-        "or an identifier; those of evaluations name members, whose use of them the ledger tells too. A metric that is "
+        "or an identifier; those of evaluations and of lag name members, as the ledger does too. A metric that is "
         "not measured now is in the table, and on the page of a running process without a value."
     )
     return _page("Metrics", intro, _table(head, rows))

@@ -66,7 +66,7 @@ def may_publish(directory: Directory, workload: Workload, header: Header, keys: 
     if guarded and workload.role is Role.OPERATOR and len(keys) < directory.operator_threshold:
         raise Denied(
             f"this needs the signatures of {directory.operator_threshold} operator keys",
-            hint="gather further operators' signatures over the same bytes",
+            hint="write it with --to-sign, let other operators `exchange sign` it, then `exchange submit` it",
         )
 
 
