@@ -184,7 +184,7 @@ def metrics_page() -> str:
     rows = [
         (
             f"`{row.name}`",
-            row.kind.__name__.lower(),
+            row.kind.__name__.lower().removeprefix("counted"),
             ", ".join(row.labels) or "-",
             row.help,
             _yes(name in measured),
