@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 from exchange.cli.cosigning import to_sign_option
+from exchange.cli.lines import Source
 from exchange.cli.output import client_option, community_option, json_option
 from exchange.cli.refusals import rejects_option
 from exchange.cli.saying import Ask
@@ -28,7 +29,7 @@ from exchange.domain.kinds import Kind
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LINES = click.option(
-    "--lines", type=click.File("rb"), metavar="FILE", help="Say many things, one JSON object a line; - for stdin."
+    "--lines", type=Source(), metavar="FILE", help="Say many things, one JSON object a line; - for stdin."
 )
 _CASE = click.option("--case", "case_ref", metavar="REF", help="All signals that you published under this case.")
 _IDS = click.argument("signal_ids", metavar="[SIGNAL_ID]...", nargs=-1)
