@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ async def until(right: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def took(lag_ms: int, index: int = 0, publisher: str = "alpha", **changes: object) -> Delivery:
+def took(lag_ms: int, index: int = 0, publisher: str = "alpha", **changes: Any) -> Delivery:
     """A delivery of a signal that was so long under way."""
     made = delivery(received(sha()), publisher=publisher, index=index, **changes)
     return replace(made, delivered_at_ms=START_MS + lag_ms)

@@ -26,12 +26,10 @@ from exchange_client.content_matches import content_matches
 from exchange_client.delivery import Delivery, ReceivedSignal
 from exchange_client.following import Ended, Flagged, Released, effect_of
 from exchange_client.identity import IdentityState, Renew
-from exchange_client.in_flight import Outcome
+from exchange_client.in_flight import Outcome, Said
 from exchange_client.match import ContentMatch, Match, Opinions
 from exchange_client.matcher import Matcher
 from exchange_client.matcher_file import MatcherFile
-from exchange_client.in_flight import Outcome, Said
-from exchange_client.matcher import Match, Matcher
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
