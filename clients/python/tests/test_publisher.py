@@ -191,7 +191,7 @@ BAD: dict[str, dict[str, Any]] = {
     "another type": {"quality": "good"},
     "no indicator at all": {"indicators": (None,)},
     "an unhashable audience": {"audience": ["beta", 7]},
-    "unknown election": {"election": b"e" * 32},
+    "election that is no id": {"election": b"e" * 31},
     "both references": {"replaces": (b"r" * 32,), "derived_from": (b"d" * 32,)},
 }
 
