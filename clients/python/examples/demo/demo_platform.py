@@ -17,11 +17,22 @@ from pathlib import Path
 import accounts
 import photographs
 
-from exchange.domain.bodies import SourceAction
+from exchange.domain.bodies import DispositionState, RetractionReason, SourceAction
 from exchange.domain.identifiers import KEY_EPOCH_BYTES, IndicatorType
 from exchange.domain.labels import Label
 from exchange.domain.statement import Indicator
-from exchange_client import AccountIndex, ClientConfig, Delivery, ExchangeClient, Matcher, Own, Signal
+from exchange_client import (
+    AccountIndex,
+    ClientConfig,
+    Delivery,
+    Ended,
+    ExchangeClient,
+    Matcher,
+    Own,
+    Publisher,
+    Signal,
+    effect_of,
+)
 from exchange_client.pdq import hash_image
 
 DAY_MS = 86_400_000
@@ -88,6 +99,16 @@ async def suspend_account(config: ClientConfig, community: str) -> None:
         tell("suspended", case=reference, index=outcome.receipt.index, pseudonym=pseudonym)
 
 
+async def grant_appeal(config: ClientConfig, community: str) -> None:
+    """Let the suspended user come back here, and take the signal back, found by its case."""
+    reference, _ = accounts.ABUSER["alpha"]
+    async with ExchangeClient(config) as client, client.publisher(community) as publisher:
+        (receipt,) = await publisher.retract(
+            case_ref=reference, reason=RetractionReason.OVERTURNED_ON_APPEAL, decided_at_ms=now_ms()
+        )
+    tell("retracted", case=reference, index=receipt.index)
+
+
 async def publish(config: ClientConfig, community: str, pieces: int) -> None:
     """Publish the photographs one by one, then many small files, each acknowledged with a verified proof."""
     async with ExchangeClient(config) as client, client.publisher(community) as publisher:
@@ -141,23 +162,60 @@ async def match(config: ClientConfig, community: str, kind: str) -> None:
     async with ExchangeClient(config) as client, contextlib.AsyncExitStack() as closing:
         index = await index_accounts(client, config, community, kind)
         closing.callback(index.close)
-        deliveries = await closing.enter_async_context(contextlib.aclosing(client.subscribe(community)))
+        publisher = await closing.enter_async_context(client.publisher(community))
+        desk = Desk(index, publisher)
+        feed = client.subscribe(community, acknowledges=True)
+        deliveries = await closing.enter_async_context(contextlib.aclosing(feed))
         tell("ready", files=len(content), accounts=(await index.size()).identifiers)
         async for delivery in deliveries:
             matcher.add(delivery)
             tell_delivery(delivery)
             if any(signal.case_ref in photographs.NAMES for signal in delivery.signals):
                 report_matches(matcher, content, {signal.signal_id for signal in delivery.signals})
-            await report_accounts(index, delivery)
+            await desk.take(delivery)
 
 
-async def report_accounts(index: AccountIndex, delivery: Delivery) -> None:
-    """Print which of the own users a delivery names."""
-    for indicator in (each for signal in delivery.signals for each in signal.indicators):
-        if indicator.type == IndicatorType.PSEUDONYM:
-            for reference in await index.find(indicator.value[KEY_EPOCH_BYTES:]):
-                took = now_ms() - delivery.header.created_at_ms
-                tell("account", reference=reference, publisher=delivery.publisher, took_ms=took)
+class Desk:
+    """Suspends own users whom a signal names, lets them come back when it is taken back, and says so each time."""
+
+    def __init__(self, index: AccountIndex, publisher: Publisher) -> None:
+        """Nobody is suspended yet."""
+        self._index = index
+        self._publisher = publisher
+        #: By signal: whose it is, and whom we suspended for it.
+        self._suspended: dict[bytes, tuple[str, str]] = {}
+
+    async def take(self, delivery: Delivery) -> None:
+        """Take the next entry."""
+        for signal in delivery.signals:
+            for indicator in signal.indicators:
+                if indicator.type == IndicatorType.PSEUDONYM:
+                    for reference in await self._index.find(indicator.value[KEY_EPOCH_BYTES:]):
+                        await self._suspend(signal.signal_id, reference, delivery)
+        effect = effect_of(delivery)
+        if isinstance(effect, Ended):
+            for signal_id in effect.signal_ids:
+                if signal_id in self._suspended and effect.ends(self._suspended[signal_id][0]):
+                    await self._let_back(signal_id, delivery)
+
+    async def _suspend(self, signal_id: bytes, reference: str, delivery: Delivery) -> None:
+        took = now_ms() - delivery.header.created_at_ms
+        tell("account", reference=reference, publisher=delivery.publisher, took_ms=took)
+        self._suspended[signal_id] = (delivery.publisher, reference)
+        await self._publisher.dispose(
+            [signal_id],
+            DispositionState.ACTIONED,
+            action=SourceAction.ACCOUNT_SUSPENDED,
+            matched_at_ms=delivery.delivered_at_ms,
+            actioned_at_ms=now_ms(),
+        )
+        tell("acted", reference=reference)
+
+    async def _let_back(self, signal_id: bytes, delivery: Delivery) -> None:
+        _, reference = self._suspended.pop(signal_id)
+        took = now_ms() - delivery.header.created_at_ms
+        await self._publisher.dispose([signal_id], DispositionState.REVERSED, actioned_at_ms=now_ms())
+        tell("reversed", reference=reference, took_ms=took)
 
 
 def tell_delivery(delivery: Delivery) -> None:
@@ -178,7 +236,7 @@ def report_matches(matcher: Matcher, content: dict[str, bytes], new: set[bytes])
 def main() -> None:
     """Run one platform until its work is done or it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("alpha", "beta", "gamma", "suspender"))
+    parser.add_argument("kind", choices=("alpha", "beta", "gamma", "suspender", "appeal"))
     parser.add_argument("--client", type=Path, required=True)
     parser.add_argument("--community", required=True)
     parser.add_argument("--pieces", type=int, default=300)
@@ -188,6 +246,8 @@ def main() -> None:
         work = publish(config, options.community, options.pieces)
     elif options.kind == "suspender":
         work = suspend_account(config, options.community)
+    elif options.kind == "appeal":
+        work = grant_appeal(config, options.community)
     else:
         work = match(config, options.community, options.kind)
     with contextlib.suppress(KeyboardInterrupt):

@@ -3,8 +3,9 @@
 Founds an exchange, starts the hub on the embedded store, publishes photographs from one platform, shows the others
 receiving and matching altered copies, kills the hub with SIGKILL in the middle of it all, shows that nothing that was
 acknowledged is lost. Then one platform suspends a user, whom the others find among their own under other spellings of
-the same mailbox, by a pseudonym alone. At last the ledger is verified from outside, and all that was written is
-searched for the mailbox. Ends with 0 when everything was as it must be.
+the same mailbox, by a pseudonym alone; an appeal is granted, and they let the user come back. At last the ledger is
+verified from outside, and all that was written is searched for the mailbox. Ends with 0 when everything was as it must
+be.
 """
 
 from __future__ import annotations
@@ -237,6 +238,25 @@ def suspend_and_match(receivers: list[Process]) -> str:
     return str(suspended["pseudonym"])
 
 
+def undo(receivers: list[Process]) -> list[str]:
+    """Let alpha grant the user's appeal, and print who undoes what, what was owed and how long all of it took."""
+    for receiver in receivers:
+        receiver.wait_for("acted")
+    (retracted,) = platform("alpha", "appeal").wait_for("retracted")
+    say(f"   alpha takes its signal back: entry {retracted['index']}, overturned on appeal")
+    for receiver in receivers:
+        (undone,) = receiver.wait_for("reversed")
+        say(f"   {receiver.name} let {undone['reference']} come back {undone['took_ms']} ms after alpha said it")
+    liaison = ("--community", "uk-elections", "--client", WORK / "beta" / "liaison" / "client.toml")
+    debts = [json.loads(line) for line in exchange("debts", "--all", "--json", *liaison).splitlines()]
+    say(exchange("debts", "--all", *liaison).rstrip())
+    stages = ("reported", "delivered", "actioned", "migration", "undo_reported", "undone")
+    say(exchange("lag", *(word for stage in stages for word in ("--stage", stage)), *liaison).rstrip())
+    closed = {debt.get("member"): debt.get("open") for debt in debts if "member" in debt}
+    expected = {receiver.name: False for receiver in receivers}
+    return [] if closed == expected else [f"debts: {closed}"]
+
+
 def check_accounts(receivers: list[Process]) -> list[str]:
     """Compare who was found, when all is over; return what is not as it must be."""
     wrong = []
@@ -295,6 +315,8 @@ def main() -> None:
         show_lag(alpha, receivers)
         step("alpha suspends a user, who has accounts with the same mailbox at beta and gamma, written differently")
         pseudonym = suspend_and_match(receivers)
+        step("alpha grants that user's appeal: who acted on its word undoes it, and says so on the ledger")
+        wrong += undo(receivers)
         for child in children:
             child.stop()
         wrong += check_accounts(receivers)
