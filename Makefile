@@ -19,6 +19,10 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 # For make fuzz: how long for each target, and which; all without.
 SECONDS ?= 30
 TARGET ?=
+# For make oracle: the first seed, how many, and how many steps each.
+SEED ?= 1
+SEEDS ?= $(if $(filter command line,$(origin SEED)),1,50)
+STEPS ?= 1000
 # Extra arguments for pytest: make test ARGS='-k merkle'
 ARGS ?=
 
@@ -26,7 +30,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e faults load demo bench bench-growth bench-matching bench-privacy lint format gen check-gen lock clean fuzz
+.PHONY: help setup test e2e oracle faults load demo bench bench-growth bench-matching bench-privacy lint format gen check-gen lock clean fuzz
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,11 +69,14 @@ test: setup  ## The quick tests: everything that needs no server process and no 
 
 e2e: setup  ## The slow tests: real processes, real TLS, real stores
 	@if compgen -G 'tests/e2e/**/test_*.py' >/dev/null || compgen -G 'tests/e2e/test_*.py' >/dev/null; then \
-	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/conformance tests/faults tests/load $(ARGS); \
+	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/conformance tests/oracle tests/faults tests/load $(ARGS); \
 	else echo "e2e: tests/e2e holds no test yet"; fi
 
 load: setup  ## A flood, 200 back at once, 10,000 cancelled streams, who never reads; prints figures, holds their gates
 	LOAD=long $(BIN)/python -m pytest -q -s tests/load $(ARGS)
+
+oracle: setup  ## Simulated platforms against an independent model: make oracle SEEDS=200 STEPS=1000, or one again by its SEED=n
+	$(BIN)/python -m tests.oracle --seed $(SEED) --seeds $(SEEDS) --steps $(STEPS) $(ARGS)
 
 faults: setup  ## Kill, cut, flip, fill and stop a hub under load; prints what each cost (one: ARGS='-k after-append')
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(ARGS)

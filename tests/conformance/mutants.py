@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from exchange import codec
 from exchange.api.feed import FeedServicer
 from exchange.domain import validation
-from exchange.domain.kinds import Kind
+from exchange.domain.kinds import Kind, Role
 from exchange.domain.policy import Sight, Workload
 from exchange.errors import CursorAboveSize
 from exchange.fanout.feed import Feed, Filter
@@ -118,15 +118,16 @@ def empty_audience_is_everyone(patch: Patch) -> None:
 def audience_that_is_not_asked(patch: Patch) -> None:
     """Whoever is in the community reads everything in it."""
 
-    def everyone(workload: Workload, kind: int, publisher: str, audience: Collection[str] | None) -> bool:
-        return workload.role == 1 and kind == Kind.SIGNAL
+    patch.setattr("exchange.fanout.feed.visible_to", _everyone_in_the_community)
 
-    patch.setattr("exchange.fanout.feed.visible_to", everyone)
+
+def _everyone_in_the_community(workload: Workload, kind: int, *_: object) -> bool:
+    return workload.role is Role.PIPELINE and kind == Kind.SIGNAL
 
 
 def pages_that_forget_the_audience(patch: Patch) -> None:
     """The feed asks who may read, and reading the ledger page by page does not."""
-    patch.setattr("exchange.api.ledger.visible_to", lambda *_: True)
+    patch.setattr("exchange.api.ledger.visible_to", _everyone_in_the_community)
 
 
 def community_that_is_not_asked(patch: Patch) -> None:
