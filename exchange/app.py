@@ -86,11 +86,15 @@ class App:
         self.port = 0
         self._closing = False
         canaries = config.automation.canaries
-        self._canaries = frozenset(value for _, value in read_values(canaries)) if canaries else frozenset[bytes]()
+        self._canaries = read_values(canaries) if canaries else frozenset[tuple[int, bytes]]()
+        self._speaker: Speaker | None = None
+        if config.automation.member and config.automation.key is not None:
+            self._speaker = Speaker(config.automation.member, read_key(config.automation.key))
 
     async def open(self, tasks: asyncio.TaskGroup) -> None:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
         self._tasks = tasks
+        self.health.serving("store")  # from here on whoever follows a log may find that it is not
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
         quotas = Quotas(Limits(**asdict(self._config.quotas)), clocks.monotonic_ms)
         directory = await self._open_directory(quotas)
@@ -99,8 +103,9 @@ class App:
             for origin in communities:
                 await self._open_new_community(origin)
         await self._check_clock()
-        self.health.serving("store")
         guard = self._guard(quotas)
+        if self._speaker is not None:
+            self._speaker.check(self._view.directory)
         if self._config.signatures.beside:
             tasks.create_task(self.signatures.run())
         await self._open_ports(Hub(self._view, self._intake, self.signatures, self._logs), guard)
@@ -209,11 +214,20 @@ class App:
         self._tasks.create_task(self._follow(name, opened.log.tail.run))
         if (of_community := opened.of_community) is not None:
             folds = opened.log.of_community
-            eraser = Eraser(name, opened.store, of_community.facts, opened.log.tail.erased, clocks.wall_ms)
+            eraser = Eraser(
+                name,
+                opened.store,
+                of_community.facts,
+                opened.log.tail.erased,
+                clocks.wall_ms,
+                ready=folds.life.placed,
+            )
             folds.life.listeners.append(partial(self._tell_lag, name, of_community.facts))
             following = [folds.key_epochs.run, of_community.keeper.run, folds.life.run, eraser.run]
-            if self._config.automation.member:
-                following.append(self._automation(opened.log).run)
+            if self._speaker is not None:
+                limits = self._config.automation.limits
+                automation = Automation(opened.log, self._intake, self._speaker, limits, self._clock.now_ms)
+                following.append(automation.run)
             for run in following:
                 self._tasks.create_task(self._follow(name, run))
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
@@ -222,12 +236,6 @@ class App:
     def _tell_lag(self, origin: str, facts: FactsFile, entries: Sequence[ToldEntry]) -> None:
         for (stage, receiver), histogram in told_lag(entries, facts.signals).items():
             self.metrics.lag_seconds.add((origin, stage.word, receiver), histogram.counts)
-
-    def _automation(self, log: Log) -> Automation:
-        config = self._config.automation
-        assert config.key is not None  # the configuration was checked
-        speaker = Speaker(config.member, read_key(config.key))
-        return Automation(log, self._intake, speaker, config.limits, self._clock.now_ms)
 
     async def _keep(self, origin: str, sequencer: Sequencer) -> None:
         """Run a sequencer; when it stops for good, say so and leave the rest running."""
@@ -325,7 +333,7 @@ class App:
         after = await log.history.archive(floor)
         if after != before:
             _log.info("archived", origin=origin, floor=after)
-            await log.of_community.life.facts.forget(after)
+        await log.of_community.life.facts.forget(after)
 
     async def _drain(self, main: server.MemberServer) -> None:
         self.health.drain()

@@ -16,20 +16,24 @@ import structlog
 from exchange import codec
 from exchange.api.logs import Log
 from exchange.domain.alarms import Alarm, AlarmLimits, BurstWatch, is_disputed
-from exchange.domain.bodies import Opinion, OpinionCategory, Quarantine, QuarantineReason
+from exchange.domain.bodies import Opinion, OpinionCategory, Quarantine, QuarantineReason, Release
+from exchange.domain.directory import Directory
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.policy import Workload
 from exchange.domain.statement import HEADER_TYPE, NONCE_BYTES, Header, Signature, Statement
-from exchange.errors import ExchangeError, Rejected
+from exchange.domain.validation import DAY_MS
+from exchange.errors import ExchangeError, Unavailable
 from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
-from exchange.ports import ToldEntry
+from exchange.ports import Period, ToldEntry
 from exchange.publish.intake import Intake
 
 _log = structlog.get_logger()
 
-#: Alarms that wait to be looked into: more would be of the same members.
-_MOST_WAITING = 1_000
+#: How long an alarm waits that could not be said.
+_AGAIN_S = 2.0
+#: What a member usually says is taken from so many days.
+_USUAL_DAYS, _DAY_MINUTES = 7, 1_440
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,12 @@ class Speaker:
 
     member: str
     key: SigningKey
+
+    def check(self, directory: Directory) -> None:
+        """Say so where the directory does not let it speak, now rather than at the first alarm."""
+        known = directory.key(self.key.key_id)
+        if known is None or known not in directory.live_keys(self.member, Role.AUTOMATION):
+            _log.warning("automation_cannot_speak", member=self.member, why="its key is not in force in the directory")
 
 
 class Automation:
@@ -54,7 +64,8 @@ class Automation:
         self._limits = limits
         self._now_ms = now_ms
         self._bursts = BurstWatch(limits)
-        self._alarms: asyncio.Queue[Alarm] = asyncio.Queue(_MOST_WAITING)
+        #: What is still to be said, one of a reason for each member.
+        self._alarms: dict[tuple[str, QuarantineReason], Alarm] = {}
         #: Members of which some signal was called wrong since it was last counted, each with the newest index.
         self._doubted: dict[str, int] = {}
         self._told = asyncio.Event()
@@ -67,13 +78,15 @@ class Automation:
             if entry.canary:
                 self._raise(Alarm(entry.header.publisher, entry.index, QuarantineReason.CANARY))
             body = entry.header.body
+            if isinstance(body, Release):
+                self._bursts.forget(body.member)
             if isinstance(body, Opinion) and body.category == OpinionCategory.NEGATIVE_CLASS:
                 self._doubt(body, entry.index)
         self._told.set()
 
     def _raise(self, alarm: Alarm) -> None:
-        if not self._alarms.full():
-            self._alarms.put_nowait(alarm)
+        self._alarms.setdefault((alarm.member, alarm.reason), alarm)
+        self._told.set()
 
     def _doubt(self, opinion: Opinion, index: int) -> None:
         if self._limits.disputed_percent:
@@ -82,6 +95,7 @@ class Automation:
 
     async def run(self) -> None:
         """Say what has to be said, until cancelled."""
+        self._bursts.usual(await self._usual(), self._now_ms())
         while True:
             await self._told.wait()
             self._told.clear()
@@ -90,22 +104,38 @@ class Automation:
                 disputed, signals = await self._reports.disputed(member, self._limits.disputed_by)
                 if is_disputed(self._limits, disputed, signals):
                     self._raise(Alarm(member, index, QuarantineReason.DISPUTED))
-            while not self._alarms.empty():
-                await self._say(self._alarms.get_nowait())
+            for key, alarm in list(self._alarms.items()):
+                if await self._say(alarm):
+                    del self._alarms[key]
+            if self._alarms:
+                await asyncio.sleep(_AGAIN_S)
+                self._told.set()
 
-    async def _say(self, alarm: Alarm) -> None:
-        """Flag the member, unless it is flagged already."""
-        if self._life.facts.member(alarm.member).quarantined_from is not None:
-            return
+    async def _usual(self) -> dict[str, float]:
+        """Return how many signals a minute each member has said in the last days."""
+        today = self._now_ms() // DAY_MS
+        rows = await self._reports.activity(Period(max(0, today - _USUAL_DAYS), 0), b"")
+        said: dict[str, float] = {}
+        for row in rows:
+            if row.kind == Kind.SIGNAL:
+                said[row.member] = said.get(row.member, 0.0) + row.signals / (_USUAL_DAYS * _DAY_MINUTES)
+        return said
+
+    async def _say(self, alarm: Alarm) -> bool:
+        """Flag the member, unless it is flagged already. Return whether that is done with."""
         try:
+            if self._life.facts.member(alarm.member).quarantined_from is not None:
+                return True
             await self._publish(Quarantine(alarm.member, alarm.from_index, alarm.reason))
-        except Rejected as error:
-            # Somebody may have been quicker. Anything else is for the operators to see: the rule stands, unsaid.
-            _log.warning("not_flagged", origin=self._log.origin, member=alarm.member, reason=error.message)
+        except Unavailable as error:
+            _log.warning("not_flagged_yet", origin=self._log.origin, member=alarm.member, reason=error.message)
+            return False
         except ExchangeError as error:
+            # Somebody may have been quicker. Anything else is for the operators to see: the rule stands, unsaid.
             _log.error("not_flagged", origin=self._log.origin, member=alarm.member, reason=error.message)
-        else:
-            _log.warning("flagged", origin=self._log.origin, member=alarm.member, why=alarm.reason.name.lower())
+            return True
+        _log.warning("flagged", origin=self._log.origin, member=alarm.member, why=alarm.reason.name.lower())
+        return True
 
     async def _publish(self, body: Quarantine) -> None:
         key, member = self._speaker.key, self._speaker.member

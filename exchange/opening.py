@@ -152,7 +152,7 @@ async def open_log(
     memory: Memory,
     adopt: bool,
     committed: Callable[[int, int, float], None],
-    canaries: frozenset[bytes] = frozenset(),
+    canaries: frozenset[tuple[int, bytes]] = frozenset(),
 ) -> OpenLog:
     """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
     key = read_key(folders.key(origin.log))

@@ -224,8 +224,12 @@ class Doomed:
 class Facts(Protocol):
     """What a log's leaves say of its signals and members: a fold on disk, which can always be made again.
 
-    What was taken together is there together after a crash, with its place in the log.
+    What was taken together is there together after a crash, with its place in the log. Every method raises
+    `Unavailable` where the file is found to be damaged.
     """
+
+    #: Whether it was: then it is made again, by `forget` and taking everything anew.
+    damaged: bool
 
     def place(self) -> CompactRange:
         """Return the tree of exactly the leaves that were taken."""

@@ -111,7 +111,15 @@ class Offering:
                     return _answered(receipt)
             if of_life or _names_a_new_election(log, body):
                 await log.up_to_date()
-            return log.sequencer.offer(self._hub.intake.check(workload, said, judged_at))
+            try:
+                candidate = self._hub.intake.check(workload, said, judged_at)
+            except Rejected:
+                # A repeat whose first one was sealed meanwhile finds what it says said already.
+                receipt = await log.sequencer.repeated(said.statement, said.header) if of_life else None
+                if receipt is None:
+                    raise
+                return _answered(receipt)
+            return log.sequencer.offer(candidate)
         except (Rejected, Unavailable) as error:
             return error.alone()
 

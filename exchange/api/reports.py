@@ -1,14 +1,15 @@
 """ReportService: what a community's ledger adds up to. Metadata only: no identifier is in any answer.
 
 Who was in the audience of a restricted signal is known to its publisher and to operators: of such a signal others see
-only how they stand themselves.
+in the list of debts only how they stand themselves. Whoever says something of a signal shows with it that it was given
+it: that stands in the leaf, and so in lag, opinions and dispositions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import grpc
 
@@ -16,6 +17,7 @@ from exchange.api.guard import caller
 from exchange.api.logs import Folds, Hub
 from exchange.domain.debts import Debt, Ending, debt_of, late_before
 from exchange.domain.directory import Directory
+from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import Role
 from exchange.domain.life import MemberFacts, SignalFacts, could_see
 from exchange.domain.policy import Workload
@@ -25,11 +27,17 @@ from exchange.v1 import report_pb2 as pb
 from exchange.v1 import report_pb2_grpc
 
 MAX_DEBTS = 1_000
-_ENDINGS = 256
-_PAGE_BYTES = 8 + 32
+#: Endings looked at between two turns, and so many times in one call: then the caller asks again.
+_ENDINGS, _PAGES = 32, 64
+_FIXED_BYTES = 8 + 32
+#: Rows of a report in one answer.
+_ROWS = 4_000
+_OFFSET_BYTES = 4
 #: What a page of a report costs, in the measure of a turn's work, which is records checked.
 _WORK = 500
 _NO_FACTS = MemberFacts()
+
+R = TypeVar("R")
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -56,6 +64,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     ) -> pb.GetLagReportResponse:
         folds = await self._folds(request.origin)
         rows = await folds.reports.lag(Period(request.from_day, request.to_day), request.election)
+        page, next_page = _page(rows, request.page)
         members = await folds.reports.members()
         return pb.GetLagReportResponse(
             rows=[
@@ -66,8 +75,9 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                     label=row.label,  # type: ignore[arg-type]
                     counts=row.counts,
                 )
-                for row in rows
+                for row in page
             ],
+            next_page=next_page,
             clocks=[
                 pb.ClockRow(member=member, offset_ms=facts.clock_offset_ms, error_ms=facts.clock_error_ms)
                 for member, facts in sorted(members.items())
@@ -83,6 +93,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     ) -> pb.GetActivityResponse:
         folds = await self._folds(request.origin)
         rows = await folds.reports.activity(Period(request.from_day, request.to_day), request.election)
+        page, next_page = _page(rows, request.page)
         return pb.GetActivityResponse(
             rows=[
                 pb.ActivityRow(
@@ -92,8 +103,9 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                     statements=row.statements,
                     signals=row.signals,
                 )
-                for row in rows
+                for row in page
             ],
+            next_page=next_page,
             size=folds.life.facts.place().size,
         )
 
@@ -113,18 +125,28 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             late_before(self._now_ms(), request.deadline_hours),
         )
         limit = min(request.limit or MAX_DEBTS, MAX_DEBTS)
-        after = _place(request.page)
+        place: _Place | None = _Place.read(request.page)
         found: list[Debt] = []
-        while True:
-            page, after, end = await _debts(folds, wanted, after)
-            found += page
-            if end or len(found) >= limit:
+        for _ in range(_PAGES):
+            assert place is not None
+            await self._hub.turns.take(wanted.workload.member, len(wanted.directory.members) * _ENDINGS // 4)
+            place = await _debts(folds, wanted, place, found, limit)
+            if place is None or len(found) >= limit:
                 break
         return pb.ListDebtsResponse(
             debts=[_debt(each) for each in found],
-            next_page=b"" if end else after[0].to_bytes(8, "big") + after[1],
+            next_page=b"" if place is None else bytes(place),
             size=folds.life.facts.place().size,
         )
+
+
+def _page(rows: Sequence[R], page: bytes) -> tuple[Sequence[R], bytes]:
+    """Return the rows of a page, and where the next one begins. Raises `Rejected` (MALFORMED)."""
+    if len(page) not in (0, _OFFSET_BYTES):
+        raise Rejected(Reason.MALFORMED, "page: not one of ours")
+    start = int.from_bytes(page, "big")
+    end = start + _ROWS
+    return rows[start:end], end.to_bytes(_OFFSET_BYTES, "big") if end < len(rows) else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +161,14 @@ class _Wanted:
     election: bytes
     late_before_ms: int
 
-    def members(self, signal: SignalFacts) -> list[str]:
-        """Return the members that were given a signal, as far as the caller may know."""
+    def members(self, signal: SignalFacts, ending: Ending) -> list[str]:
+        """Return the members that were given a signal before it ended, sorted, as far as the caller may know."""
+        asked = (self.member,) if self.member else self.directory.members
         given = [
-            entry.id
-            for entry in self.directory.members.values()
-            if entry.id != signal.publisher
-            and self.member in ("", entry.id)
-            and could_see(self.directory, self.origin, entry.id, signal)
+            member
+            for member in sorted(asked)
+            if member != signal.publisher
+            and could_see(self.directory, self.origin, member, signal, until_size=ending.directory_size)
         ]
         entitled = self.workload.role is Role.OPERATOR or self.workload.member == signal.publisher
         if signal.audience is None or entitled:
@@ -154,39 +176,55 @@ class _Wanted:
         return [member for member in given if member == self.workload.member]
 
 
-def _place(page: bytes) -> tuple[int, bytes]:
-    if not page:
-        return -1, b""
-    if len(page) != _PAGE_BYTES:
-        raise Rejected(Reason.MALFORMED, "page: not one of ours")
-    return int.from_bytes(page[:8], "big"), page[8:]
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Behind which ending of the log, and which member's answer to the next one, a page goes on."""
+
+    index: int = -1
+    signal_id: bytes = b""
+    #: Of the ending after that: members up to this one have been listed.
+    member: str = ""
+
+    @classmethod
+    def read(cls, page: bytes) -> _Place:
+        """Return the place that an earlier answer gave. Raises `Rejected` (MALFORMED)."""
+        if not page:
+            return cls()
+        index = int.from_bytes(page[:8], "big", signed=True)
+        try:
+            member = page[_FIXED_BYTES:].decode()
+        except UnicodeDecodeError as error:
+            raise Rejected(Reason.MALFORMED, "page: not one of ours") from error
+        if len(page) < _FIXED_BYTES or index < -1 or (member and not is_name(member)):
+            raise Rejected(Reason.MALFORMED, "page: not one of ours")
+        return cls(index, page[8:_FIXED_BYTES] if index >= 0 else b"", member)
+
+    def __bytes__(self) -> bytes:
+        """Return it as an answer gives it."""
+        return self.index.to_bytes(8, "big", signed=True) + self.signal_id.ljust(32, b"\0") + self.member.encode()
 
 
-async def _debts(folds: Folds, wanted: _Wanted, after: tuple[int, bytes]) -> tuple[list[Debt], tuple[int, bytes], bool]:
-    """Return the debts of the next endings, where to go on behind them, and whether there is nothing more."""
-    endings = await folds.reports.endings(after, _ENDINGS)
+async def _debts(folds: Folds, wanted: _Wanted, place: _Place, found: list[Debt], limit: int) -> _Place | None:
+    """Add the debts of the next endings to what was found, up to a limit; return where to go on, None at the end."""
+    endings = await folds.reports.endings((place.index, place.signal_id), _ENDINGS)
     ids = [ending.signal_id for ending in endings]
     said, members = await folds.reports.said(ids), await folds.reports.members()
     signals = folds.life.facts.signals(ids)
-    found = []
     for ending in endings:
         signal = signals.get(ending.signal_id)
-        if signal is None or not ending.opens_debts or wanted.election not in (b"", signal.election):
-            continue
-        for member in wanted.members(signal):
-            facts = members.get(member) or _NO_FACTS
-            debt = debt_of(
-                signal,
-                ending,
-                member,
-                facts,
-                said.get((signal.signal_id, member)),
-                late_before_ms=wanted.late_before_ms,
-            )
-            if debt.open or not wanted.open_only:
-                found.append(debt)
-    last: Ending | None = endings[-1] if endings else None
-    return found, (last.index, last.signal_id) if last else after, len(endings) < _ENDINGS
+        if signal is not None and ending.opens_debts and wanted.election in (b"", signal.election):
+            for member in wanted.members(signal, ending):
+                if member <= place.member:
+                    continue
+                if len(found) >= limit:
+                    return place
+                answer, facts = said.get((signal.signal_id, member)), members.get(member, _NO_FACTS)
+                debt = debt_of(signal, ending, member, facts, answer, late_before_ms=wanted.late_before_ms)
+                if debt.open or not wanted.open_only:
+                    found.append(debt)
+                place = replace(place, member=member)
+        place = _Place(ending.index, ending.signal_id)
+    return place if len(endings) == _ENDINGS else None
 
 
 def _debt(debt: Debt) -> pb.Debt:

@@ -7,7 +7,7 @@ from anybody. Each limit is the operators' choice, and each rule can be switched
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exchange.domain.bodies import QuarantineReason, SignalHeader
@@ -77,10 +77,22 @@ class BurstWatch:
         self._limits = limits
         self._members: dict[str, _Said] = {}
 
+    def usual(self, per_minute: Mapping[str, float], now_ms: int) -> None:
+        """Take what members said before this began to look."""
+        for member, signals in per_minute.items():
+            said = self._members.setdefault(member, _Said())
+            said.average, said.averaged_to = max(said.average, signals), now_ms // _MINUTE_MS
+
+    def forget(self, member: str) -> None:
+        """Begin anew with a member that was released: what it said before raises no alarm again."""
+        if member in self._members:
+            self._members[member].minutes.clear()
+
     def look(self, index: int, header: Header, received_at_ms: int) -> Iterator[Alarm]:
         """Take the next entry of the log; yield the alarm that it raises."""
         limits = self._limits
-        if not limits.burst_signals or not isinstance(header.body, SignalHeader):
+        body = header.body
+        if not limits.burst_signals or not isinstance(body, SignalHeader) or body.backfill:
             return
         said = self._members.setdefault(header.publisher, _Said())
         said.take(received_at_ms // _MINUTE_MS, len(header.signal_ids), index, limits.burst_minutes)

@@ -30,6 +30,10 @@ class Ending:
     #: Who said it.
     publisher: str
     received_at_ms: int
+    #: Directory size that it was judged at.
+    directory_size: int
+    #: Of an erasure: who had acknowledged the signal before. None for a retraction.
+    acknowledged: frozenset[str] | None = None
 
     @property
     def opens_debts(self) -> bool:
@@ -79,6 +83,8 @@ def debt_of(
     """
     through = facts.processed_through
     acknowledged = through is not None and through >= signal.index
+    if ending.acknowledged is not None:
+        acknowledged = member in ending.acknowledged
     closes = said is not None and (
         said.state in _NOTHING_STANDS or (said.state == DispositionState.UPHELD and said.index > ending.index)
     )

@@ -76,10 +76,10 @@ class MemberEntry:
         """Whether it is in a community or has been."""
         return origin in self.communities or origin in self.left
 
-    def in_at(self, origin: str, directory_size: int) -> bool:
-        """Whether it was in a community for somebody who had read so many entries of the directory."""
+    def in_between(self, origin: str, first_size: int, last_size: int | None = None) -> bool:
+        """Whether it was in a community at any time from one size of the directory to another (or to now)."""
         return any(
-            since < directory_size and (until is None or until >= directory_size)
+            (until is None or until >= first_size) and (last_size is None or since < last_size)
             for since, until in self.stays.get(origin, ())
         )
 

@@ -13,7 +13,7 @@ MAX_TITLE_CHARACTERS = 100
 #: From the beginning of an election's window to the end of polling, at most.
 MAX_WINDOW_DAYS = 400
 MAX_KEEP_DAYS = 365
-#: A community has no more elections that are not over for good.
+#: In one community, for ever: a fold holds them all.
 MAX_ELECTIONS = 1_000
 _CLASSES = frozenset(word.value for word in TargetClass)
 
@@ -58,6 +58,7 @@ def check_election(findings: Findings, body: Election, known: Collection[Electio
     )
     in_order = 0 < body.lag_target_ms <= body.lag_alert_ms
     findings.check(in_order, "election.lag_alert_ms", "must not lie below the target, nor that at 0")
+    findings.check(body.lag_alert_ms <= longest_ms, "election.lag_alert_ms", f"is over {MAX_WINDOW_DAYS} days")
     findings.check(0 < body.keep_days <= MAX_KEEP_DAYS, "election.keep_days", f"must be 1 to {MAX_KEEP_DAYS}")
 
 

@@ -33,9 +33,10 @@ from exchange.domain.bodies import (
     RetractionReason,
     SourceAction,
 )
-from exchange.domain.directory import Directory
+from exchange.domain.directory import Directory, MemberEntry
 from exchange.domain.elections import ElectionFacts, check_election
 from exchange.domain.kinds import KINDS, MemberClass, Role
+from exchange.domain.labels import Label
 from exchange.domain.lag import BUCKETS
 from exchange.domain.statement import ID_BYTES, Header
 from exchange.domain.validation import SKEW_MS, Findings, check_envelope
@@ -48,6 +49,7 @@ ACKNOWLEDGE_EVERY_MS = 60_000
 MAX_CELLS = 1_000
 MAX_CELLS_BYTES = 60_000
 _MAX_COUNT = 0xFFFF_FFFF
+_LABELS = frozenset(label.value for label in Label)
 _CELL_OVERHEAD = 16
 _COUNT_BYTES = 5
 
@@ -91,6 +93,8 @@ class MemberFacts:
     clock_error_ms: int = 0
     #: From which of its entries on it is flagged; None where it is not.
     quarantined_from: int | None = None
+    #: Index of its last release; 0 where there was none.
+    released_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +108,17 @@ class LifeFacts:
     elections: Mapping[bytes, ElectionFacts]
 
 
-def could_see(directory: Directory, origin: str, member: str, facts: SignalFacts) -> bool:
-    """Whether a member was given this signal's record: a platform, in the community then, and in its audience."""
+def could_see(
+    directory: Directory, origin: str, member: str, facts: SignalFacts, *, until_size: int | None = None
+) -> bool:
+    """Whether a member was given this signal's record: a platform in its audience, in the community then or later.
+
+    Who joins gets what the feed still holds. ``until_size`` is the directory's when the record was no more to be used.
+    """
     entry = directory.members.get(member)
     if entry is None or entry.member_class is not MemberClass.PLATFORM:
         return False
-    if not entry.in_at(origin, facts.directory_size):
+    if not entry.in_between(origin, facts.directory_size, until_size):
         return False
     return facts.audience is None or member in facts.audience
 
@@ -218,7 +227,7 @@ def _check_form(findings: Findings, where: str, targets: Sequence[bytes]) -> boo
 def _problem(header: Header, body: AboutSignals, role: Role, facts: SignalFacts | None, directory: Directory) -> str:
     """Return what is wrong with saying this of one signal; empty where nothing is."""
     own = facts is not None and facts.publisher == header.publisher
-    operator = role is Role.OPERATOR
+    operator, entry = role is Role.OPERATOR, directory.members.get(header.publisher)
     if facts is None or not (own or operator or could_see(directory, header.origin, header.publisher, facts)):
         return "is no signal that is known to you"
     match body:
@@ -226,13 +235,17 @@ def _problem(header: Header, body: AboutSignals, role: Role, facts: SignalFacts 
             return "is another member's signal; say what you think of it with an opinion"
         case Retraction() if facts.retracted_at is not None:
             return "has been taken back already"
-        case Retraction() if facts.replaced_at is not None:
-            return "has been replaced already"
         case Erasure() if facts.erased_at is not None:
             return "has been erased already"
         case Opinion() | Disposition() if own:
             return "is your own signal"
+        case Disposition() if facts.live and not _takes_part(entry, header.origin):
+            return "stands: who is suspended or has left says only what became of what was taken back"
     return ""
+
+
+def _takes_part(entry: MemberEntry | None, origin: str) -> bool:
+    return entry is not None and not entry.suspended and origin in entry.communities
 
 
 def _check_acknowledgement(
@@ -252,7 +265,7 @@ def _check_acknowledgement(
         "acknowledgement.clock_error_ms",
         "is mandatory with an offset",
     )
-    _check_cells(findings, body.cells, directory)
+    _check_cells(findings, body.cells, directory, facts.elections)
     early_ms = last.acknowledged_at_ms + ACKNOWLEDGE_EVERY_MS - now_ms
     if not findings.total and last.processed_through is not None and early_ms > 0:
         raise OverQuota("a member acknowledges at most once a minute", retry_after_ms=early_ms)
@@ -263,13 +276,22 @@ def cell_bytes(cell: LagCell) -> int:
     return len(cell.publisher) + len(cell.election) + _COUNT_BYTES * len(cell.counts) + _CELL_OVERHEAD
 
 
-def _check_cells(findings: Findings, cells: Sequence[LagCell], directory: Directory) -> None:
+def _may_signal_or_retract(directory: Directory, member: str) -> bool:
+    entry = directory.members.get(member)
+    return entry is not None and entry.member_class in (MemberClass.PLATFORM, MemberClass.OPERATOR)
+
+
+def _check_cells(
+    findings: Findings, cells: Sequence[LagCell], directory: Directory, elections: Mapping[bytes, ElectionFacts]
+) -> None:
     where = "acknowledgement.cells"
     places = [(cell.publisher, cell.label, cell.election, cell.retraction) for cell in cells]
     findings.check(places == sorted(set(places)), where, "must be sorted, without repeats")
-    known = all(cell.publisher in directory.members for cell in cells)
-    findings.check(known, where, "name somebody who is not a member")
-    findings.check(all(len(cell.election) in (0, ID_BYTES) for cell in cells), where, "hold an election that is no id")
+    findings.check(all(_may_signal_or_retract(directory, cell.publisher) for cell in cells), where, "name no publisher")
+    named = {cell.election for cell in cells} - {b""}
+    findings.check(named <= elections.keys(), where, "name no election of this community")
+    labelled = all(cell.label in _LABELS or (cell.retraction and not cell.label) for cell in cells)
+    findings.check(labelled, where, "hold a label that is not known")
     right = all(0 < len(cell.counts) <= BUCKETS and cell.counts[-1] for cell in cells)
     findings.check(right, where, f"have 1 to {BUCKETS} counts each, the last not 0")
     in_range = all(0 <= count <= _MAX_COUNT for cell in cells for count in cell.counts)
@@ -285,10 +307,12 @@ def _check_quarantine(
     entry = directory.members.get(body.member)
     here = entry is not None and entry.ever_in(header.origin)
     findings.check(here, f"{name}.member", "is no member of this community")
-    flagged = here and facts.member(body.member).quarantined_from is not None
+    since = facts.member(body.member).quarantined_from if here else None
+    flagged = since is not None
     if isinstance(body, Release):
         findings.check(flagged or not here, f"{name}.member", "is not in quarantine")
         return
-    findings.check(not flagged, f"{name}.member", "is in quarantine already")
+    wider = since is None or body.from_index < since
+    findings.check(wider, f"{name}.from_index", "does not lie below that of the quarantine that it is in")
     _word(findings, f"{name}.reason", body.reason, QuarantineReason)
     findings.check(body.from_index <= facts.size, f"{name}.from_index", "lies beyond the log")

@@ -14,7 +14,7 @@ from enum import Enum
 from exchange.domain.bodies import State, Suspension
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.identifiers import Origin
-from exchange.domain.kinds import CLASS_ROLES, KINDS, KindRow, Log, MemberClass, Role
+from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, KindRow, Log, MemberClass, Role
 from exchange.domain.statement import Header
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationFailed
@@ -50,15 +50,18 @@ def may_publish(directory: Directory, workload: Workload, header: Header, keys: 
     _check_origin(directory, header, row)
     _check_keys(directory, workload, header, keys)
     entry = directory.members.get(workload.member)
-    if entry is None or entry.suspended or not directory.workload_is_live(workload.member, workload.role):
+    # Who is suspended or has left still says what became of what was taken back: else it could never answer for it.
+    answers = header.kind == Kind.DISPOSITION
+    live = directory.workload_is_live(workload.member, workload.role)
+    if entry is None or (entry.suspended and not answers) or not live:
         raise Denied("this member may not publish now")
     if workload.role not in row.publishers:
         raise Denied(f"the role {workload.role.word} may not publish a {row.name}")
     if workload.role not in CLASS_ROLES[entry.member_class]:
         # The red line of the whole exchange: only platforms say what breached their terms.
         raise Denied(f"a member of its class may not publish a {row.name}")
-    outsider = workload.role is not Role.OPERATOR and not directory.in_community(workload.member, header.origin)
-    if row.log is Log.COMMUNITY and outsider:
+    inside = directory.in_community(workload.member, header.origin) or (answers and entry.ever_in(header.origin))
+    if row.log is Log.COMMUNITY and workload.role is not Role.OPERATOR and not inside:
         raise Denied("this member may not publish here")
     # Suspending is the emergency brake, one operator's hand is enough; letting go of it is not.
     lifts = isinstance(header.body, Suspension) and header.body.state == State.ENDED

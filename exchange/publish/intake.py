@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from exchange import codec
 from exchange.domain.bodies import (
+    Acknowledgement,
     Budget,
     Community,
     Key,
@@ -25,8 +26,8 @@ from exchange.domain.directory_rules import validate_directory_statement
 from exchange.domain.elections import check_naming
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
-from exchange.domain.kinds import Role
-from exchange.domain.life import LifeFacts, validate_life
+from exchange.domain.kinds import Kind, Role
+from exchange.domain.life import ACKNOWLEDGE_EVERY_MS, LifeFacts, validate_life
 from exchange.domain.policy import Workload, may_publish
 from exchange.domain.statement import (
     HEADER_TYPE,
@@ -43,7 +44,7 @@ from exchange.domain.validation import (
     check_created,
     validate,
 )
-from exchange.errors import Denied, InvalidStatement, Reason, Rejected, VerificationFailed, Violation
+from exchange.errors import Denied, InvalidStatement, OverQuota, Reason, Rejected, VerificationFailed, Violation
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.privacy.p256 import decode_point
@@ -113,6 +114,8 @@ class Intake:
         may not be signalled.
         """
         self._protected = protected
+        #: When each member last acknowledged each log.
+        self._acknowledged: dict[tuple[str, str], int] = {}
         self._directory = directory
         self._key_epochs = key_epochs
         self._life = life
@@ -159,7 +162,7 @@ class Intake:
         key = admitted.keys[0]
         if admitted.header.publisher != workload.member or (key.member, key.role) != (workload.member, workload.role):
             raise VerificationFailed(Reason.WRONG_KEY, "the first signature is not by a key of the calling workload")
-        if self._directory().is_suspended(workload.member):
+        if self._directory().is_suspended(workload.member) and admitted.header.kind != Kind.DISPOSITION:
             raise Denied("this member may not publish now")
 
     def judge(self, candidate: Candidate) -> int:
@@ -205,6 +208,16 @@ class Intake:
         if statement.records or statement.audience_record:
             raise Rejected(Reason.INVALID, "only signals have records")
         validate_life(header, body, role, self._life(header.origin), directory, now_ms=now_ms)
+        if isinstance(body, Acknowledgement):
+            self._space_out(header, now_ms)
+
+    def _space_out(self, header: Header, now_ms: int) -> None:
+        """Let a member acknowledge once a minute, also where its last one has not been read yet. Raises `OverQuota`."""
+        place = (header.origin, header.publisher)
+        early_ms = self._acknowledged.get(place, 0) + ACKNOWLEDGE_EVERY_MS - now_ms
+        if early_ms > 0:
+            raise OverQuota("a member acknowledges at most once a minute", retry_after_ms=early_ms)
+        self._acknowledged[place] = now_ms
 
     def _live_epochs(self, origin: str, body: object, now_ms: int) -> Mapping[int, int] | None:
         """Return when the key epochs end that a signal may name; None for what names none."""

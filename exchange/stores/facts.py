@@ -1,12 +1,14 @@
 """`Facts` in a SQLite file beside the log: written on a thread of its own, looked up on the loop.
 
-A look-up is a few microseconds of a file whose pages are in memory; what reads much (`reports`) runs on another
-thread. Nothing here is synced: the file can always be made again, and is of one piece after a crash.
+A look-up is some ten microseconds of a file whose pages are in memory; what reads much (`reports`) runs on another
+thread. Nothing here is synced: the file can always be made again, and is of one piece after a crash. One that SQLite
+finds damaged says so (`damaged`), and is made anew by `forget`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +18,20 @@ import apsw
 from exchange.domain.bodies import Election
 from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import MemberFacts, SignalFacts
-from exchange.errors import Rejected
+from exchange.errors import Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
 from exchange.ports import Doomed, ToldEntry
 from exchange.stores import facts_schema
 from exchange.stores import sqlite_schema as schema
+from exchange.stores.facts_looking import (
+    MEMBER_COLUMNS,
+    SIGNAL,
+    doomed_in,
+    elections_in,
+    forget_some,
+    note_gone,
+    signal_of,
+)
 from exchange.stores.facts_taking import take
 from exchange.stores.worker import Worker
 
@@ -28,16 +39,8 @@ T = TypeVar("T")
 
 #: Of the file, as far as it is looked up without a call of the system for each page.
 _MAPPED_BYTES = 1 << 30
-
-_SIGNAL = (
-    "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
-    " audience, retracted_at, erased_at, replaced_at FROM signals JOIN statements USING (idx) WHERE signal_id = ?"
-)
-_AUDIENCE = 9
-_MEMBER = (
-    "SELECT processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from"
-    " FROM members WHERE member = ?"
-)
+#: Slices in which what is below the floor is forgotten at one time; what is left waits for the next.
+_MOST_SLICES = 10_000
 
 
 class FactsFile:
@@ -53,28 +56,46 @@ class FactsFile:
         self._reading: apsw.Connection
         self._place = CompactRange()
         self._elections: Mapping[bytes, ElectionFacts] = {}
+        #: Whether SQLite has found the file damaged: then nothing of it is to be judged by.
+        self.damaged = False
 
     @classmethod
     async def open(cls, path: Path) -> FactsFile:
         """Open the file, or make it where there is none of this form. Raises `Fatal`, and `Unavailable`."""
         file = cls(path)
         await file._worker.call(file._open)
+        if file.damaged:
+            await file._begin_again()
         return file
 
     def _open(self) -> None:
-        with schema.typed(self._path):
+        with self._typed():
             self._writing = facts_schema.open_file(self._path)
             self._looking = schema.connect(self._path, read_only=True)
             self._looking.pragma("mmap_size", _MAPPED_BYTES)
             self._reading = schema.connect(self._path, read_only=True)
             rows: list[tuple[Any, ...]] = self._writing.execute("SELECT size, hashes FROM place").fetchall()
-            self._elections = self._read_elections()
+            self._elections = elections_in(self._writing)
         ((size, hashes),) = rows
         cut = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
         try:
             self._place = CompactRange.of(size, cut)
         except Rejected:
-            self._clear()
+            self.damaged = True
+
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
+            self.damaged = True
+            raise Unavailable(f"{self._path}: is damaged, and is made again: {error}") from error
+        except apsw.ConnectionClosedError as error:
+            raise Unavailable("what is known of this log is not open") from error
+        except OverflowError as error:
+            raise Fatal(f"{self._path}: a leaf holds a number that no table can: {error}") from error
+        except schema.READ_FAILURES as error:
+            raise schema.explain(error, self._path) from error
 
     def place(self) -> CompactRange:
         """See `Facts.place`."""
@@ -85,73 +106,67 @@ class FactsFile:
         changed = any(isinstance(entry.header.body, Election) for entry in entries)
 
         def job() -> Mapping[bytes, ElectionFacts]:
-            with schema.typed(self._path):
+            with self._typed():
                 with self._writing:
                     take(self._writing, entries)
                     self._writing.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
-                return self._read_elections() if changed else self._elections
+                return elections_in(self._writing) if changed else self._elections
 
         self._elections = await self._worker.call(job)
         self._place = place
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
         """See `Facts.signals`."""
-        with schema.typed(self._path), self._looking:  # in one transaction: beginning one costs more than looking
-            rows = [row for id_ in ids for row in self._looking.execute(_SIGNAL, (id_,))]
+        with self._typed(), self._looking:  # in one transaction: beginning one costs more than looking
+            rows = [row for id_ in ids for row in self._looking.execute(SIGNAL, (id_,))]
         return {row[0]: signal_of(row) for row in rows}
 
     def member(self, member: str) -> MemberFacts:
         """See `Facts.member`."""
-        with schema.typed(self._path):
-            row = self._looking.execute(_MEMBER, (member,)).fetchone()
+        with self._typed():
+            row = self._looking.execute(f"SELECT {MEMBER_COLUMNS} FROM members WHERE member = ?", (member,)).fetchone()  # noqa: S608
         return MemberFacts(*row) if row else MemberFacts()
-
-    async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:
-        """See `Facts.doomed`."""
-        return await self.reads(partial(_doomed, now_ms=now_ms, limit=limit))
-
-    async def gone(self, doomed: Sequence[Doomed]) -> None:
-        """See `Facts.gone`."""
-
-        def job() -> None:
-            with schema.typed(self._path), self._writing:
-                for entry in doomed:
-                    if entry.signal_ids is None:
-                        self._writing.execute("UPDATE statements SET gone = 1 WHERE idx = ?", (entry.index,))
-                    for id_ in entry.signal_ids or ():
-                        self._writing.execute("UPDATE endings SET gone = 1 WHERE erasure AND signal_id = ?", (id_,))
-
-        await self._worker.call(job)
 
     def elections(self) -> Mapping[bytes, ElectionFacts]:
         """See `Facts.elections`."""
         return self._elections
 
-    def _read_elections(self) -> dict[bytes, ElectionFacts]:
-        found = {}
-        rows: list[tuple[Any, ...]] = self._writing.execute("SELECT * FROM elections ORDER BY idx").fetchall()
-        for id_, index, name, title, begins, ends, classes, *limits in rows:
-            whom = tuple(map(int, classes.split()))
-            found[id_] = ElectionFacts(id_, index, Election(name, title, begins, ends, whom, *limits))
-        return found
+    async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:
+        """See `Facts.doomed`."""
+        return await self.reads(partial(doomed_in, now_ms=now_ms, limit=limit))
 
-    def _clear(self) -> None:
-        with schema.typed(self._path):
-            facts_schema.make_tables(self._writing)
-        self._place, self._elections = CompactRange(), {}
+    async def gone(self, doomed: Sequence[Doomed]) -> None:
+        """See `Facts.gone`."""
+
+        def job() -> None:
+            with self._typed(), self._writing:
+                note_gone(self._writing, doomed)
+
+        await self._worker.call(job)
 
     async def forget(self, below: int | None) -> None:
         """See `Facts.forget`."""
         if below is None:
-            await self._worker.call(self._clear)
+            await self._begin_again()
             return
+        for _ in range(_MOST_SLICES):
+            if not await self._worker.call(partial(self._forget, below)):
+                return
+
+    def _forget(self, below: int) -> int:
+        with self._typed(), self._writing:
+            left = forget_some(self._writing, below)
+        return left  # noqa: RET504 - by its stub, a connection may swallow what is raised in it
+
+    async def _begin_again(self) -> None:
+        await self._reader.call(self._reading.close)
+        self._looking.close()
 
         def job() -> None:
-            with schema.typed(self._path), self._writing:
-                self._writing.execute("DELETE FROM statements WHERE idx < ?", (below,))
-                self._writing.execute("DELETE FROM signals WHERE idx < ?", (below,))
-                for table in ("endings", "dispositions", "opinions"):
-                    self._writing.execute(f"DELETE FROM {table} WHERE signal_id NOT IN (SELECT signal_id FROM signals)")  # noqa: S608
+            self._writing.close()
+            facts_schema.remove_file(self._path)
+            self.damaged = False
+            self._open()
 
         await self._worker.call(job)
 
@@ -159,12 +174,9 @@ class FactsFile:
         """Run something that reads much, beside the loop and beside what is written: one state of the file."""
 
         def inside() -> T:
-            with schema.typed(self._path):
-                self._reading.execute("BEGIN")
-                try:
-                    return job(self._reading)
-                finally:
-                    self._reading.execute("COMMIT")
+            with self._typed(), self._reading:
+                found = job(self._reading)
+            return found  # noqa: RET504 - as in `_forget`
 
         return await self._reader.call(inside)
 
@@ -176,28 +188,3 @@ class FactsFile:
             connection: apsw.Connection | None = getattr(self, name, None)
             if connection is not None:
                 connection.close()
-
-
-def signal_of(row: tuple[Any, ...]) -> SignalFacts:
-    """Return what a row of `_SIGNAL` says."""
-    names = [name for name in SignalFacts.__slots__ if name != "audience"]
-    values = dict(zip(names, (*row[:_AUDIENCE], *row[_AUDIENCE + 1 :]), strict=True))
-    audience: str | None = row[_AUDIENCE]
-    return SignalFacts(**values, audience=None if audience is None else frozenset(audience.split()))
-
-
-def _doomed(connection: apsw.Connection, *, now_ms: int, limit: int) -> list[Doomed]:
-    over = connection.execute(
-        "SELECT idx FROM statements WHERE gone = 0 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?",
-        (now_ms, limit),
-    )
-    found = [Doomed(index, None) for (index,) in over]
-    asked: dict[int, set[bytes]] = {}
-    rows = connection.execute(
-        "SELECT signals.idx, endings.signal_id FROM endings JOIN signals USING (signal_id)"
-        " WHERE erasure = 1 AND gone = 0 ORDER BY endings.idx LIMIT ?",
-        (limit,),
-    )
-    for index, id_ in rows:
-        asked.setdefault(index, set()).add(id_)
-    return found + [Doomed(index, frozenset(ids)) for index, ids in asked.items()]

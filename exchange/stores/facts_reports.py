@@ -13,6 +13,7 @@ from exchange.domain.kinds import Kind
 from exchange.domain.life import MemberFacts
 from exchange.ports import ActivityRow, LagRow, OpinionRow, Period
 from exchange.stores.facts import FactsFile
+from exchange.stores.facts_looking import MEMBER_COLUMNS
 
 _FOREVER = 1 << 40
 
@@ -27,13 +28,13 @@ class FactsReports:
     async def endings(self, after: tuple[int, bytes], limit: int) -> Sequence[Ending]:
         """See `Reports.endings`."""
         query = (
-            "SELECT idx, signal_id, erasure, reason, publisher, received_at_ms FROM endings"
-            " WHERE (idx, signal_id) > (?, ?) ORDER BY idx, signal_id LIMIT ?"
+            "SELECT idx, signal_id, erasure, reason, publisher, received_at_ms, directory_size, acknowledged"
+            " FROM endings WHERE (idx, signal_id) > (?, ?) ORDER BY idx, signal_id LIMIT ?"
         )
 
         def job(connection: apsw.Connection) -> list[Ending]:
-            rows = connection.execute(query, (*after, limit))
-            return [Ending(index, id_, bool(erasure), *rest) for index, id_, erasure, *rest in rows]
+            rows: list[tuple[Any, ...]] = connection.execute(query, (*after, limit)).fetchall()
+            return [_ending(*row) for row in rows]
 
         return await self._facts.reads(job)
 
@@ -64,10 +65,7 @@ class FactsReports:
 
     async def members(self) -> Mapping[str, MemberFacts]:
         """See `Reports.members`."""
-        query = (
-            "SELECT member, processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from"
-            " FROM members"
-        )
+        query = f"SELECT member, {MEMBER_COLUMNS} FROM members"  # noqa: S608 - our own
 
         def job(connection: apsw.Connection) -> dict[str, MemberFacts]:
             return {member: MemberFacts(*values) for member, *values in connection.execute(query)}
@@ -79,6 +77,7 @@ class FactsReports:
         disputed = (
             "SELECT count(*) FROM (SELECT signal_id FROM opinions JOIN signals USING (signal_id)"
             " JOIN statements ON statements.idx = signals.idx WHERE publisher = ? AND category = ?"
+            " AND signals.idx >= (SELECT coalesce(max(released_at), 0) FROM members WHERE member = publisher)"
             " GROUP BY signal_id HAVING count(*) >= ?)"
         )
         said = "SELECT coalesce(sum(signals), 0) FROM activity WHERE member = ? AND kind = ?"
@@ -121,6 +120,13 @@ class FactsReports:
             return [ActivityRow(*row) for row in connection.execute(query, (*_days(period), election, election))]
 
         return await self._facts.reads(job)
+
+
+def _ending(
+    index: int, id_: bytes, erasure: int, reason: int, by: str, at_ms: int, directory_size: int, told: str | None
+) -> Ending:
+    acknowledged = None if told is None else frozenset(told.split())
+    return Ending(index, id_, bool(erasure), reason, by, at_ms, directory_size, acknowledged)
 
 
 def _days(period: Period) -> tuple[int, int]:

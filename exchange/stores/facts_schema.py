@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 2
+FORMAT = 3
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
@@ -31,17 +31,23 @@ CREATE INDEX to_expire ON statements(expires_at_ms) WHERE gone = 0;
 CREATE TABLE signals(
     signal_id BLOB PRIMARY KEY, idx INTEGER NOT NULL, retracted_at INTEGER, erased_at INTEGER, replaced_at INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX by_place ON signals(idx);
+-- Where a signal was said again: nothing but its record counts, which goes when the first one does.
+CREATE TABLE repeats(
+    signal_id BLOB NOT NULL, idx INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (signal_id, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX repeats_left ON repeats(idx) WHERE gone = 0;
 CREATE TABLE endings(
     idx INTEGER NOT NULL, signal_id BLOB NOT NULL, erasure INTEGER NOT NULL, reason INTEGER NOT NULL,
-    publisher TEXT NOT NULL, received_at_ms INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (idx, signal_id)
+    publisher TEXT NOT NULL, received_at_ms INTEGER NOT NULL, directory_size INTEGER NOT NULL,
+    acknowledged TEXT, gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (idx, signal_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX to_erase ON endings(idx) WHERE erasure = 1 AND gone = 0;
 CREATE INDEX ending_of ON endings(signal_id);
 CREATE TABLE dispositions(
     signal_id BLOB NOT NULL, member TEXT NOT NULL, idx INTEGER NOT NULL, state INTEGER NOT NULL,
     action INTEGER NOT NULL, reason INTEGER NOT NULL, matched_at_ms INTEGER NOT NULL, actioned_at_ms INTEGER NOT NULL,
-    received_at_ms INTEGER NOT NULL, PRIMARY KEY (signal_id, member)
+    received_at_ms INTEGER NOT NULL, counted INTEGER NOT NULL, PRIMARY KEY (signal_id, member)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE opinions(
     signal_id BLOB NOT NULL, member TEXT NOT NULL, idx INTEGER NOT NULL, category INTEGER NOT NULL,
@@ -49,7 +55,8 @@ CREATE TABLE opinions(
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE members(
     member TEXT PRIMARY KEY, processed_through INTEGER, acknowledged_at_ms INTEGER NOT NULL DEFAULT 0,
-    clock_offset_ms INTEGER NOT NULL DEFAULT 0, clock_error_ms INTEGER NOT NULL DEFAULT 0, quarantined_from INTEGER
+    clock_offset_ms INTEGER NOT NULL DEFAULT 0, clock_error_ms INTEGER NOT NULL DEFAULT 0, quarantined_from INTEGER,
+    released_at INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE lag(
     day INTEGER NOT NULL, stage INTEGER NOT NULL, publisher TEXT NOT NULL, receiver TEXT NOT NULL,
@@ -66,10 +73,6 @@ CREATE TABLE elections(
     lag_alert_ms INTEGER NOT NULL, keep_days INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
-_NAMES = (
-    *("place", "statements", "signals", "endings", "dispositions", "opinions"),
-    *("members", "lag", "activity", "elections"),
-)
 
 
 def open_file(path: Path) -> apsw.Connection:
@@ -82,11 +85,16 @@ def open_file(path: Path) -> apsw.Connection:
         connection.close()
     except (Fatal, *schema.READ_FAILURES):
         pass  # no database at all, or a damaged one
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
+    remove_file(path)
     connection = _open(path)
     make_tables(connection)
     return connection
+
+
+def remove_file(path: Path) -> None:
+    """Remove the file and what SQLite keeps beside it. Nobody may have it open."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _is_ours(connection: apsw.Connection, path: Path) -> bool:
@@ -108,9 +116,7 @@ def _open(path: Path) -> apsw.Connection:
 
 
 def make_tables(connection: apsw.Connection) -> None:
-    """Make the tables, in place of those that there are."""
+    """Make the tables of a new file."""
     with connection:
-        for name in _NAMES:
-            connection.execute(f"DROP TABLE IF EXISTS {name}")
         connection.execute(TABLES)
         connection.pragma("user_version", FORMAT)

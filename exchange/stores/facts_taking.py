@@ -44,7 +44,7 @@ _ACKNOWLEDGED = (
 )
 _QUARANTINE = (
     "INSERT INTO members (member, quarantined_from) VALUES (?, ?) ON CONFLICT DO UPDATE SET"
-    " quarantined_from = excluded.quarantined_from WHERE quarantined_from IS NULL"
+    " quarantined_from = min(coalesce(quarantined_from, excluded.quarantined_from), excluded.quarantined_from)"
 )
 _OF_SIGNAL = (
     "SELECT statements.publisher, label, election, statements.received_at_ms, statements.actioned_at_ms, in_lag,"
@@ -52,6 +52,8 @@ _OF_SIGNAL = (
     " LEFT JOIN endings ON endings.idx = retracted_at AND endings.signal_id = signals.signal_id"
     " WHERE signals.signal_id = ?"
 )
+#: What was done so shortly before counts as done at once.
+_CLOCKS_APART_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class _Taking:
             case Quarantine() as body:
                 self._db.execute(_QUARANTINE, (body.member, body.from_index))
             case Release() as body:
-                self._db.execute("UPDATE members SET quarantined_from = NULL WHERE member = ?", (body.member,))
+                query = "UPDATE members SET quarantined_from = NULL, released_at = ? WHERE member = ?"
+                self._db.execute(query, (entry.index, body.member))
             case _:
                 pass
 
@@ -145,6 +148,7 @@ class _Taking:
             "INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)",
             [(id_, entry.index) for id_ in entry.header.signal_ids],
         )
+        self._note_repeats(entry)
         for id_ in body.replaces:
             self._db.execute(
                 "UPDATE signals SET replaced_at = ? WHERE signal_id = ? AND replaced_at IS NULL"
@@ -157,6 +161,26 @@ class _Taking:
                 self._note(Stage.REPORTED, entry, key, "", entry.received_at_ms - body.actioned_at_ms)
             self._note(Stage.RECEIVED, entry, key, "", entry.received_at_ms - entry.header.created_at_ms)
 
+    def _note_repeats(self, entry: ToldEntry) -> None:
+        """Note which of the entry's signals were said before: seldom any."""
+        if self._db.changes() == len(entry.header.signal_ids) == 1:
+            return
+        ids = entry.header.signal_ids
+        count = self._db.execute("SELECT count(*) FROM signals WHERE idx = ?", (entry.index,)).fetchall()
+        if count == [(len(ids),)]:
+            return
+        query = "INSERT OR IGNORE INTO repeats SELECT signal_id, ?, 0 FROM signals WHERE signal_id = ? AND idx != ?"
+        self._db.executemany(query, [(entry.index, id_, entry.index) for id_ in ids])
+
+    def _acknowledged(self, signal_id: bytes) -> str:
+        """Return who has acknowledged a signal by now."""
+        query = (
+            "SELECT coalesce(group_concat(member, ' '), '') FROM members"
+            " WHERE processed_through >= (SELECT idx FROM signals WHERE signal_id = ?)"
+        )
+        ((members,),) = self._db.execute(query, (signal_id,)).fetchall()
+        return str(members)
+
     def _ending(self, entry: ToldEntry, targets: Sequence[bytes], reason: int, column: str) -> None:
         """Note what ends signals: the first of its sort counts for each."""
         for id_ in targets:
@@ -165,8 +189,12 @@ class _Taking:
                 (entry.index, id_),
             )
             if self._db.changes():
-                row = (entry.index, id_, column == "erased_at", reason, entry.header.publisher, entry.received_at_ms)
-                self._db.execute("INSERT INTO endings VALUES (?, ?, ?, ?, ?, ?, 0)", row)
+                erasure = column == "erased_at"
+                who, when = (entry.header.publisher, entry.received_at_ms), entry.directory_size
+                # Who acknowledges what is erased already has not been given it.
+                acknowledged = self._acknowledged(id_) if erasure else None
+                row = (entry.index, id_, erasure, reason, *who, when, acknowledged)
+                self._db.execute("INSERT INTO endings VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", row)
 
     def _note_retraction(self, entry: ToldEntry, body: Retraction) -> None:
         for id_ in body.targets:
@@ -178,41 +206,50 @@ class _Taking:
         member = entry.header.publisher
         for id_ in body.targets:
             before = self._db.execute(
-                "SELECT state FROM dispositions WHERE signal_id = ? AND member = ?", (id_, member)
+                "SELECT counted FROM dispositions WHERE signal_id = ? AND member = ?", (id_, member)
             ).fetchone()
+            counted = before[0] if before is not None and isinstance(before[0], int) else 0
+            signal = self._signal_of(id_)
+            if signal is not None and not entry.late:
+                counted = self._note_disposition(entry, body, signal, counted)
             values = (body.state, body.action, body.reason, body.matched_at_ms, body.actioned_at_ms)
             self._db.execute(
-                "INSERT OR REPLACE INTO dispositions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (id_, member, entry.index, *values, entry.received_at_ms),
+                "INSERT OR REPLACE INTO dispositions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (id_, member, entry.index, *values, entry.received_at_ms, counted),
             )
-            signal = self._signal_of(id_)
-            if signal is not None and not entry.late and (before is None or before[0] != body.state):
-                self._note_disposition(entry, body, signal)
 
     def _signal_of(self, id_: bytes) -> _Signal | None:
         row: tuple[Any, ...] | None = self._db.execute(_OF_SIGNAL, (id_,)).fetchone()
         return None if row is None else _Signal(row[:3], *row[3:])
 
-    def _note_disposition(self, entry: ToldEntry, body: Disposition, signal: _Signal) -> None:
-        member, at_ms = entry.header.publisher, body.actioned_at_ms
+    def _note_disposition(self, entry: ToldEntry, body: Disposition, signal: _Signal, counted: int) -> int:
+        """Count what a disposition tells of lag: each stage once for a signal and a member. Return what is counted.
+
+        What was done before the signal was there was not done for its sake, and is no lag: but for what two clocks may
+        be apart.
+        """
+        at_ms, lags = body.actioned_at_ms, dict[Stage, int]()
         if body.state == DispositionState.REVERSED:
             if signal.retracted_ms is not None and at_ms:
-                self._note(Stage.UNDONE, entry, signal.key, member, at_ms - signal.retracted_ms)
-            return
-        if not signal.in_lag:
-            return
-        if body.matched_at_ms:
-            self._note(Stage.MATCHED, entry, signal.key, member, body.matched_at_ms - signal.received_ms)
-        if body.state == DispositionState.ACTIONED and at_ms:
-            self._note(Stage.ACTIONED, entry, signal.key, member, at_ms - signal.received_ms)
-            if signal.actioned_ms:
-                self._note(Stage.MIGRATION, entry, signal.key, member, at_ms - signal.actioned_ms)
+                lags[Stage.UNDONE] = at_ms - signal.retracted_ms
+        elif signal.in_lag:
+            if body.matched_at_ms:
+                lags[Stage.MATCHED] = body.matched_at_ms - signal.received_ms
+            if body.state == DispositionState.ACTIONED and at_ms:
+                lags[Stage.ACTIONED] = at_ms - signal.received_ms
+                if signal.actioned_ms and at_ms >= signal.received_ms - _CLOCKS_APART_MS:
+                    lags[Stage.MIGRATION] = at_ms - signal.actioned_ms
+        for stage, lag_ms in lags.items():
+            if lag_ms >= -_CLOCKS_APART_MS and not counted & 1 << stage:
+                counted |= 1 << stage
+                self._note(stage, entry, signal.key, entry.header.publisher, lag_ms)
+        return counted
 
     def _acknowledgement(self, entry: ToldEntry, body: Acknowledgement) -> None:
         member = entry.header.publisher
         row = (member, body.processed_through, entry.received_at_ms, body.clock_offset_ms, body.clock_error_ms)
         self._db.execute(_ACKNOWLEDGED, row)
-        if not self._db.changes():
+        if not self._db.changes() or entry.late:
             return
         for cell in body.cells:
             stage = Stage.UNDO_DELIVERED if cell.retraction else Stage.DELIVERED
@@ -226,7 +263,8 @@ class _Taking:
         times = (body.begins_ms, body.polling_ends_ms)
         limits = (body.lag_target_ms, body.lag_alert_ms, body.keep_days)
         row = (entry.statement_id, entry.index, body.name, body.title, *times, classes, *limits)
-        self._db.execute("INSERT OR IGNORE INTO elections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        if not self._db.execute("SELECT 1 FROM elections WHERE name = ?", (body.name,)).fetchall():
+            self._db.execute("INSERT OR IGNORE INTO elections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _count_activity(self, entry: ToldEntry) -> None:
         header, body = entry.header, entry.header.body

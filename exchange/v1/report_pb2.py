@@ -25,35 +25,35 @@ _sym_db = _symbol_database.Default()
 from exchange.v1 import statement_pb2 as exchange_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65xchange/v1/report.proto\x12\x0b\x65xchange.v1\x1a\x1b\x65xchange/v1/statement.proto\"Y\n\x13GetLagReportRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_day\x18\x02 \x01(\r\x12\x0e\n\x06to_day\x18\x03 \x01(\r\x12\x10\n\x08\x65lection\x18\x04 \x01(\x0c\"n\n\x14GetLagReportResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.exchange.v1.LagRow\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12%\n\x06\x63locks\x18\x03 \x03(\x0b\x32\x15.exchange.v1.ClockRow\"\x86\x01\n\x06LagRow\x12$\n\x05stage\x18\x01 \x01(\x0e\x32\x15.exchange.v1.LagStage\x12\x11\n\tpublisher\x18\x02 \x01(\t\x12\x10\n\x08receiver\x18\x03 \x01(\t\x12!\n\x05label\x18\x04 \x01(\x0e\x32\x12.exchange.v1.Label\x12\x0e\n\x06\x63ounts\x18\x05 \x03(\x04\"?\n\x08\x43lockRow\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x11\n\toffset_ms\x18\x02 \x01(\x12\x12\x10\n\x08\x65rror_ms\x18\x03 \x01(\r\"\x8c\x01\n\x10ListDebtsRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x11\n\topen_only\x18\x03 \x01(\x08\x12\x16\n\x0e\x64\x65\x61\x64line_hours\x18\x04 \x01(\r\x12\x0c\n\x04page\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x10\n\x08\x65lection\x18\x07 \x01(\x0c\"V\n\x11ListDebtsResponse\x12 \n\x05\x64\x65\x62ts\x18\x01 \x03(\x0b\x32\x11.exchange.v1.Debt\x12\x11\n\tnext_page\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\xb3\x02\n\x04\x44\x65\x62t\x12\x11\n\tsignal_id\x18\x01 \x01(\x0c\x12\x11\n\tpublisher\x18\x02 \x01(\t\x12!\n\x05label\x18\x03 \x01(\x0e\x32\x12.exchange.v1.Label\x12\x10\n\x08\x65nded_at\x18\x04 \x01(\x04\x12\x13\n\x0b\x65nded_at_ms\x18\x05 \x01(\x03\x12\x0f\n\x07\x65rasure\x18\x06 \x01(\x08\x12-\n\x06reason\x18\x07 \x01(\x0e\x32\x1d.exchange.v1.RetractionReason\x12\x0e\n\x06member\x18\x08 \x01(\t\x12+\n\x04said\x18\t \x01(\x0e\x32\x1d.exchange.v1.DispositionState\x12\x0c\n\x04owes\x18\n \x01(\x08\x12\x11\n\tclosed_at\x18\x0b \x01(\x04\x12\x0c\n\x04open\x18\x0c \x01(\x08\x12\x0f\n\x07overdue\x18\r \x01(\x08\"X\n\x12GetActivityRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_day\x18\x02 \x01(\r\x12\x0e\n\x06to_day\x18\x03 \x01(\r\x12\x10\n\x08\x65lection\x18\x04 \x01(\x0c\"K\n\x13GetActivityResponse\x12&\n\x04rows\x18\x01 \x03(\x0b\x32\x18.exchange.v1.ActivityRow\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x86\x01\n\x0b\x41\x63tivityRow\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Kind\x12!\n\x05label\x18\x03 \x01(\x0e\x32\x12.exchange.v1.Label\x12\x12\n\nstatements\x18\x04 \x01(\x04\x12\x0f\n\x07signals\x18\x05 \x01(\x04*\x87\x02\n\x08LagStage\x12\x19\n\x15LAG_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12LAG_STAGE_REPORTED\x10\x01\x12\x16\n\x12LAG_STAGE_RECEIVED\x10\x02\x12\x17\n\x13LAG_STAGE_DELIVERED\x10\x03\x12\x15\n\x11LAG_STAGE_MATCHED\x10\x04\x12\x16\n\x12LAG_STAGE_ACTIONED\x10\x05\x12\x17\n\x13LAG_STAGE_MIGRATION\x10\x06\x12\x1b\n\x17LAG_STAGE_UNDO_REPORTED\x10\x07\x12\x1c\n\x18LAG_STAGE_UNDO_DELIVERED\x10\x08\x12\x14\n\x10LAG_STAGE_UNDONE\x10\t2\x82\x02\n\rReportService\x12S\n\x0cGetLagReport\x12 .exchange.v1.GetLagReportRequest\x1a!.exchange.v1.GetLagReportResponse\x12J\n\tListDebts\x12\x1d.exchange.v1.ListDebtsRequest\x1a\x1e.exchange.v1.ListDebtsResponse\x12P\n\x0bGetActivity\x12\x1f.exchange.v1.GetActivityRequest\x1a .exchange.v1.GetActivityResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65xchange/v1/report.proto\x12\x0b\x65xchange.v1\x1a\x1b\x65xchange/v1/statement.proto\"g\n\x13GetLagReportRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_day\x18\x02 \x01(\r\x12\x0e\n\x06to_day\x18\x03 \x01(\r\x12\x10\n\x08\x65lection\x18\x04 \x01(\x0c\x12\x0c\n\x04page\x18\x05 \x01(\x0c\"\x81\x01\n\x14GetLagReportResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.exchange.v1.LagRow\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12%\n\x06\x63locks\x18\x03 \x03(\x0b\x32\x15.exchange.v1.ClockRow\x12\x11\n\tnext_page\x18\x04 \x01(\x0c\"\x86\x01\n\x06LagRow\x12$\n\x05stage\x18\x01 \x01(\x0e\x32\x15.exchange.v1.LagStage\x12\x11\n\tpublisher\x18\x02 \x01(\t\x12\x10\n\x08receiver\x18\x03 \x01(\t\x12!\n\x05label\x18\x04 \x01(\x0e\x32\x12.exchange.v1.Label\x12\x0e\n\x06\x63ounts\x18\x05 \x03(\x04\"?\n\x08\x43lockRow\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x11\n\toffset_ms\x18\x02 \x01(\x12\x12\x10\n\x08\x65rror_ms\x18\x03 \x01(\r\"\x8c\x01\n\x10ListDebtsRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x11\n\topen_only\x18\x03 \x01(\x08\x12\x16\n\x0e\x64\x65\x61\x64line_hours\x18\x04 \x01(\r\x12\x0c\n\x04page\x18\x05 \x01(\x0c\x12\r\n\x05limit\x18\x06 \x01(\r\x12\x10\n\x08\x65lection\x18\x07 \x01(\x0c\"V\n\x11ListDebtsResponse\x12 \n\x05\x64\x65\x62ts\x18\x01 \x03(\x0b\x32\x11.exchange.v1.Debt\x12\x11\n\tnext_page\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\xb3\x02\n\x04\x44\x65\x62t\x12\x11\n\tsignal_id\x18\x01 \x01(\x0c\x12\x11\n\tpublisher\x18\x02 \x01(\t\x12!\n\x05label\x18\x03 \x01(\x0e\x32\x12.exchange.v1.Label\x12\x10\n\x08\x65nded_at\x18\x04 \x01(\x04\x12\x13\n\x0b\x65nded_at_ms\x18\x05 \x01(\x03\x12\x0f\n\x07\x65rasure\x18\x06 \x01(\x08\x12-\n\x06reason\x18\x07 \x01(\x0e\x32\x1d.exchange.v1.RetractionReason\x12\x0e\n\x06member\x18\x08 \x01(\t\x12+\n\x04said\x18\t \x01(\x0e\x32\x1d.exchange.v1.DispositionState\x12\x0c\n\x04owes\x18\n \x01(\x08\x12\x11\n\tclosed_at\x18\x0b \x01(\x04\x12\x0c\n\x04open\x18\x0c \x01(\x08\x12\x0f\n\x07overdue\x18\r \x01(\x08\"f\n\x12GetActivityRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_day\x18\x02 \x01(\r\x12\x0e\n\x06to_day\x18\x03 \x01(\r\x12\x10\n\x08\x65lection\x18\x04 \x01(\x0c\x12\x0c\n\x04page\x18\x05 \x01(\x0c\"^\n\x13GetActivityResponse\x12&\n\x04rows\x18\x01 \x03(\x0b\x32\x18.exchange.v1.ActivityRow\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tnext_page\x18\x03 \x01(\x0c\"\x86\x01\n\x0b\x41\x63tivityRow\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Kind\x12!\n\x05label\x18\x03 \x01(\x0e\x32\x12.exchange.v1.Label\x12\x12\n\nstatements\x18\x04 \x01(\x04\x12\x0f\n\x07signals\x18\x05 \x01(\x04*\x87\x02\n\x08LagStage\x12\x19\n\x15LAG_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12LAG_STAGE_REPORTED\x10\x01\x12\x16\n\x12LAG_STAGE_RECEIVED\x10\x02\x12\x17\n\x13LAG_STAGE_DELIVERED\x10\x03\x12\x15\n\x11LAG_STAGE_MATCHED\x10\x04\x12\x16\n\x12LAG_STAGE_ACTIONED\x10\x05\x12\x17\n\x13LAG_STAGE_MIGRATION\x10\x06\x12\x1b\n\x17LAG_STAGE_UNDO_REPORTED\x10\x07\x12\x1c\n\x18LAG_STAGE_UNDO_DELIVERED\x10\x08\x12\x14\n\x10LAG_STAGE_UNDONE\x10\t2\x82\x02\n\rReportService\x12S\n\x0cGetLagReport\x12 .exchange.v1.GetLagReportRequest\x1a!.exchange.v1.GetLagReportResponse\x12J\n\tListDebts\x12\x1d.exchange.v1.ListDebtsRequest\x1a\x1e.exchange.v1.ListDebtsResponse\x12P\n\x0bGetActivity\x12\x1f.exchange.v1.GetActivityRequest\x1a .exchange.v1.GetActivityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.report_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LAGSTAGE']._serialized_start=1321
-  _globals['_LAGSTAGE']._serialized_end=1584
+  _globals['_LAGSTAGE']._serialized_start=1388
+  _globals['_LAGSTAGE']._serialized_end=1651
   _globals['_GETLAGREPORTREQUEST']._serialized_start=70
-  _globals['_GETLAGREPORTREQUEST']._serialized_end=159
-  _globals['_GETLAGREPORTRESPONSE']._serialized_start=161
-  _globals['_GETLAGREPORTRESPONSE']._serialized_end=271
-  _globals['_LAGROW']._serialized_start=274
-  _globals['_LAGROW']._serialized_end=408
-  _globals['_CLOCKROW']._serialized_start=410
-  _globals['_CLOCKROW']._serialized_end=473
-  _globals['_LISTDEBTSREQUEST']._serialized_start=476
-  _globals['_LISTDEBTSREQUEST']._serialized_end=616
-  _globals['_LISTDEBTSRESPONSE']._serialized_start=618
-  _globals['_LISTDEBTSRESPONSE']._serialized_end=704
-  _globals['_DEBT']._serialized_start=707
-  _globals['_DEBT']._serialized_end=1014
-  _globals['_GETACTIVITYREQUEST']._serialized_start=1016
-  _globals['_GETACTIVITYREQUEST']._serialized_end=1104
-  _globals['_GETACTIVITYRESPONSE']._serialized_start=1106
-  _globals['_GETACTIVITYRESPONSE']._serialized_end=1181
-  _globals['_ACTIVITYROW']._serialized_start=1184
-  _globals['_ACTIVITYROW']._serialized_end=1318
-  _globals['_REPORTSERVICE']._serialized_start=1587
-  _globals['_REPORTSERVICE']._serialized_end=1845
+  _globals['_GETLAGREPORTREQUEST']._serialized_end=173
+  _globals['_GETLAGREPORTRESPONSE']._serialized_start=176
+  _globals['_GETLAGREPORTRESPONSE']._serialized_end=305
+  _globals['_LAGROW']._serialized_start=308
+  _globals['_LAGROW']._serialized_end=442
+  _globals['_CLOCKROW']._serialized_start=444
+  _globals['_CLOCKROW']._serialized_end=507
+  _globals['_LISTDEBTSREQUEST']._serialized_start=510
+  _globals['_LISTDEBTSREQUEST']._serialized_end=650
+  _globals['_LISTDEBTSRESPONSE']._serialized_start=652
+  _globals['_LISTDEBTSRESPONSE']._serialized_end=738
+  _globals['_DEBT']._serialized_start=741
+  _globals['_DEBT']._serialized_end=1048
+  _globals['_GETACTIVITYREQUEST']._serialized_start=1050
+  _globals['_GETACTIVITYREQUEST']._serialized_end=1152
+  _globals['_GETACTIVITYRESPONSE']._serialized_start=1154
+  _globals['_GETACTIVITYRESPONSE']._serialized_end=1248
+  _globals['_ACTIVITYROW']._serialized_start=1251
+  _globals['_ACTIVITYROW']._serialized_end=1385
+  _globals['_REPORTSERVICE']._serialized_start=1654
+  _globals['_REPORTSERVICE']._serialized_end=1912
 # @@protoc_insertion_point(module_scope)

@@ -78,12 +78,15 @@ class GetLagReportRequest(_message.Message):
     FROM_DAY_FIELD_NUMBER: _builtins.int
     TO_DAY_FIELD_NUMBER: _builtins.int
     ELECTION_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     from_day: _builtins.int
     """Days since 1970, UTC, by the hub's receipt of what told of it: from the first on, up to and with the last. 0: open."""
     to_day: _builtins.int
     election: _builtins.bytes
     """Only signals that name this election."""
+    page: _builtins.bytes
+    """As the last answer gave it; empty: from the beginning."""
     def __init__(
         self,
         *,
@@ -91,10 +94,11 @@ class GetLagReportRequest(_message.Message):
         from_day: _builtins.int = ...,
         to_day: _builtins.int = ...,
         election: _builtins.bytes = ...,
+        page: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "from_day", b"from_day", "origin", b"origin", "to_day", b"to_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "from_day", b"from_day", "origin", b"origin", "page", b"page", "to_day", b"to_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -107,8 +111,11 @@ class GetLagReportResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     CLOCKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     """Every entry below this index is in it."""
+    next_page: _builtins.bytes
+    """Empty at the end."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___LagRow]:
         """Sorted by stage, publisher, receiver, label."""
@@ -123,10 +130,11 @@ class GetLagReportResponse(_message.Message):
         rows: _abc.Iterable[Global___LagRow] | None = ...,
         size: _builtins.int = ...,
         clocks: _abc.Iterable[Global___ClockRow] | None = ...,
+        next_page: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clocks", b"clocks", "rows", b"rows", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clocks", b"clocks", "next_page", b"next_page", "rows", b"rows", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,11 +344,13 @@ class GetActivityRequest(_message.Message):
     FROM_DAY_FIELD_NUMBER: _builtins.int
     TO_DAY_FIELD_NUMBER: _builtins.int
     ELECTION_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     from_day: _builtins.int
     """As in GetLagReportRequest."""
     to_day: _builtins.int
     election: _builtins.bytes
+    page: _builtins.bytes
     def __init__(
         self,
         *,
@@ -348,10 +358,11 @@ class GetActivityRequest(_message.Message):
         from_day: _builtins.int = ...,
         to_day: _builtins.int = ...,
         election: _builtins.bytes = ...,
+        page: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "from_day", b"from_day", "origin", b"origin", "to_day", b"to_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "from_day", b"from_day", "origin", b"origin", "page", b"page", "to_day", b"to_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,7 +374,10 @@ class GetActivityResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_FIELD_NUMBER: _builtins.int
     size: _builtins.int
+    next_page: _builtins.bytes
+    """Empty at the end."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActivityRow]:
         """Sorted by member and kind."""
@@ -373,10 +387,11 @@ class GetActivityResponse(_message.Message):
         *,
         rows: _abc.Iterable[Global___ActivityRow] | None = ...,
         size: _builtins.int = ...,
+        next_page: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page", b"next_page", "rows", b"rows", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from exchange import codec
+from exchange.domain.bodies import SignalHeader
 from exchange.errors import CursorBelowFloor, Unavailable
 from exchange.ports import Doomed, Facts, LogStore
 
@@ -32,8 +33,14 @@ class Eraser:
         facts: Facts,
         erased: Callable[[Sequence[int]], Awaitable[None]],
         now_ms: Callable[[], int],
+        *,
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
-        """``erased`` replaces these entries wherever else this hub holds them."""
+        """``erased`` replaces these entries wherever else this hub holds them.
+
+        ``ready`` returns once the fold is known to be of this log.
+        """
+        self._ready = ready
         self._origin = origin
         self._store = store
         self._facts = facts
@@ -42,6 +49,7 @@ class Eraser:
 
     async def run(self) -> None:
         """Erase what is due, every second, until cancelled."""
+        await self._ready()
         while True:
             try:
                 while await self.erase():
@@ -52,15 +60,19 @@ class Eraser:
 
     async def erase(self) -> int:
         """Erase one batch of what is due; return how many entries were in it."""
-        doomed = await self._facts.doomed(self._now_ms(), BATCH)
+        now_ms = self._now_ms()
+        doomed = await self._facts.doomed(now_ms, BATCH)
         frames: dict[int, bytes] = {}
         for each in doomed:
             frame = frames.get(each.index) or await self._frame(each.index)
-            if frame is not None:
-                frames[each.index] = _without(frame, each)
+            if frame is not None and (without := _without(frame, each, now_ms)) != frame:
+                frames[each.index] = without
         if frames:
-            await self._store.erase(frames)
-            await self._erased(tuple(frames))
+            try:
+                await self._store.erase(frames)
+            finally:
+                # Also where the old bytes cannot be cut out of the file yet: nobody is served them any more.
+                await self._erased(tuple(frames))
         if doomed:
             await self._facts.gone(doomed)
             _log.info("erased", origin=self._origin, entries=len(frames))
@@ -69,14 +81,22 @@ class Eraser:
     async def _frame(self, index: int) -> bytes | None:
         """Return an entry's frame; None below the floor, where there are leaves only."""
         try:
-            (entry,) = await self._store.read(index, 1)
+            found = await self._store.read(index, 1)
         except CursorBelowFloor:
             return None
-        return entry.frame
+        if not found:
+            raise Unavailable(f"entry {index} is not sealed yet")
+        return found[0].frame
 
 
-def _without(frame: bytes, doomed: Doomed) -> bytes:
-    leaf = codec.frame_leaf(frame)
-    ids = codec.decode_header(codec.decode_leaf(leaf).payload, strict=False).signal_ids
-    wanted = ids if doomed.signal_ids is None else doomed.signal_ids
-    return codec.frame_without(frame, frozenset(place for place, id_ in enumerate(ids) if id_ in wanted))
+def _without(frame: bytes, doomed: Doomed, now_ms: int) -> bytes:
+    """Return the frame without what has to go. The entry itself is asked, too: it must hold that, or be over."""
+    header = codec.decode_header(codec.decode_leaf(codec.frame_leaf(frame)).payload, strict=False)
+    ids, body = header.signal_ids, header.body
+    if not isinstance(body, SignalHeader) or codec.decode_frame(frame).erased:
+        return frame
+    wanted = doomed.signal_ids
+    if wanted is None:
+        wanted = frozenset(ids) if body.expires_at_ms <= now_ms else frozenset()
+    gone = frozenset(place for place, id_ in enumerate(ids) if id_ in wanted)
+    return codec.frame_without(frame, gone) if gone else frame

@@ -38,9 +38,9 @@ class LifeView:
         facts: Facts,
         clock_s: Callable[[], float],
         *,
-        canaries: frozenset[bytes] = frozenset(),
+        canaries: frozenset[tuple[int, bytes]] = frozenset(),
     ) -> None:
-        """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are values to look for in records."""
+        """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are indicators, as type and value."""
         self._store = store
         self._history = history
         self.facts = facts
@@ -50,6 +50,7 @@ class LifeView:
         self.listeners: list[Callable[[Sequence[ToldEntry]], None]] = []
         self._caught_up = False
         self._moved = asyncio.Event()
+        self._placed = asyncio.Event()
         #: Somebody waits: the next entries are taken at once.
         self._hurry = asyncio.Event()
 
@@ -76,7 +77,10 @@ class LifeView:
         """Follow the log until cancelled. Raises `Fatal` when its leaves are not those that were sealed."""
         try:
             await self._check_place()
+            self._placed.set()
             while True:
+                if self.facts.damaged:
+                    raise Unavailable("the fold of this log's life is made again")
                 head = (await self._store.head()).sealed
                 if self.facts.place().size < head.size:
                     await self._take(head)
@@ -89,11 +93,15 @@ class LifeView:
         finally:
             self._caught_up = False
 
+    async def placed(self) -> None:
+        """Return once the fold is known to be of this log."""
+        await self._placed.wait()
+
     async def _check_place(self) -> None:
         """Begin again at leaf 0 where the fold is not of this log: of another copy, or of a longer one."""
         place = self.facts.place()
         size = (await self._store.head()).sealed.size
-        if place.size > size or place != await compact_range(self._history, place.size):
+        if self.facts.damaged or place.size > size or place != await compact_range(self._history, place.size):
             await self.facts.forget(None)
 
     async def _take(self, head: TreeHead) -> None:
@@ -127,10 +135,14 @@ class LifeView:
         body = said.header.body
         restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
         audience = _audience(frame) if restricted else None
-        canary = any(value in frame for value in self._canaries)
+        canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
         named = statement_id(codec.decode_leaf(leaf).payload) if isinstance(body, Election) else b""
         when, at = said.received_at_ms, said.directory_size
         return ToldEntry(index, said.header, when, said.late, at, audience, canary, named)
+
+    def _holds_canary(self, frame: bytes) -> bool:
+        records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
+        return any((each.type, each.value) in self._canaries for record in records for each in record.indicators)
 
     async def _leaves(self, start: int, limit: int) -> list[tuple[bytes, bytes]]:
         """Return leaves, each with its frame; below the floor there are none."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from exchange.stores.facts import FactsFile
 from tests.contract.builders import Store
+from tests.contract.facts_book import Book
 from tests.contract.places import MemoryPlace, Place, SqlitePlace
 
 
@@ -23,3 +25,11 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def store(place: Place) -> Store:
     """A new, empty log."""
     return await place.open()
+
+
+@pytest.fixture
+async def book(tmp_path: Path) -> AsyncIterator[Book]:
+    """A new file of facts."""
+    facts = await FactsFile.open(tmp_path / "folds" / "life")
+    yield Book(facts)
+    await facts.aclose()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from exchange.domain.bodies import (
     Acknowledgement,
     Body,
     Disposition,
-    DispositionReason,
     DispositionState,
     Election,
     Erasure,
@@ -30,71 +29,17 @@ from exchange.domain.bodies import (
     RetractionReason,
     SourceAction,
 )
-from exchange.domain.debts import debt_of, late_before
 from exchange.domain.elections import ElectionFacts
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
-from exchange.domain.lag import Stage, bucket_of
+from exchange.domain.lag import Stage
 from exchange.domain.life import MemberFacts
-from exchange.domain.statement import Header
-from exchange.domain.validation import DAY_MS
+from exchange.errors import Fatal, Unavailable
 from exchange.ledger.merkle import CompactRange
-from exchange.ports import ActivityRow, Doomed, OpinionRow, Period, ToldEntry
+from exchange.ports import Doomed, OpinionRow, Period, ToldEntry
 from exchange.stores.facts import FactsFile
-from exchange.stores.facts_reports import FactsReports
-from tests.unit.builders import NOW_MS, UK, community_header, digest, signal_body
-
-ONE, TWO = digest("one"), digest("two")
-DAY = NOW_MS // DAY_MS
-LABEL = Label.HARASSMENT_TARGETED
-
-
-class Book:
-    """A file of facts, and the log that it was told of."""
-
-    def __init__(self, facts: FactsFile) -> None:
-        self.facts = facts
-        self.reports = FactsReports(facts)
-        self.told: list[ToldEntry] = []
-
-    async def tell(
-        self,
-        body: Body | None,
-        by: str = "alpha",
-        *,
-        ids: Sequence[bytes] = (),
-        late: bool = False,
-        audience: frozenset[str] | None = None,
-        after_ms: int = 0,
-    ) -> ToldEntry:
-        """Tell it the next entry."""
-        index = len(self.told)
-        plain = community_header(body) if body is not None and not ids else None
-        header = Header(UK, plain.kind if plain else Kind.SIGNAL, by, NOW_MS, bytes(16), tuple(ids), body)
-        entry = ToldEntry(index, header, NOW_MS + after_ms, late, 10, audience)
-        await self.facts.take([entry], self.facts.place().extend((digest(f"leaf {index}"),)))
-        self.told.append(entry)
-        return entry
-
-    async def lag(self) -> dict[tuple[Stage, str, str], tuple[int, ...]]:
-        """Return its lag, by stage, publisher and receiver: the buckets that hold something."""
-        rows = await self.reports.lag(Period(), b"")
-        return {
-            (Stage(row.stage), row.publisher, row.receiver): tuple(
-                b for b, n in enumerate(row.counts) for _ in range(n)
-            )
-            for row in rows
-        }
-
-
-@pytest.fixture
-async def book(tmp_path: Path) -> AsyncIterator[Book]:
-    facts = await FactsFile.open(tmp_path / "folds" / "life")
-    yield Book(facts)
-    await facts.aclose()
-
-
-ERROR = Retraction((ONE,), RetractionReason.ERROR, NOW_MS)
+from tests.contract.facts_book import ERROR, LABEL, ONE, TWO, Book
+from tests.unit.builders import NOW_MS, community_header, digest, signal_body
 
 
 async def test_a_signal_is_known_by_its_id(book: Book) -> None:
@@ -175,56 +120,13 @@ async def test_elections_are_kept_by_the_id_of_their_statement(book: Book) -> No
 
 async def test_quarantine_and_release(book: Book) -> None:
     await book.tell(Quarantine("alpha", 3, QuarantineReason.BURST), "operator")
-    await book.tell(Quarantine("alpha", 1, QuarantineReason.CANARY), "operator")
+    await book.tell(Quarantine("alpha", 5, QuarantineReason.CANARY), "operator")
     assert book.facts.member("alpha").quarantined_from == 3
+    await book.tell(Quarantine("alpha", 1, QuarantineReason.OPERATOR), "operator")
+    assert book.facts.member("alpha").quarantined_from == 1
     await book.tell(Release("alpha"), "operator")
     assert book.facts.member("alpha").quarantined_from is None
-
-
-async def test_lag_by_stage(book: Book) -> None:
-    await book.tell(signal_body(actioned_at_ms=NOW_MS - 1_000), ids=(ONE,))
-    acted = Disposition((ONE,), DispositionState.ACTIONED, SourceAction.REMOVED, 0, NOW_MS + 20, NOW_MS + 100)
-    await book.tell(acted, "beta")
-    await book.tell(acted, "beta")  # said twice, done once
-    await book.tell(replace(ERROR, decided_at_ms=NOW_MS - 50), after_ms=500)
-    await book.tell(Disposition((ONE,), DispositionState.REVERSED, actioned_at_ms=NOW_MS + 700), "beta")
-    assert await book.lag() == {
-        (Stage.REPORTED, "alpha", ""): (bucket_of(1_000),),
-        (Stage.RECEIVED, "alpha", ""): (0,),
-        (Stage.MATCHED, "alpha", "beta"): (bucket_of(20),),
-        (Stage.ACTIONED, "alpha", "beta"): (bucket_of(100),),
-        (Stage.MIGRATION, "alpha", "beta"): (bucket_of(1_100),),
-        (Stage.UNDO_REPORTED, "alpha", ""): (bucket_of(550),),
-        (Stage.UNDONE, "alpha", "beta"): (bucket_of(200),),
-    }
-
-
-async def test_what_is_late_or_backfill_is_kept_out_of_lag(book: Book) -> None:
-    await book.tell(signal_body(actioned_at_ms=NOW_MS - 1_000), ids=(ONE,), late=True)
-    await book.tell(signal_body(actioned_at_ms=NOW_MS - 1_000, backfill=True), ids=(TWO,))
-    acted = Disposition((ONE, TWO), DispositionState.ACTIONED, SourceAction.REMOVED, 0, NOW_MS + 20, NOW_MS + 100)
-    await book.tell(acted, "beta")
-    await book.tell(ERROR, late=True)
-    assert await book.lag() == {}
-
-
-async def test_a_lag_report_is_of_its_days_and_election(book: Book) -> None:
-    vote = digest("an election")
-    await book.tell(signal_body(election=vote), ids=(ONE,))
-    await book.tell(signal_body(), ids=(TWO,), after_ms=DAY_MS)
-    assert len(await book.reports.lag(Period(), vote)) == 1
-    assert [sum(row.counts) for row in await book.reports.lag(Period(), b"")] == [2]
-    assert [sum(row.counts) for row in await book.reports.lag(Period(DAY + 1), b"")] == [1]
-    assert [sum(row.counts) for row in await book.reports.lag(Period(0, DAY), b"")] == [1]
-
-
-async def test_activity_counts_statements_and_signals(book: Book) -> None:
-    await book.tell(signal_body(), ids=(ONE, TWO))
-    await book.tell(ERROR)
-    assert await book.reports.activity(Period(), b"") == [
-        ActivityRow("alpha", Kind.SIGNAL, LABEL, 1, 2),
-        ActivityRow("alpha", Kind.RETRACTION, 0, 1, 1),
-    ]
+    assert book.facts.member("alpha").released_at == 3
 
 
 async def test_what_is_over_or_erased_has_to_go_until_it_is_gone(book: Book) -> None:
@@ -239,43 +141,58 @@ async def test_what_is_over_or_erased_has_to_go_until_it_is_gone(book: Book) -> 
     assert await book.facts.doomed(NOW_MS + 1_000, 10) == [Doomed(1, None)]
 
 
-async def test_debts_follow_from_it(book: Book) -> None:
+async def test_wherever_a_signal_was_said_again_its_record_goes_with_the_first(book: Book) -> None:
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 10), ids=(ONE,))
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 9_000), ids=(ONE, TWO))
+    assert await book.facts.doomed(NOW_MS + 10, 10) == [Doomed(0, None), Doomed(1, frozenset({ONE}))]
+    await book.facts.gone(await book.facts.doomed(NOW_MS + 10, 10))
+    assert await book.facts.doomed(NOW_MS + 10, 10) == []
+    await book.tell(Erasure((TWO,), ErasureReason.ON_REQUEST))
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 9_000), ids=(TWO,))  # said again once it is erased
+    doomed = await book.facts.doomed(NOW_MS + 10, 10)
+    assert doomed == [Doomed(1, frozenset({TWO})), Doomed(3, frozenset({TWO}))]
+    await book.facts.gone(doomed[:1])
+    assert await book.facts.doomed(NOW_MS + 10, 10) == doomed[1:]
+
+
+async def test_a_number_that_no_table_holds_is_the_logs_trouble_alone(book: Book) -> None:
+    vote = Election("vote", "A vote", NOW_MS, NOW_MS + 9, (1,), 1, 1 << 63, 14)
+    entry = ToldEntry(0, community_header(vote), NOW_MS, late=False, directory_size=1, audience=None)
+    with pytest.raises(Fatal):
+        await book.facts.take([entry], CompactRange())
+
+
+async def test_a_damaged_page_makes_the_file_anew(book: Book) -> None:
+    log = a_log(3)
+    await book.facts.take(log, CompactRange().extend([digest(str(n)) for n in range(len(log))]))
+    path = book.facts._path
+    await book.facts.aclose()
+    data = bytearray(path.read_bytes())
+    for at in range(4096, len(data), 4096):
+        data[at : at + 64] = os.urandom(64)
+    path.write_bytes(data)
+    again = await FactsFile.open(path)
+    ids = [id_ for entry in log for id_ in entry.header.signal_ids]
+    if not again.damaged and again.place().size:
+        with pytest.raises(Unavailable):
+            again.signals(ids)
+        await again.forget(None)
+    assert not again.damaged
+    assert again.place() == CompactRange()
+    assert again.signals(ids) == {}
+    await again.aclose()
+
+
+async def test_what_is_below_the_floor_is_forgotten_with_all_that_was_said_of_it(book: Book) -> None:
     await book.tell(signal_body(), ids=(ONE,))
+    await book.tell(Opinion((ONE,), OpinionCategory.NEGATIVE_CLASS, OpinionReason.FALSE_POSITIVE), "beta")
     await book.tell(ERROR)
-    (ending,) = await book.reports.endings((-1, b""), 10)
-    signal = book.facts.signals((ONE,))[ONE]
-
-    async def debt() -> tuple[bool, bool, bool]:
-        said = (await book.reports.said((ONE,))).get((ONE, "beta"))
-        facts = (await book.reports.members()).get("beta", MemberFacts())
-        late_ms = late_before(NOW_MS + 73 * 3_600_000, 0)
-        found = debt_of(signal, ending, "beta", facts, said, late_before_ms=late_ms)
-        return found.owes, found.open, found.overdue
-
-    assert await debt() == (False, False, False)
-    await book.tell(Acknowledgement(0), "beta")
-    assert await debt() == (True, True, True)
-    await book.tell(Disposition((ONE,), DispositionState.PENDING_REVIEW), "beta")
-    assert await debt() == (True, True, True)
-    upheld = Disposition((ONE,), DispositionState.UPHELD, SourceAction.REMOVED, DispositionReason.OWN_TERMS)
-    await book.tell(upheld, "beta")
-    assert await debt() == (True, False, False)
-
-
-async def test_who_undid_it_before_it_was_taken_back_owes_nothing_more(book: Book) -> None:
-    await book.tell(signal_body(), ids=(ONE,))
-    upheld = Disposition((ONE,), DispositionState.UPHELD, SourceAction.REMOVED, DispositionReason.OWN_TERMS)
-    await book.tell(upheld, "gamma")
-    await book.tell(Disposition((ONE,), DispositionState.REVERSED), "beta")
-    await book.tell(ERROR)
-    (ending,) = await book.reports.endings((-1, b""), 10)
-    said = await book.reports.said((ONE,))
-    signal = book.facts.signals((ONE,))[ONE]
-    open_ = {
-        member: debt_of(signal, ending, member, MemberFacts(), said[ONE, member], late_before_ms=0).open
-        for member in ("beta", "gamma")
-    }
-    assert open_ == {"beta": False, "gamma": True}  # what was upheld before was upheld without knowing
+    await book.tell(signal_body(), ids=(TWO,))
+    await book.facts.forget(3)
+    assert set(book.facts.signals((ONE, TWO))) == {TWO}
+    assert await book.reports.opinions(ONE) == []
+    assert await book.reports.endings((-1, b""), 10) == []
+    assert sum(row.signals for row in await book.reports.activity(Period(), b"") if row.kind == Kind.SIGNAL) == 2
 
 
 async def everything(facts: FactsFile) -> list[list[tuple[object, ...]]]:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +17,7 @@ from exchange.domain.bodies import Body, Erasure, ErasureReason, Retraction, Ret
 from exchange.domain.statement import Leaf, Statement, statement_id
 from exchange.errors import Fatal, Unavailable
 from exchange.ledger.merkle import leaf_hash
-from exchange.ports import StoredEntry
+from exchange.ports import Doomed, StoredEntry
 from exchange.stores.facts import FactsFile
 from exchange.views.erasing import Eraser
 from exchange.views.life import LifeView
@@ -201,7 +203,7 @@ async def erasing(community: Community, *, now_ms: int = NOW_MS) -> AsyncIterato
         async def erased(indices: Sequence[int]) -> None:
             community.store.done.append(f"memory {sorted(indices)}")
 
-        yield Eraser(UK, community.store, community.facts, erased, lambda: now_ms)
+        yield Eraser(UK, community.store, community.facts, erased, lambda: now_ms, ready=view.placed)
 
 
 def records(community: Community, index: int) -> tuple[bytes, ...]:
@@ -260,6 +262,47 @@ async def test_a_crash_before_it_is_noted_repeats_it_and_nothing_else(
         assert await eraser.erase() == 1
         assert await eraser.erase() == 0
     assert records(community, 0) == (b"", said.records[1])
+
+
+async def test_a_fold_of_another_log_erases_nothing_here(community: Community) -> None:
+    """The entry itself is asked: it must be over, or hold what was erased."""
+    said = about("a", "b")
+    await community.say(said)
+    async with erasing(community) as eraser:
+
+        async def wrong(*_: object) -> list[Doomed]:
+            return [Doomed(0, None), Doomed(0, frozenset({bytes(32)}))]
+
+        eraser._facts = cast("Any", SimpleNamespace(doomed=wrong, gone=community.facts.gone))
+        await eraser.erase()
+    assert records(community, 0) == said.records
+    assert community.store.done == []
+
+
+async def test_what_is_erased_already_is_not_written_again(community: Community) -> None:
+    await community.say(about("a", expires_at_ms=NOW_MS + 5))
+    for _ in range(2):
+        async with erasing(community, now_ms=NOW_MS + 5) as eraser:
+            await eraser.erase()
+            await community.facts.forget(None)
+    assert community.store.done == ["store [0]", "memory [0]"]
+
+
+async def test_where_the_file_cannot_be_cut_yet_memory_is_clean_already(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await community.say(about("a", expires_at_ms=NOW_MS + 5))
+    async with erasing(community, now_ms=NOW_MS + 5) as eraser:
+
+        async def held(_: object) -> None:
+            raise Unavailable("a reader of the file keeps erased bytes in its log")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(community.store, "erase", held)
+            with pytest.raises(Unavailable):
+                await eraser.erase()
+        assert community.store.done == ["memory [0]"]
+        assert await eraser.erase() == 1  # it is not noted as done before it is
 
 
 async def test_below_the_floor_there_is_nothing_to_erase(community: Community) -> None:

@@ -82,8 +82,9 @@ async def test_whoever_signals_a_canary_is_flagged_until_released(tmp_path: Path
             found = await quarantine(b)
             assert found.publisher == OPERATOR
             assert found.header.body == Quarantine("alpha", outcome.receipt.index, QuarantineReason.CANARY)
-            with pytest.raises(InvalidStatement, match="in quarantine already"):
-                await o.say(UK, Quarantine("alpha", 0, QuarantineReason.OPERATOR))
+            with pytest.raises(InvalidStatement, match="does not lie below"):
+                await o.say(UK, Quarantine("alpha", outcome.receipt.index, QuarantineReason.OPERATOR))
+            await o.say(UK, Quarantine("alpha", 0, QuarantineReason.OPERATOR))  # wider
             await o.say(UK, Release("alpha"))
             with pytest.raises(InvalidStatement, match="is not in quarantine"):
                 await o.say(UK, Release("alpha"))

@@ -17,6 +17,8 @@ DAY_MS = 24 * HOUR_MS
 #: How long who is suspended or has left is shown leaves.
 LEAVES_MS = 90 * DAY_MS
 OPERATOR = "operator"
+#: What two clocks may be apart.
+APART_MS = 2_000
 
 #: An indicator: number of its type, and value.
 Value = tuple[int, bytes]
@@ -37,6 +39,13 @@ class Signal:
     opinions: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: Of each member the last: index, state, reason.
     said: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: Stages of lag that were counted for a member.
+    counted: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing has ended it."""
+        return self.retracted_at is None and self.erased_at is None and self.replaced_at is None
 
 
 @dataclass(slots=True)
@@ -57,18 +66,16 @@ class Statement:
     in_lag: bool = True
     #: None for everyone.
     audience: frozenset[str] | None = None
-    #: Who was in the community when it was said.
-    members: frozenset[str] = frozenset()
+    #: How often somebody had come or gone before it was said.
+    moves: int = 0
+    #: Of an erasure: who had acknowledged each of its targets before.
+    acknowledged: dict[bytes, frozenset[str]] = field(default_factory=dict)
     replaces: tuple[bytes, ...] = ()
     # Of an opinion:
     category: int = 0
     # Of a quarantine or release:
     about: str = ""
     from_index: int = 0
-
-    def given_to(self, member: str) -> bool:
-        """Whether a member was given its records."""
-        return member in self.members and (self.audience is None or member in self.audience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,9 @@ class Model:
     ledger: list[Statement] = field(default_factory=list)
     by_id: dict[bytes, Signal] = field(default_factory=dict)
     inside: set[str] = field(default_factory=set)
+    #: How often somebody has come or gone, and between which of these each member was inside (None: still).
+    moves: int = 0
+    stays: dict[str, list[tuple[int, int | None]]] = field(default_factory=dict)
     suspended_ms: dict[str, int] = field(default_factory=dict)
     left_ms: dict[str, int] = field(default_factory=dict)
     #: Of each member: through which index, and when that was received.
@@ -127,7 +137,32 @@ class Model:
     #: Stage, publisher, receiver, label, bucket.
     lag: Counter[tuple[int, str, str, int, int]] = field(default_factory=Counter)
 
+    def __post_init__(self) -> None:
+        self.stays = {member: [(-1, None)] for member in self.inside}
+
+    def come(self, member: str) -> None:
+        """Let a member into the community."""
+        self.inside.add(member)
+        self.stays.setdefault(member, []).append((self.moves, None))
+        self.moves += 1
+
+    def go(self, member: str) -> None:
+        """Let a member leave the community."""
+        self.inside.discard(member)
+        since, _ = self.stays[member].pop()
+        self.stays[member].append((since, self.moves))
+        self.moves += 1
+
     # Who may say and see what.
+
+    def given(self, said: Statement, member: str, before: Statement | None = None) -> bool:
+        """Whether a member was given a statement's records (before another): it was there then, or came later."""
+        if said.audience is not None and member not in said.audience:
+            return False
+        return any(
+            (until is None or until >= said.moves) and (before is None or since < before.moves)
+            for since, until in self.stays.get(member, ())
+        )
 
     def may_speak(self, member: str) -> bool:
         """Whether a platform may say anything here now."""
@@ -162,12 +197,14 @@ class Model:
         signal = self.by_id.get(id_)
         if signal is None:
             return False
-        return member in (OPERATOR, signal.statement.publisher) or signal.statement.given_to(member)
+        return member in (OPERATOR, signal.statement.publisher) or self.given(signal.statement, member)
 
     def may_say(self, kind: str, member: str, targets: Sequence[bytes]) -> bool:
         """Whether a member may say this of signals."""
         if member != OPERATOR and not self.may_speak(member):
-            return False
+            ended = all(id_ in self.by_id and not self.by_id[id_].stands for id_ in targets)
+            if kind != "disposition" or not ended or member not in self.stays:
+                return False
         if not targets or len(set(targets)) != len(targets):
             return False
         return all(self.may_say_of(kind, member, id_) for id_ in targets)
@@ -179,7 +216,7 @@ class Model:
         signal = self.by_id[id_]
         own = signal.statement.publisher == member
         if kind == "retraction":
-            return (own or member == OPERATOR) and signal.retracted_at is None and signal.replaced_at is None
+            return (own or member == OPERATOR) and signal.retracted_at is None
         if kind == "erasure":
             return (own or member == OPERATOR) and signal.erased_at is None
         return not own and member != OPERATOR
@@ -196,13 +233,13 @@ class Model:
     def add(self, said: Statement) -> Statement:
         """Take a statement as the next entry of the ledger."""
         said.index, said.received_ms = len(self.ledger), self.now_ms
+        said.moves = self.moves
         self.ledger.append(said)
         return said
 
     def add_signals(self, said: Statement, *, created_ms: int) -> None:
         """Take a statement of signals."""
         self.add(said)
-        said.members = frozenset(self.inside)
         self.by_id.update((each.id, each) for each in said.signals)
         for id_ in said.replaces:
             old = self.by_id.get(id_)
@@ -220,6 +257,8 @@ class Model:
             signal = self.by_id[id_]
             if said.kind == "erasure":
                 signal.erased_at = said.index
+                reached = {who for who, (through, _) in self.acknowledged.items() if through >= signal.statement.index}
+                said.acknowledged[id_] = frozenset(reached)
             else:
                 signal.retracted_at = said.index
                 if decided_ms:
@@ -232,25 +271,27 @@ class Model:
             self.by_id[id_].opinions[said.publisher] = (said.category, said.reason)
 
     def add_disposition(self, said: Statement, state: int, *, matched_ms: int, actioned_ms: int) -> None:
-        """Take a disposition: the last one counts, and lag is counted when its state is another than before."""
+        """Take a disposition: the last one counts; lag is counted once for a stage, and not of before the signal."""
         self.add(said)
         who = said.publisher
         for id_ in said.targets:
             signal = self.by_id[id_]
-            about, before = signal.statement, signal.said.get(who)
+            about, lags = signal.statement, dict[int, int]()
             signal.said[who] = (said.index, state, said.reason)
-            if before is not None and before[1] == state:
-                continue
             if state == 4:  # reversed
                 if signal.retracted_at is not None and actioned_ms:
-                    self._lag(9, about, who, actioned_ms - self.ledger[signal.retracted_at].received_ms)
+                    lags[9] = actioned_ms - self.ledger[signal.retracted_at].received_ms
             elif about.in_lag:
                 if matched_ms:
-                    self._lag(4, about, who, matched_ms - about.received_ms)
+                    lags[4] = matched_ms - about.received_ms
                 if state == 2 and actioned_ms:  # actioned
-                    self._lag(5, about, who, actioned_ms - about.received_ms)
-                    if about.actioned_ms:
-                        self._lag(6, about, who, actioned_ms - about.actioned_ms)
+                    lags[5] = actioned_ms - about.received_ms
+                    if about.actioned_ms and lags[5] >= -APART_MS:
+                        lags[6] = actioned_ms - about.actioned_ms
+            for stage, ms in lags.items():
+                if ms >= -APART_MS and (who, stage) not in signal.counted:
+                    signal.counted.add((who, stage))
+                    self._lag(stage, about, who, ms)
 
     def add_acknowledgement(self, said: Statement, through: int, cells: Sequence[tuple[str, int, bool, int]]) -> None:
         """Take an acknowledgement; a cell is publisher, label, whether of retractions, and one bucket with one count."""
@@ -287,7 +328,7 @@ class Model:
                     for member in self.platforms:
                         about = self.by_id[id_].statement
                         told = about.audience is None or asker in (OPERATOR, about.publisher, member)
-                        if member != about.publisher and about.given_to(member) and told:
+                        if member != about.publisher and self.given(about, member, said) and told:
                             found[said.index, id_, member] = self._debt(said, self.by_id[id_], member, deadline_ms)
         return found
 
@@ -296,7 +337,10 @@ class Model:
         index, state, _ = signal.said.get(member, (-1, 0, 0))
         nothing_stands = state in (3, 4)
         upheld_since = state == 5 and index > ending.index
-        owes = through >= signal.statement.index or state != 0
+        acknowledged = through >= signal.statement.index
+        if ending.kind == "erasure":
+            acknowledged = member in ending.acknowledged[signal.id]
+        owes = acknowledged or state != 0
         closed_at = index if nothing_stands or upheld_since else None
         overdue = owes and closed_at is None and self.now_ms - ending.received_ms > deadline_ms
         return Debt(owes, closed_at, overdue, state)

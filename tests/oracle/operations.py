@@ -155,7 +155,8 @@ async def quarantine(driver: Driver) -> None:
     flagged = member in model.quarantined_from
     if driver.rng.random() < 0.5:
         start = driver.rng.randint(0, len(model.ledger) + 1)
-        taken = not flagged and start <= len(model.ledger)
+        wider = not flagged or start < model.quarantined_from[member]
+        taken = wider and start <= len(model.ledger)
         if await driver.say(driver.draft(OPERATOR, Quarantine(member, start, 4)), Role.OPERATOR, taken=taken):
             model.add(Statement("quarantine", OPERATOR, 0, about=member, from_index=start))
             model.quarantined_from[member] = start
@@ -183,11 +184,11 @@ async def leave(driver: Driver) -> None:
     if outside and driver.rng.random() < 0.7:
         member = driver.rng.choice(outside)
         await _directory(driver, Membership(member, UK, State.ACTIVE))
-        model.inside.add(member)
+        model.come(member)
         model.left_ms.pop(member, None)
     elif member in model.inside:
         await _directory(driver, Membership(member, UK, State.ENDED))
-        model.inside.discard(member)
+        model.go(member)
         model.left_ms[member] = driver.clock.now_ms
 
 

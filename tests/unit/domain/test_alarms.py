@@ -61,6 +61,23 @@ def test_who_always_says_much_is_not_flagged_for_it_and_is_for_far_more() -> Non
     assert log.tell(2_000, 3 * 24 * 60) != []
 
 
+def test_what_was_usual_before_is_known_and_backfill_is_no_burst() -> None:
+    log = Log()
+    log.watch.usual({"alpha": 30.0}, NOW_MS)  # three hundred in ten minutes
+    assert log.tell(1_000, 1) == []
+    assert log.tell(600, 2) != []
+    header = replace(said(1_000), body=signal_body(backfill=True))
+    assert list(Log().watch.look(0, header, NOW_MS)) == []
+
+
+def test_after_a_release_it_begins_anew() -> None:
+    log = Log()
+    assert log.tell(200, 0) != []
+    log.watch.forget("alpha")
+    log.watch.forget("nobody")
+    assert log.tell(1, 1) == []
+
+
 def test_only_signals_count_and_no_limit_is_no_rule() -> None:
     watch = BurstWatch(replace(LIMITS, burst_signals=1))
     opinion = Opinion((digest("x"),), OpinionCategory.NEGATIVE_CLASS, OpinionReason.REVIEWED)

@@ -50,6 +50,7 @@ def refusal(known: tuple[ElectionFacts, ...] = (), **changes: Any) -> str:
         ({"target_classes": (99,)}, "election.target_classes"),
         ({"lag_target_ms": 0}, "election.lag_alert_ms"),
         ({"lag_alert_ms": 59_999}, "election.lag_alert_ms"),
+        ({"lag_alert_ms": 1 << 63}, "is over 400 days"),
         ({"keep_days": 0}, "election.keep_days"),
         ({"keep_days": 366}, "election.keep_days"),
     ],

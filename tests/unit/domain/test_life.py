@@ -27,6 +27,7 @@ from exchange.domain.bodies import (
     RetractionReason,
     SourceAction,
     State,
+    Suspension,
 )
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
@@ -157,10 +158,14 @@ def test_what_is_right_passes() -> None:
         (replace(ACKNOWLEDGEMENT, processed_through=SIZE), BETA, "lies beyond the log"),
         (replace(ACKNOWLEDGEMENT, clock_error_ms=0), BETA, "is mandatory with an offset"),
         (replace(ACKNOWLEDGEMENT, cells=(CELL, CELL)), BETA, "must be sorted, without repeats"),
-        (replace(ACKNOWLEDGEMENT, cells=(replace(CELL, publisher="nobody"),)), BETA, "not a member"),
+        (replace(ACKNOWLEDGEMENT, cells=(replace(CELL, publisher="nobody"),)), BETA, "name no publisher"),
         (replace(ACKNOWLEDGEMENT, cells=(replace(CELL, counts=(1, 0)),)), BETA, "the last not 0"),
         (replace(ACKNOWLEDGEMENT, cells=(replace(CELL, counts=(1,) * 33),)), BETA, "1 to 32 counts"),
-        (replace(ACKNOWLEDGEMENT, cells=(replace(CELL, election=b"short"),)), BETA, "no id"),
+        (
+            replace(ACKNOWLEDGEMENT, cells=(replace(CELL, election=b"short"),)),
+            BETA,
+            "name no election of this community",
+        ),
         (replace(QUARANTINE, member="nobody"), OPERATOR, "no member of this community"),
         (replace(QUARANTINE, from_index=SIZE + 1), OPERATOR, "lies beyond the log"),
         (replace(QUARANTINE, reason=0), OPERATOR, "is mandatory"),
@@ -177,9 +182,10 @@ def test_a_statement_without_records_has_no_signal_ids() -> None:
 
 def test_nothing_ends_twice() -> None:
     assert "taken back already" in Court(facts_of(retracted_at=9)).refusal(RETRACTION, ALPHA)
-    assert "replaced already" in Court(facts_of(replaced_at=9)).refusal(RETRACTION, ALPHA)
     assert "erased already" in Court(facts_of(erased_at=9)).refusal(ERASURE, ALPHA)
-    assert "in quarantine already" in Court(**FLAGGED).refusal(QUARANTINE, OPERATOR)
+    assert "does not lie below" in Court(**FLAGGED).refusal(QUARANTINE, OPERATOR)
+    Court(**FLAGGED).judge(replace(QUARANTINE, from_index=2), OPERATOR)  # wider than an automatic one
+    Court(facts_of(replaced_at=9)).judge(RETRACTION, ALPHA)  # for who acted on what was replaced
 
 
 def test_who_acted_on_what_was_taken_back_says_so_afterwards() -> None:
@@ -187,18 +193,28 @@ def test_who_acted_on_what_was_taken_back_says_so_afterwards() -> None:
 
 
 def test_a_signal_that_one_could_not_see_looks_like_none() -> None:
-    for hidden in (facts_of(audience=frozenset({"gamma"})), facts_of(audience=frozenset()), facts_of(directory_size=2)):
+    for hidden in (facts_of(audience=frozenset({"gamma"})), facts_of(audience=frozenset())):
         assert Court(hidden).refusal(OPINION) == Court(facts_of("another")).refusal(OPINION)
+    gone = Court(facts_of(directory_size=999))
+    tell(gone.directory, Membership("beta", UK, State.ENDED))  # before it was said
+    assert gone.refusal(OPINION) == Court(facts_of("another")).refusal(OPINION)
 
 
-def test_who_joined_later_was_not_given_it_and_who_left_later_was() -> None:
+def test_who_joins_later_is_given_it_and_who_left_before_is_not() -> None:
     directory = make_directory()
     before = directory.size
     tell(directory, Membership("beta", UK, State.ENDED))
     between = directory.size
     tell(directory, Membership("beta", UK, State.ACTIVE))
     seen = [could_see(directory, UK, "beta", facts_of(directory_size=at)) for at in (before, between, directory.size)]
-    assert seen == [True, False, True]
+    assert seen == [True, True, True]  # who comes gets what the feed still holds
+    ended = [
+        could_see(directory, UK, "beta", facts_of(directory_size=between), until_size=until)
+        for until in (between, directory.size)
+    ]
+    assert ended == [False, True]  # and not what was over before
+    tell(directory, Membership("beta", UK, State.ENDED))
+    assert not could_see(directory, UK, "beta", facts_of(directory_size=directory.size))
 
 
 def test_acknowledgements_move_on_and_come_once_a_minute() -> None:
@@ -213,8 +229,26 @@ def test_acknowledgements_move_on_and_come_once_a_minute() -> None:
 
 
 def test_too_many_cells_do_not_fit() -> None:
-    cells = tuple(replace(CELL, label=label, counts=(1,) * 32) for label in range(400))
-    assert "too many" in Court().refusal(replace(ACKNOWLEDGEMENT, cells=cells))
+    cells = (
+        tuple(
+            replace(CELL, label=label, retraction=retraction, publisher=publisher, counts=(1,) * 32)
+            for publisher in ("alpha", "beta", "operator")
+            for label in Label
+            for retraction in (False, True)
+        )
+        * 2
+    )
+    assert "(and 1 more)" in Court().refusal(replace(ACKNOWLEDGEMENT, cells=cells))
+
+
+def test_who_is_suspended_or_has_left_answers_for_what_was_taken_back_and_says_nothing_else() -> None:
+    for standing in (Suspension("beta", 0, State.ACTIVE, ""), Membership("beta", UK, State.ENDED)):
+        court = Court()
+        tell(court.directory, standing)
+        assert "says only what became of" in court.refusal(ACTED)
+        ended = Court(facts_of(retracted_at=9))
+        tell(ended.directory, standing)
+        ended.judge(Disposition((ONE,), DispositionState.REVERSED))
 
 
 def test_an_operator_ends_what_only_some_may_see() -> None:

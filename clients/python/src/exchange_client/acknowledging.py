@@ -30,7 +30,7 @@ from exchange_client.wire import Probed
 _LOG = logging.getLogger("exchange_client")
 EVERY_S = ACKNOWLEDGE_EVERY_MS / 1000
 #: How long whoever leaves a subscription waits for what it says last.
-LAST_WORD_S = 1.0
+LAST_WORD_S = 5.0
 #: Of so many readings of the hub's clock the narrowest counts.
 _READINGS = 3
 _BEHIND = "acknowledgement.processed_through"

@@ -41,6 +41,14 @@ class Delivery:
     by_operators: bool = False
 
     @property
+    def erased_alone(self) -> tuple[bytes, ...]:
+        """Ids of signals whose records are gone while others of the same statement are there: the hub's word for it."""
+        if self.state != "present":
+            return ()
+        there = {signal.signal_id for signal in self.signals}
+        return tuple([signal_id for signal_id in self.header.signal_ids if signal_id not in there])
+
+    @property
     def publisher(self) -> str:
         """The member that signed it."""
         return self.header.publisher

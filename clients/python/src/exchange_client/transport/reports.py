@@ -20,10 +20,15 @@ class ReportCalls:
     async def lag(self, origin: str, *, from_day: int, to_day: int, election: bytes) -> LagReport:
         """Ask how long signals and retractions took."""
         request = report_pb2.GetLagReportRequest(origin=origin, from_day=from_day, to_day=to_day, election=election)
-        async with self._connections.using() as connection:
-            stub = report_pb2_grpc.ReportServiceStub(connection.channel)
-            answer = told(await stub.GetLagReport(request, timeout=CALL_S))
-        rows = [LagRow(row.stage, row.publisher, row.receiver, row.label, tuple(row.counts)) for row in answer.rows]
+        rows: list[LagRow] = []
+        while True:
+            async with self._connections.using() as connection:
+                stub = report_pb2_grpc.ReportServiceStub(connection.channel)
+                answer = told(await stub.GetLagReport(request, timeout=CALL_S))
+            rows += [LagRow(r.stage, r.publisher, r.receiver, r.label, tuple(r.counts)) for r in answer.rows]
+            if not answer.next_page:
+                break
+            request.page = answer.next_page
         clocks = [ClockRow(row.member, row.offset_ms, row.error_ms) for row in answer.clocks]
         return LagReport(tuple(rows), tuple(clocks), answer.size)
 
@@ -46,10 +51,15 @@ class ReportCalls:
     async def activity(self, origin: str, *, from_day: int, to_day: int) -> tuple[ActivityRow, ...]:
         """Ask what members said in a period."""
         request = report_pb2.GetActivityRequest(origin=origin, from_day=from_day, to_day=to_day)
-        async with self._connections.using() as connection:
-            stub = report_pb2_grpc.ReportServiceStub(connection.channel)
-            answer = told(await stub.GetActivity(request, timeout=CALL_S))
-        return tuple([ActivityRow(row.member, row.kind, row.label, row.statements, row.signals) for row in answer.rows])
+        rows: list[ActivityRow] = []
+        while True:
+            async with self._connections.using() as connection:
+                stub = report_pb2_grpc.ReportServiceStub(connection.channel)
+                answer = told(await stub.GetActivity(request, timeout=CALL_S))
+            rows += [ActivityRow(row.member, row.kind, row.label, row.statements, row.signals) for row in answer.rows]
+            if not answer.next_page:
+                return tuple(rows)
+            request.page = answer.next_page
 
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal."""

@@ -1,0 +1,92 @@
+"""What is looked up in the tables of a log's life, and what is done to single rows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from exchange.domain.bodies import Election
+from exchange.domain.elections import ElectionFacts
+from exchange.domain.life import SignalFacts
+from exchange.ports import Doomed
+
+SIGNAL = (
+    "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
+    " audience, retracted_at, erased_at, replaced_at FROM signals JOIN statements USING (idx) WHERE signal_id = ?"
+)
+MEMBER_COLUMNS = "processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from, released_at"
+_AUDIENCE = 9
+#: Signals that are forgotten in one transaction: others that write wait no longer than that takes.
+_FORGOTTEN_AT_ONCE = 2_000
+
+
+def signal_of(row: tuple[Any, ...]) -> SignalFacts:
+    """Return what a row of `SIGNAL` says."""
+    names = [name for name in SignalFacts.__slots__ if name != "audience"]
+    values = dict(zip(names, (*row[:_AUDIENCE], *row[_AUDIENCE + 1 :]), strict=True))
+    audience: str | None = row[_AUDIENCE]
+    return SignalFacts(**values, audience=None if audience is None else frozenset(audience.split()))
+
+
+def elections_in(connection: apsw.Connection) -> dict[bytes, ElectionFacts]:
+    """Return the elections, by id."""
+    found = {}
+    rows: list[tuple[Any, ...]] = connection.execute("SELECT * FROM elections ORDER BY idx").fetchall()
+    for id_, index, name, title, begins, ends, classes, *limits in rows:
+        whom = tuple(map(int, classes.split()))
+        found[id_] = ElectionFacts(id_, index, Election(name, title, begins, ends, whom, *limits))
+    return found
+
+
+def doomed_in(connection: apsw.Connection, *, now_ms: int, limit: int) -> list[Doomed]:
+    """Return entries whose records have to go: what is over, what was erased, and wherever that was said again."""
+    over: list[tuple[Any, ...]] = connection.execute(
+        "SELECT idx FROM statements WHERE gone = 0 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?",
+        (now_ms, limit),
+    ).fetchall()
+    erased: list[tuple[Any, ...]] = connection.execute(
+        "SELECT signals.idx, endings.signal_id FROM endings JOIN signals USING (signal_id)"
+        " WHERE erasure = 1 AND gone = 0 ORDER BY endings.idx LIMIT ?",
+        (limit,),
+    ).fetchall()
+    again: list[tuple[Any, ...]] = connection.execute(
+        "SELECT repeats.idx, repeats.signal_id FROM repeats JOIN signals USING (signal_id)"
+        " JOIN statements ON statements.idx = signals.idx"
+        " WHERE repeats.gone = 0 AND (erased_at IS NOT NULL OR expires_at_ms <= ?) ORDER BY repeats.idx LIMIT ?",
+        (now_ms, limit),
+    ).fetchall()
+    asked: dict[int, set[bytes]] = {}
+    for index, id_ in (*erased, *again):
+        asked.setdefault(index, set()).add(id_)
+    found = [Doomed(index, None) for (index,) in over]
+    return found + [Doomed(index, frozenset(ids)) for index, ids in asked.items()]
+
+
+def note_gone(connection: apsw.Connection, doomed: Sequence[Doomed]) -> None:
+    """Note that these records are in no store any more."""
+    for entry in doomed:
+        if entry.signal_ids is None:
+            connection.execute("UPDATE statements SET gone = 1 WHERE idx = ?", (entry.index,))
+        for id_ in entry.signal_ids or ():
+            connection.execute("UPDATE repeats SET gone = 1 WHERE signal_id = ? AND idx = ?", (id_, entry.index))
+            # What was said elsewhere goes by itself: an erasure is done where the first one's record is gone.
+            connection.execute(
+                "UPDATE endings SET gone = 1 WHERE erasure = 1 AND signal_id = ?"
+                " AND (SELECT idx FROM signals WHERE signals.signal_id = endings.signal_id) = ?",
+                (id_, entry.index),
+            )
+
+
+def forget_some(connection: apsw.Connection, below: int) -> int:
+    """Forget some signals of entries below this index, and all that was said of them; return how many there were."""
+    ids = connection.execute("SELECT signal_id FROM signals WHERE idx < ? LIMIT ?", (below, _FORGOTTEN_AT_ONCE))
+    found: list[Any] = ids.fetchall()
+    for table in ("endings", "dispositions", "opinions", "repeats", "signals"):
+        connection.executemany(f"DELETE FROM {table} WHERE signal_id = ?", found)  # noqa: S608 - our own
+    if len(found) < _FORGOTTEN_AT_ONCE:
+        connection.execute("DELETE FROM statements WHERE idx < ?", (below,))
+        connection.execute("DELETE FROM repeats WHERE idx < ?", (below,))
+        return 0
+    return len(found)
