@@ -128,7 +128,7 @@ lock:  ## Resolve again and rewrite requirements.lock (every extra, group and pl
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --exclude-newer "7 days" --no-emit-index-url --no-annotate --no-header \
 	  --no-emit-package signal-exchange --no-emit-package signal-exchange-client \
-	  --all-extras --group bench --group build --group demo --group fuzz --group lint --group test \
+	  --all-extras --group bench --group browser --group build --group demo --group fuzz --group lint --group test \
 	  $(PROJECTS) --output-file requirements.lock
 	@echo "lock: $$(grep -c == requirements.lock) packages; run 'make setup' and the tests"
 

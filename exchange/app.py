@@ -29,6 +29,7 @@ from exchange.api.tls import Trust
 from exchange.automation import Automation, Speaker
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
+from exchange.domain.guidance import Guidances
 from exchange.domain.identifiers import Origin
 from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.life import LifeFacts
@@ -145,7 +146,13 @@ class App:
         if self._config.protected.values is not None:
             protected = read_values(self._config.protected.values)
         self._intake = Intake(
-            self._view.fresh, self._key_epochs, self._life, quotas, self._clock.now_ms, protected=protected
+            self._view.fresh,
+            self._key_epochs,
+            self._life,
+            quotas,
+            self._clock.now_ms,
+            guidance=self._guidance,
+            protected=protected,
         )
         return self._view.directory
 
@@ -157,6 +164,9 @@ class App:
         if log is None or log.folds is None:
             raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
         return log.folds
+
+    def _guidance(self, origin: str) -> Guidances:
+        return self._folds(origin).guidance.current()
 
     def _life(self, origin: str) -> LifeFacts:
         return self._folds(origin).life.current()
@@ -223,7 +233,7 @@ class App:
                 ready=folds.life.placed,
             )
             folds.life.listeners.append(partial(self._tell_lag, name, of_community.facts))
-            following = [folds.key_epochs.run, of_community.keeper.run, folds.life.run, eraser.run]
+            following = [folds.key_epochs.run, folds.guidance.run, folds.life.run, eraser.run, *of_community.keepers]
             if self._speaker is not None:
                 limits = self._config.automation.limits
                 automation = Automation(opened.log, self._intake, self._speaker, limits, self._clock.now_ms)

@@ -15,7 +15,6 @@ from exchange.api.logs import Folds, Log
 from exchange.domain.bodies import Genesis, GenesisKey
 from exchange.domain.directory_rules import validate_genesis
 from exchange.domain.identifiers import Origin
-from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.policy import Workload
 from exchange.domain.statement import (
@@ -40,6 +39,7 @@ from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.snapshot_file import FoldFile
 from exchange.stores.sqlite import SqliteStore
+from exchange.views.guidance import GUIDANCE, GuidanceView
 from exchange.views.keeper import Keeper
 from exchange.views.key_epochs import KEY_EPOCHS, KeyEpochsView
 from exchange.views.life import LifeView
@@ -112,8 +112,8 @@ class Memory:
 class OfCommunity:
     """What only a community's log has."""
 
-    #: Of the snapshots of its key epochs.
-    keeper: Keeper[KeyEpochs]
+    #: What keeps the snapshots of its small folds.
+    keepers: tuple[Callable[[], Awaitable[None]], ...]
     #: The fold of its life.
     facts: FactsFile
 
@@ -178,12 +178,14 @@ async def open_log(
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
         of_community = None
         if not origin.is_directory:
-            keeper = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
-            epochs = KeyEpochsView(store, await keeper.load(), clock_s)
+            of_epochs = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
+            of_guidance = keeper_of(GUIDANCE, log, folders, key, clock_s)
+            epochs = KeyEpochsView(store, await of_epochs.load(), clock_s)
+            guidance = GuidanceView(store, await of_guidance.load(), clock_s)
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
             life = LifeView(store, store, facts, clock_s, canaries=canaries)
-            log = replace(log, folds=Folds(epochs, life, FactsReports(facts)))
-            of_community = OfCommunity(keeper, facts)
+            log = replace(log, folds=Folds(epochs, guidance, life, FactsReports(facts)))
+            of_community = OfCommunity((of_epochs.run, of_guidance.run), facts)
     except BaseException:
         await store.aclose()
         await mark.aclose()

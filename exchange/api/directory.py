@@ -10,6 +10,7 @@ import grpc
 
 from exchange import codec_bodies
 from exchange.api.guard import caller
+from exchange.api.guidance import PROOF_WORK, guidance
 from exchange.api.logs import Hub
 from exchange.domain.bodies import OpinionCategory
 from exchange.domain.directory import MemberEntry
@@ -94,6 +95,16 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             ],
             size=facts.place().size,
         )
+
+    async def GetGuidance(  # noqa: D102
+        self,
+        request: pb.GetGuidanceRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> pb.GetGuidanceResponse:
+        workload = caller()
+        log, _ = self._hub.log_to_read(workload, request.origin, self._now_ms())
+        await self._hub.turns.take(workload.member, PROOF_WORK)
+        return await guidance(log, request.platform, request.language)
 
     async def GetSignal(self, request: pb.GetSignalRequest, context: _Context) -> pb.GetSignalResponse:  # noqa: ARG002, D102
         workload, directory = caller(), self._hub.view.directory

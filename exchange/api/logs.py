@@ -17,6 +17,7 @@ from exchange.publish.signatures import Signatures
 from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
+from exchange.views.guidance import GuidanceView
 from exchange.views.key_epochs import KeyEpochsView
 from exchange.views.life import LifeView
 
@@ -26,6 +27,7 @@ class Folds:
     """What follows a community's log."""
 
     key_epochs: KeyEpochsView
+    guidance: GuidanceView
     life: LifeView
     reports: Reports
 

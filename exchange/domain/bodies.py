@@ -304,6 +304,23 @@ class KeyEpoch:
 
 
 @dataclass(frozen=True, slots=True)
+class Guidance:
+    """A platform's profile for candidates, whole; or its withdrawal (ENDED: without what follows the member)."""
+
+    platform: str
+    version: int
+    state: int
+    #: The member that the platform is; empty while it is none.
+    member: str = ""
+    languages: tuple[str, ...] = ()
+    #: Of the canonical JSON, before it was compressed.
+    profile_sha256: bytes = b""
+    profile_bytes: int = 0
+    #: One zlib stream.
+    profile: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class GenesisKey:
     """A key of the first operator."""
 
@@ -392,4 +409,4 @@ AboutSignals = Retraction | Opinion | Disposition | Erasure
 Life = AboutSignals | Acknowledgement | Election | Quarantine | Release
 OfPseudonyms = Budget | KeyEpoch
 OfDirectory = Genesis | Member | Key | Membership | Suspension | Community | Quota
-Body = SignalHeader | Life | OfPseudonyms | OfDirectory
+Body = SignalHeader | Life | OfPseudonyms | Guidance | OfDirectory

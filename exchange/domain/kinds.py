@@ -170,7 +170,12 @@ _ROWS = (
         readers=frozenset({Role.LIAISON, Role.AUTHORITY}),
         records=(0, 1),
     ),
-    _community(Kind.GUIDANCE, frozenset({Role.LIAISON, Role.OPERATOR}), "a platform's profile for candidates"),
+    _community(
+        Kind.GUIDANCE,
+        frozenset({Role.LIAISON, Role.OPERATOR}),
+        "a platform's profile for candidates: its rules, and where to report a breach",
+        accepted=True,
+    ),
     _community(Kind.ELECTION, _OPERATOR, "an election's window, target classes, lag target and expiry", accepted=True),
     _community(
         Kind.QUARANTINE,

@@ -15,6 +15,7 @@ from exchange.domain.bodies import (
     Acknowledgement,
     Budget,
     Community,
+    Guidance,
     Key,
     KeyEpoch,
     Life,
@@ -24,6 +25,7 @@ from exchange.domain.bodies import (
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
 from exchange.domain.elections import check_naming
+from exchange.domain.guidance import Guidances, validate_guidance
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
 from exchange.domain.kinds import Kind, Role
@@ -44,7 +46,16 @@ from exchange.domain.validation import (
     check_created,
     validate,
 )
-from exchange.errors import Denied, InvalidStatement, OverQuota, Reason, Rejected, VerificationFailed, Violation
+from exchange.errors import (
+    Denied,
+    InvalidStatement,
+    OverQuota,
+    Reason,
+    Rejected,
+    Unavailable,
+    VerificationFailed,
+    Violation,
+)
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.privacy.p256 import decode_point
@@ -95,6 +106,10 @@ class Admitted:
         )
 
 
+def _no_guidance(_origin: str) -> Guidances:
+    raise Unavailable("this hub does not fold guidance", retry_after_ms=1_000)
+
+
 class Intake:
     """Checks statements for every log of one exchange."""
 
@@ -106,9 +121,10 @@ class Intake:
         quotas: Quotas,
         now_ms: Callable[[], int],
         *,
+        guidance: Callable[[str], Guidances] = _no_guidance,
         protected: frozenset[tuple[int, bytes]] = frozenset(),
     ) -> None:
-        """Give the current views: the directory's, and of a community its key epochs and the life of its signals.
+        """Give the current views: the directory's; of a community its key epochs, life of signals and guidance.
 
         They raise `Unavailable` where there is none to judge by. ``protected`` are indicators, as type and value, that
         may not be signalled.
@@ -119,6 +135,7 @@ class Intake:
         self._directory = directory
         self._key_epochs = key_epochs
         self._life = life
+        self._guidance = guidance
         self._quotas = quotas
         self._now_ms = now_ms
 
@@ -196,6 +213,10 @@ class Intake:
         late = check_created(header, rules, resubmission=statement.resubmission)
         if isinstance(body, Life):
             self._check_life(directory, header, body, statement, now_ms, role)
+        elif isinstance(body, Guidance):
+            if statement.records or statement.audience_record:
+                raise Rejected(Reason.INVALID, "guidance is public, and has no records")
+            validate_guidance(header, body, self._guidance(header.origin), directory)
         elif isinstance(body, KeyEpoch | Budget):
             self._check_of_pseudonyms(directory, header, body, statement, now_ms)
         else:

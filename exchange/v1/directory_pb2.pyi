@@ -484,3 +484,118 @@ class ElectionSummary(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ElectionSummary: _TypeAlias = ElectionSummary  # noqa: Y015
+
+@_typing.final
+class GetGuidanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    platform: _builtins.str
+    """Empty: every platform, without leaves."""
+    language: _builtins.str
+    """The language that is wanted. Empty, or one that the profile does not have: its first."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "origin", b"origin", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGuidanceRequest: _TypeAlias = GetGuidanceRequest  # noqa: Y015
+
+@_typing.final
+class GetGuidanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILES_FIELD_NUMBER: _builtins.int
+    LEAF_FIELD_NUMBER: _builtins.int
+    INCLUSION_PROOF_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    leaf: _builtins.bytes
+    """Of the one platform that was asked for: the statement, and where it is in the tree of the checkpoint."""
+    checkpoint: _builtins.bytes
+    language: _builtins.str
+    """Of the profile's languages, the one to show."""
+    size: _builtins.int
+    """Every entry below this index is in it."""
+    @_builtins.property
+    def profiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___GuidanceSummary]:
+        """Sorted by platform. Those that are withdrawn are left out."""
+
+    @_builtins.property
+    def inclusion_proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        profiles: _abc.Iterable[Global___GuidanceSummary] | None = ...,
+        leaf: _builtins.bytes = ...,
+        inclusion_proof: _abc.Iterable[_builtins.bytes] | None = ...,
+        checkpoint: _builtins.bytes = ...,
+        language: _builtins.str = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "inclusion_proof", b"inclusion_proof", "language", b"language", "leaf", b"leaf", "profiles", b"profiles", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGuidanceResponse: _TypeAlias = GetGuidanceResponse  # noqa: Y015
+
+@_typing.final
+class GuidanceSummary(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    PROFILE_SHA256_FIELD_NUMBER: _builtins.int
+    PUBLISHED_AT_MS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    version: _builtins.int
+    member: _builtins.str
+    """The member that the platform is; empty while it is none."""
+    publisher: _builtins.str
+    """Who said it."""
+    confirmed: _builtins.bool
+    """Whether the platform said it itself. Else it is compiled from public sources."""
+    profile_sha256: _builtins.bytes
+    published_at_ms: _builtins.int
+    index: _builtins.int
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        version: _builtins.int = ...,
+        member: _builtins.str = ...,
+        publisher: _builtins.str = ...,
+        confirmed: _builtins.bool = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        profile_sha256: _builtins.bytes = ...,
+        published_at_ms: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "index", b"index", "languages", b"languages", "member", b"member", "platform", b"platform", "profile_sha256", b"profile_sha256", "published_at_ms", b"published_at_ms", "publisher", b"publisher", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuidanceSummary: _TypeAlias = GuidanceSummary  # noqa: Y015

@@ -60,6 +60,11 @@ class DirectoryServiceStub:
                 request_serializer=exchange_dot_v1_dot_directory__pb2.GetSignalRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_directory__pb2.GetSignalResponse.FromString,
                 _registered_method=True)
+        self.GetGuidance = channel.unary_unary(
+                '/exchange.v1.DirectoryService/GetGuidance',
+                request_serializer=exchange_dot_v1_dot_directory__pb2.GetGuidanceRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_directory__pb2.GetGuidanceResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -98,6 +103,13 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGuidance(self, request, context):
+        """Platforms' profiles for candidates: all that there are in a community, or one of them with its proven leaf.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,6 +137,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.GetSignal,
                     request_deserializer=exchange_dot_v1_dot_directory__pb2.GetSignalRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_directory__pb2.GetSignalResponse.SerializeToString,
+            ),
+            'GetGuidance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGuidance,
+                    request_deserializer=exchange_dot_v1_dot_directory__pb2.GetGuidanceRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_directory__pb2.GetGuidanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +280,33 @@ class DirectoryService:
             '/exchange.v1.DirectoryService/GetSignal',
             exchange_dot_v1_dot_directory__pb2.GetSignalRequest.SerializeToString,
             exchange_dot_v1_dot_directory__pb2.GetSignalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGuidance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.DirectoryService/GetGuidance',
+            exchange_dot_v1_dot_directory__pb2.GetGuidanceRequest.SerializeToString,
+            exchange_dot_v1_dot_directory__pb2.GetGuidanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

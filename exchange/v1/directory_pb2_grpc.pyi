@@ -40,6 +40,8 @@ class DirectoryServiceStub:
     """The elections of a community that signals may name, or could."""
     GetSignal: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetSignalRequest, _directory_pb2.GetSignalResponse]
     """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
+    GetGuidance: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetGuidanceRequest, _directory_pb2.GetGuidanceResponse]
+    """Platforms' profiles for candidates: all that there are in a community, or one of them with its proven leaf."""
 
 @_typing.type_check_only
 class DirectoryServiceAsyncStub(DirectoryServiceStub):
@@ -53,6 +55,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     """The elections of a community that signals may name, or could."""
     GetSignal: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetSignalRequest, _directory_pb2.GetSignalResponse]  # type: ignore[assignment]
     """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
+    GetGuidance: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetGuidanceRequest, _directory_pb2.GetGuidanceResponse]  # type: ignore[assignment]
+    """Platforms' profiles for candidates: all that there are in a community, or one of them with its proven leaf."""
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who is who. Everything here is a fold of the directory log, which every member may read and check itself."""
@@ -93,5 +97,13 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.GetSignalResponse, _abc.Awaitable[_directory_pb2.GetSignalResponse]]:
         """What a community's ledger says of one signal, to a member that was given it (or an operator)."""
+
+    @_abc_1.abstractmethod
+    def GetGuidance(
+        self,
+        request: _directory_pb2.GetGuidanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.GetGuidanceResponse, _abc.Awaitable[_directory_pb2.GetGuidanceResponse]]:
+        """Platforms' profiles for candidates: all that there are in a community, or one of them with its proven leaf."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

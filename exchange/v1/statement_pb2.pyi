@@ -675,6 +675,7 @@ class Header(_message.Message):
     OPINION_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
+    GUIDANCE_FIELD_NUMBER: _builtins.int
     ELECTION_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
@@ -709,6 +710,8 @@ class Header(_message.Message):
     def disposition(self) -> Global___Disposition: ...
     @_builtins.property
     def acknowledgement(self) -> Global___Acknowledgement: ...
+    @_builtins.property
+    def guidance(self) -> Global___Guidance: ...
     @_builtins.property
     def election(self) -> Global___Election: ...
     @_builtins.property
@@ -749,6 +752,7 @@ class Header(_message.Message):
         opinion: Global___Opinion | None = ...,
         disposition: Global___Disposition | None = ...,
         acknowledgement: Global___Acknowledgement | None = ...,
+        guidance: Global___Guidance | None = ...,
         election: Global___Election | None = ...,
         quarantine: Global___Quarantine | None = ...,
         release: Global___Release | None = ...,
@@ -763,9 +767,9 @@ class Header(_message.Message):
         community: Global___Community | None = ...,
         quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "guidance", b"guidance", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "guidance", b"guidance", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1204,6 +1208,57 @@ class Election(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Election: _TypeAlias = Election  # noqa: Y015
+
+@_typing.final
+class Guidance(_message.Message):
+    """What a platform's rules are, and where to report a breach: public text for candidates, whole in the leaf."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    PROFILE_SHA256_FIELD_NUMBER: _builtins.int
+    PROFILE_BYTES_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """A short name of the platform, such as "example-social". Not always a member's id."""
+    version: _builtins.int
+    """Above that of the last statement about the platform."""
+    state: Global___State.ValueType
+    """ENDED: the profile is withdrawn; then nothing follows but the member."""
+    member: _builtins.str
+    """The member that the platform is; empty while it is none. Only an operator says it for a name that is not the id."""
+    profile_sha256: _builtins.bytes
+    """Of the profile: JSON in its canonical form (keys sorted, no spaces, UTF-8). docs/guidance-schema.json."""
+    profile_bytes: _builtins.int
+    profile: _builtins.bytes
+    """The profile, as one zlib stream."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the profile's texts, ISO 639 codes, sorted, no repeats, never empty."""
+
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: Global___State.ValueType = ...,
+        member: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        profile_sha256: _builtins.bytes = ...,
+        profile_bytes: _builtins.int = ...,
+        profile: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["languages", b"languages", "member", b"member", "platform", b"platform", "profile", b"profile", "profile_bytes", b"profile_bytes", "profile_sha256", b"profile_sha256", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Guidance: _TypeAlias = Guidance  # noqa: Y015
 
 @_typing.final
 class Quarantine(_message.Message):

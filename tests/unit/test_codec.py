@@ -18,6 +18,7 @@ from exchange.domain.bodies import (
     Community,
     Genesis,
     GenesisKey,
+    Guidance,
     Key,
     Member,
     Membership,
@@ -79,6 +80,7 @@ signal_bodies = st.builds(
 bodies: st.SearchStrategy[Body] = st.one_of(
     signal_bodies,
     st.builds(Genesis, texts, data, texts, texts, _tuples(st.builds(GenesisKey, numbers, data)), unsigned),
+    st.builds(Guidance, texts, unsigned, numbers, texts, _tuples(texts), data, unsigned, data),
     st.builds(Member, texts, texts, numbers, _tuples(numbers)),
     st.builds(Key, texts, numbers, data, numbers),
     st.builds(Membership, texts, texts, numbers),

@@ -79,7 +79,7 @@ MATRIX = {
     "quota": ("...O...", "......."),
 }
 ACCEPTED = {
-    *("signal", "retraction", "opinion", "disposition", "acknowledgement"),
+    *("signal", "retraction", "opinion", "disposition", "acknowledgement", "guidance"),
     *("election", "quarantine", "release", "erasure", "budget", "key_epoch"),
     *("genesis", "member", "key", "membership", "suspension", "community", "quota"),
 }

@@ -12,6 +12,7 @@ import pytest
 from exchange import codec
 from exchange.domain.bodies import Key, State, Suspension
 from exchange.domain.directory import Directory
+from exchange.domain.guidance import Guidances, guidance_of
 from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.labels import Label
@@ -36,6 +37,7 @@ from tests.unit.builders import (
     Actor,
     Said,
     community,
+    community_statement,
     digest,
     directory_header,
     directory_statement,
@@ -58,9 +60,15 @@ class Desk:
         self.clock = FakeClock()
         quotas = Quotas(limits or Limits(), lambda: self.clock.monotonic)
         self.epochs = KeyEpochs()
+        self.guidance = Guidances()
         self.life = no_life(UK)
         self.intake = Intake(
-            lambda: self.directory, lambda _: self.epochs, lambda _: self.life, quotas, lambda: self.clock.wall
+            lambda: self.directory,
+            lambda _: self.epochs,
+            lambda _: self.life,
+            quotas,
+            lambda: self.clock.wall,
+            guidance=lambda _: self.guidance,
         )
 
     def candidate(self, statement: Statement, workload: Workload = ALPHA.workload) -> Candidate:
@@ -305,3 +313,18 @@ def test_a_key_that_libraries_judge_differently_is_not_registered(public_key: by
     ):
         error = Desk().refusal(directory_statement(body), OPERATOR.workload)
         assert isinstance(error, Rejected)
+
+
+def test_guidance_is_judged_by_what_there_is_already() -> None:
+    desk = Desk()
+    first = guidance_of({"platform": "chatter", "version": 1, "languages": ["en"]}, "alpha")
+    said = community_statement(first, OPERATOR)
+    found = desk.candidate(said, OPERATOR.workload)
+    desk.guidance.apply(found.header, NOW_MS)
+    own = guidance_of({"platform": "chatter", "version": 2, "languages": ["en"]}, "alpha")
+    assert desk.candidate(community_statement(own, ALPHA_LIAISON), ALPHA_LIAISON.workload).header.body == own
+    again = desk.refusal(community_statement(first, OPERATOR, created_at_ms=NOW_MS + 1), OPERATOR.workload)
+    assert again.reason is Reason.INVALID
+    assert isinstance(desk.refusal(community_statement(own, ALPHA), ALPHA.workload), Denied)
+    recorded = replace(community_statement(own, ALPHA_LIAISON), records=(bytes(20),))
+    assert desk.refusal(recorded, ALPHA_LIAISON.workload).reason is Reason.INVALID

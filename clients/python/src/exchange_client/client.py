@@ -30,6 +30,7 @@ from exchange_client.cursors import Cursors, Positions
 from exchange_client.delivery import Delivery
 from exchange_client.delivery_lag import DeliveryLag
 from exchange_client.directory import DirectoryReader
+from exchange_client.guidance import PlatformGuidance, verified_guidance
 from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Renew
 from exchange_client.key_epochs import fold_key_epochs
 from exchange_client.outbox import Outbox
@@ -43,7 +44,7 @@ from exchange_client.signing import SigningKeys
 from exchange_client.state import StateFile
 from exchange_client.subscriber import Subscriber
 from exchange_client.transport import Transport
-from exchange_client.wire import CommunitySummary, Filter, MemberSummary, WhoAmI
+from exchange_client.wire import CommunitySummary, Filter, GuidanceSummary, MemberSummary, WhoAmI
 
 #: How often the directory is asked for a key of ours that is not in force yet.
 ASK_DIRECTORY_EVERY_S = 30.0
@@ -274,6 +275,17 @@ class ExchangeClient:
         epochs = fold_key_epochs(origin, directory, verifier, leaves, checkpoint)
         self._key_epochs[origin] = (epochs, self._now_ms())
         return epochs
+
+    async def guidance(self, origin: str) -> tuple[GuidanceSummary, ...]:
+        """Ask which platforms have a profile for candidates in a community. `guidance_of` is the verified one."""
+        return (await self._transport.guidance(origin, "", "")).profiles
+
+    async def guidance_of(self, origin: str, platform: str, language: str = "") -> PlatformGuidance:
+        """Return a platform's newest profile, proven by the ledger. Raises `VerificationFailed`, and `Rejected`."""
+        verifier = await self._verifier(origin)
+        answer = await self._transport.guidance(origin, platform, language)
+        directory = await self._directory.refresh()
+        return verified_guidance(origin, platform, directory, verifier, answer)
 
     @asynccontextmanager
     async def pseudonyms(self, origin: str, *, processes: int = 1) -> AsyncIterator[AccountPseudonyms]:

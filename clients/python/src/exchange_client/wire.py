@@ -113,3 +113,28 @@ class CommunitySummary:
     replay_window_days: int
     public_entries: bool
     members: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceSummary:
+    """Which profile a platform has in a community, as a hub tells it."""
+
+    platform: str
+    version: int
+    #: The member that the platform is; empty while it is none.
+    member: str
+    publisher: str
+    confirmed: bool
+    languages: tuple[str, ...]
+    profile_sha256: bytes
+    published_at_ms: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceAnswer:
+    """Summaries, and of one platform that was asked for its leaf and the checkpoint that proves it."""
+
+    profiles: tuple[GuidanceSummary, ...]
+    leaf: ProvenLeaf | None
+    checkpoint: bytes

@@ -40,6 +40,8 @@ from exchange_client.wire import (
     CommunitySummary,
     FeedMessage,
     Filter,
+    GuidanceAnswer,
+    GuidanceSummary,
     Hello,
     MemberSummary,
     Probed,
@@ -190,6 +192,32 @@ class Transport:
             for each in answer.leaves
         ]
         return tuple(found), bytes(answer.checkpoint)
+
+    async def guidance(self, origin: str, platform: str, language: str) -> GuidanceAnswer:
+        """Return what the hub says of platforms' profiles, not verified."""
+        async with self._connections.using() as connection:
+            stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
+            request = directory_pb2.GetGuidanceRequest(origin=origin, platform=platform, language=language)
+            answer = _told(await stub.GetGuidance(request, timeout=CALL_S))
+        found = [
+            GuidanceSummary(
+                each.platform,
+                each.version,
+                each.member,
+                each.publisher,
+                each.confirmed,
+                tuple(each.languages),
+                each.profile_sha256,
+                each.published_at_ms,
+                each.index,
+            )
+            for each in answer.profiles
+        ]
+        leaf = None
+        if answer.leaf:
+            index = codec.decode_leaf(answer.leaf).index
+            leaf = ProvenLeaf(answer.leaf, index, tuple(answer.inclusion_proof))
+        return GuidanceAnswer(tuple(found), leaf, answer.checkpoint)
 
     async def evaluate(self, epoch: int, elements: Sequence[bytes]) -> Evaluation:
         """Have blinded elements evaluated: only the pseudonym service does. Not verified."""
