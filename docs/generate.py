@@ -25,6 +25,7 @@ from exchange.domain.identifiers import INDICATOR_TYPES
 from exchange.domain.kinds import CLASS_ROLES, KINDS, Role
 from exchange.domain.labels import DSA_TERMS, ROUTED_ELSEWHERE, Label
 from exchange.errors import Reason
+from exchange.guide import facts
 from exchange.ops.metrics import Metrics, metric_rows
 
 DOCS = Path(__file__).resolve().parent
@@ -336,11 +337,15 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "pseudonym-configuration.md": pseudonym_configuration_page,
 }
+#: What is read by programs, and so has no notice in it.
+DATA: dict[str, Callable[[], str]] = {
+    "guidance-schema.json": lambda: json.dumps(facts.schema(), indent=1, sort_keys=True) + "\n",
+}
 
 
 def main() -> None:
     """Write every page that is not current."""
-    for name, make in PAGES.items():
+    for name, make in (PAGES | DATA).items():
         path, text = DOCS / name, make()
         if path.exists() and path.read_text() == text:
             print(f"{name}: current")

@@ -21,7 +21,6 @@ from exchange.domain.bodies import (
     Erasure,
     Genesis,
     GenesisKey,
-    Guidance,
     Key,
     KeyEpoch,
     LagCell,
@@ -35,6 +34,7 @@ from exchange.domain.bodies import (
     SignalHeader,
     Suspension,
 )
+from exchange.domain.guidance_body import Guidance
 from exchange.domain.kinds import Kind
 from exchange.v1 import statement_pb2 as pb
 

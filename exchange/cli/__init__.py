@@ -24,6 +24,8 @@ _COMMANDS = {
     "dispose": "life:dispose",
     "doctor": "doctor:doctor",
     "erase": "life:erase",
+    "guidance": "guidance:guidance",
+    "guide": "guide:guide",
     "init": "hub:init",
     "key": "key:key",
     "lag": "reports:lag",

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from exchange.domain.guidance_body import Guidance
+
 
 class Confidence(IntEnum):
     """How sure the publisher is (MISP estimative-language)."""
@@ -301,23 +303,6 @@ class KeyEpoch:
     begins_ms: int = 0
     ends_ms: int = 0
     data_versions: tuple[DataVersion, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Guidance:
-    """A platform's profile for candidates, whole; or its withdrawal (ENDED: without what follows the member)."""
-
-    platform: str
-    version: int
-    state: int
-    #: The member that the platform is; empty while it is none.
-    member: str = ""
-    languages: tuple[str, ...] = ()
-    #: Of the canonical JSON, before it was compressed.
-    profile_sha256: bytes = b""
-    profile_bytes: int = 0
-    #: One zlib stream.
-    profile: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from exchange.domain.bodies import Guidance, State
+from exchange.domain.bodies import State
 from exchange.domain.directory import Directory
+from exchange.domain.guidance_body import Guidance
 from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import MemberClass
 from exchange.domain.statement import Header

@@ -15,7 +15,6 @@ from exchange.domain.bodies import (
     Acknowledgement,
     Budget,
     Community,
-    Guidance,
     Key,
     KeyEpoch,
     Life,
@@ -26,6 +25,7 @@ from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.directory_rules import validate_directory_statement
 from exchange.domain.elections import check_naming
 from exchange.domain.guidance import Guidances, validate_guidance
+from exchange.domain.guidance_body import Guidance
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
 from exchange.domain.kinds import Kind, Role

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from exchange.domain.bodies import Guidance, State
+from exchange.domain.bodies import State
 from exchange.domain.guidance import guidance_of
+from exchange.domain.guidance_body import Guidance
 from exchange.domain.kinds import Role
 from exchange.errors import Denied, InvalidStatement, Reason, Rejected
 from exchange_client import ExchangeClient

@@ -18,7 +18,6 @@ from exchange.domain.bodies import (
     Community,
     Genesis,
     GenesisKey,
-    Guidance,
     Key,
     Member,
     Membership,
@@ -26,6 +25,7 @@ from exchange.domain.bodies import (
     SignalHeader,
     Suspension,
 )
+from exchange.domain.guidance_body import Guidance
 from exchange.domain.kinds import Kind
 from exchange.domain.statement import (
     RECORD_PREFIX,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.domain.bodies import Body, Guidance, State
+from exchange.domain.bodies import Body, State
 from exchange.domain.guidance import (
     MAX_COMPRESSED_BYTES,
     MAX_PLATFORMS,
@@ -27,6 +27,7 @@ from exchange.domain.guidance import (
     read_profile,
     validate_guidance,
 )
+from exchange.domain.guidance_body import Guidance
 from exchange.domain.statement import Header
 from exchange.errors import InvalidStatement, Rejected
 from tests.unit.builders import (

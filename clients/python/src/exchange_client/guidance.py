@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from exchange.codec import Delivered
-from exchange.domain.bodies import Guidance
 from exchange.domain.directory import Directory
 from exchange.domain.guidance import read_profile
+from exchange.domain.guidance_body import Guidance
 from exchange.errors import Reason, VerificationFailed
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.merkle import leaf_hash

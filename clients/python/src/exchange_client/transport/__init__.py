@@ -198,7 +198,7 @@ class Transport:
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
             request = directory_pb2.GetGuidanceRequest(origin=origin, platform=platform, language=language)
-            answer = _told(await stub.GetGuidance(request, timeout=CALL_S))
+            answer = told(await stub.GetGuidance(request, timeout=CALL_S))
         found = [
             GuidanceSummary(
                 each.platform,

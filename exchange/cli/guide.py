@@ -1,0 +1,135 @@
+"""``exchange guide``: the guide for candidates, made into files for a plain web server, a mail or a printer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+import msgspec
+
+from exchange.cli.connect import origin_of, with_client
+from exchange.cli.guidance import STALE, today
+from exchange.cli.output import emit, json_option, say
+from exchange.domain.lag import Stage, added
+from exchange.errors import Reason, Rejected
+from exchange.guide.facts import Profile, read
+from exchange.guide.files import own_profiles, read_country, read_profile_file
+from exchange.guide.whole import Entry, Guide, Measured
+from exchange_client import ClientConfig, ExchangeClient
+
+#: Fewer cases than this are nobody's usual time, and might be told apart.
+LEAST_COUNT = 20
+
+
+@click.group()
+def guide() -> None:
+    """The guide for candidates: what has happened, what to do now, where to report it.
+
+    \b
+    Example:
+      exchange guide build site --address https://guide.example.org/
+    """
+
+
+def _building() -> ModuleType:
+    """Return what needs the packages of the extra; a hub does without them."""
+    try:
+        return import_module("exchange.guide.building")
+    except ModuleNotFoundError as error:
+        raise Rejected(
+            Reason.CONFIG,
+            f"the guide needs the package {error.name}",
+            hint="pip install 'signal-exchange[guide]'",
+        ) from error
+
+
+@guide.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--profiles",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A platform's profile. Repeat for more. Default: those that come with this release.",
+)
+@click.option("--community", "name", default="", help="Take what its ledger has: profiles, and measured times.")
+@click.option(
+    "--client",
+    "client_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="EXCHANGE_CLIENT",
+    show_envvar=True,
+    help="With --community: who we are, where the hub is.",
+)
+@click.option("--address", default="", help="Where the guide will be: for the QR code and the snippet.")
+@click.option(
+    "--font", type=click.Path(path_type=Path, dir_okay=False), help="A TrueType font for the PDF. Default: Vera."
+)
+@STALE
+@json_option
+def build(
+    folder: Path,
+    files: tuple[Path, ...],
+    name: str,
+    client_path: Path | None,
+    address: str,
+    font: Path | None,
+    stale_days: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Make the guide: pages, plain text, PDF, JSON; with --address a QR code and a snippet; and a pack of all of it.
+
+    The same facts and the same day make the same bytes. Nothing in it needs a script, or anything from elsewhere.
+    """
+    building = _building()
+    entries = {profile.platform: Entry(profile) for profile in map(read_profile_file, files or own_profiles())}
+    if name:
+        if client_path is None:
+            raise Rejected(Reason.INVALID, "--community needs --client")
+        entries |= _from_ledger(client_path, name, entries)
+    ordered = tuple(entry for _, entry in sorted(entries.items()))
+    whole = Guide(read_country(), ordered, today(), stale_days, address)
+    made = building.files_of(whole, font=font)
+    building.write(made, folder)
+    row = {"folder": str(folder), "files": len(made), "platforms": sorted(entries)}
+    emit(row, as_json=as_json, lines=[f"{len(made)} files in {folder}, for {', '.join(sorted(entries))}"])
+    if not address:
+        say("no QR code and no snippet: --address says where the guide will be", err=True)
+
+
+def _from_ledger(client_path: Path, name: str, known: dict[str, Entry]) -> dict[str, Entry]:
+    """Return the profiles that a community's ledger has, and all of them with the times that it has measured."""
+
+    async def job(client: ExchangeClient, settings: ClientConfig) -> dict[str, Entry]:
+        origin = origin_of(settings.exchange, name)
+        found, members = dict(known), dict[str, str]()
+        for each in await client.guidance(origin):
+            said = await client.guidance_of(origin, each.platform)
+            members[each.platform] = each.member
+            try:
+                profile = read(Profile, msgspec.json.encode(said.profile), f"{each.platform} in the ledger")
+            except Rejected as error:
+                say(f"left out: {error.message}", err=True)
+                continue
+            found[each.platform] = Entry(profile, said.confirmed)
+        report = await client.lag(origin)
+        for platform, entry in found.items():
+            member = members.get(platform, "")
+            rows = [row.counts for row in report.rows if row.stage == Stage.ACTIONED and row.receiver == member]
+            found[platform] = Entry(entry.profile, entry.confirmed, _measured(rows) if member else None)
+        return found
+
+    return with_client(client_path, job)
+
+
+def _measured(rows: list[tuple[int, ...]]) -> Measured | None:
+    """Return how long a platform took, or None where it acted too few times to say."""
+    histogram = added(rows)
+    half, most = histogram.quantile_ms(0.5), histogram.quantile_ms(0.95)
+    if half is None or most is None or histogram.total < LEAST_COUNT:
+        return None
+    return Measured(histogram.total, half, most)

@@ -1,0 +1,43 @@
+"""What a guide is made of, before it is shown: facts, who said them, what was measured, and the day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from exchange.guide.checking import STALE_DAYS
+from exchange.guide.facts import Country, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How long this platform took to act on other platforms' signals."""
+
+    #: How many times it acted.
+    count: int
+    #: Half of them took less, in milliseconds.
+    half_below_ms: int
+    #: Nineteen of twenty took less.
+    most_below_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A profile, and who said it."""
+
+    profile: Profile
+    #: The platform's own member said it.
+    confirmed: bool = False
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Everything that a guide is made of. The same of it makes the same bytes."""
+
+    country: Country
+    entries: tuple[Entry, ...]
+    today: date
+    stale_days: int = STALE_DAYS
+    #: Where the guide will be; empty where that is not known.
+    address: str = ""
