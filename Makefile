@@ -67,7 +67,9 @@ endif
 test: setup  ## The quick tests: everything that needs no server process and no browser
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not e2e" --ignore=tests/e2e --ignore=tests/faults --ignore=tests/load $(ARGS)
 
-e2e: setup  ## The slow tests: real processes, real TLS, real stores
+e2e: setup  ## The slow tests: real processes, real TLS, real stores, a real browser
+	@if [ -n "$${CI:-}" ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  echo "e2e: installing chromium"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi
 	@if compgen -G 'tests/e2e/**/test_*.py' >/dev/null || compgen -G 'tests/e2e/test_*.py' >/dev/null; then \
 	  $(BIN)/python -m pytest -q -m "not faults or short" tests/e2e tests/conformance tests/oracle tests/faults tests/load $(ARGS); \
 	else echo "e2e: tests/e2e holds no test yet"; fi

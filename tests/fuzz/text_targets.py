@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +17,8 @@ from exchange.cli.verify import _pin
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import Rules
 from exchange.errors import Reason, Rejected
+from exchange.guide.checking import check_profile
+from exchange.guide.facts import Profile, plain, read
 from exchange.ledger.ed25519 import SigningKey
 from exchange.normal import text_forms
 from exchange.normal.accounts import AccountType, normal_account
@@ -27,6 +30,7 @@ from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_from_json
 from exchange_client.signals import Drafter
 from tests.fuzz.target import Target, bytes_of, text_of
+from tests.unit.guide import example as guide_example
 
 NOW_MS = 1_800_000_000_000
 ACCOUNTS = (
@@ -218,7 +222,18 @@ def read_public_key(data: bytes) -> object:
     return key
 
 
+def read_guidance(data: bytes) -> object:
+    """A platform's profile for candidates; whatever it holds can be checked and made again."""
+    profile = read(Profile, data, "profile")
+    check_profile(profile, date(2026, 11, 29))
+    assert read(Profile, json.dumps(plain(profile)).encode(), "again") == profile
+    return profile
+
+
+GUIDANCE = json.dumps(guide_example.profile_data()).encode()
+
 TARGETS = (
+    Target("guidance", read_guidance, (GUIDANCE,), max_bytes=16_384),
     Target("client-config", read_client_config, (CLIENT,)),
     Target("hub-config", read_hub_config, (HUB,)),
     Target("address", read_address, (b"127.0.0.1:7443", b"[::1]:0", b"hub.example:65535"), max_bytes=128),

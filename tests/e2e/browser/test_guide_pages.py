@@ -1,0 +1,206 @@
+"""The built guide in Chromium: on a telephone, by keyboard alone, enlarged, on paper, without scripts, by axe-core."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from exchange.guide.building import files_of, write
+from tests.unit.guide.example import own_guide
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[3]
+PAGES = (
+    "index.html",
+    "en/index.html",
+    "en/threat.html",
+    "en/platform-x.html",
+    "en/police.html",
+    "cy/index.html",
+    "cy/harass.html",
+)
+#: The narrowest that must do without scrolling to the side (WCAG 1.4.10).
+PHONE = {"width": 320, "height": 640}
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def headers() -> dict[str, str]:
+    """Return the headers that the documentation tells a server to send."""
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    found = dict(re.findall(r"^([A-Z][A-Za-z-]+): (.+)$", page, re.MULTILINE))
+    assert "Content-Security-Policy" in found
+    return found
+
+
+class Server(SimpleHTTPRequestHandler):
+    """Serves the site as documented."""
+
+    def end_headers(self) -> None:
+        for name, value in headers().items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its own signature
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("site")
+    write(files_of(own_guide(), pdf=()), folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert chromium, "there is no chromium on this machine: apt-get install chromium"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def desk(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, bypass_csp=True)
+    yield context
+    context.close()
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+
+
+def test_on_a_telephone_nothing_runs_off_the_side_and_nothing_comes_from_elsewhere(
+    site: str, phone: BrowserContext
+) -> None:
+    page = phone.new_page()
+    asked, said = list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(f"{message.location['url']}: {message.text}"))
+    for place in PAGES:
+        page.goto(site + place)
+        assert fits(page), place
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('.emergency')).backgroundColor") == "rgb(155, 0, 0)"
+        )
+        emergency = page.locator(".emergency a[href='tel:999']").bounding_box()
+        assert emergency is not None
+        assert emergency["y"] < PHONE["height"] / 2, "999 is on the first screen"
+    assert {url for url in asked if not url.startswith(site)} == set()
+    said = [each for each in said if "/favicon.ico" not in each]  # a browser asks for one by itself
+    assert said == [], "the policy that is documented lets everything through that the pages need"
+
+
+def test_what_is_touched_is_large_enough(site: str, phone: BrowserContext) -> None:
+    page = phone.new_page()
+    page.goto(site + "en/index.html")
+    for link in page.locator(".choice a, nav a, .top a").all():
+        box = link.bounding_box()
+        assert box is not None
+        assert box["height"] >= 24
+        assert box["width"] >= 24
+
+
+def test_enlarged_to_twice_the_size_nothing_is_lost(site: str, browser: Browser) -> None:
+    """A window of 1280 at 200 % is 640 wide; and letters alone twice as large, on a telephone of 390."""
+    context = browser.new_context(viewport={"width": 640, "height": 400})
+    page = context.new_page()
+    for place in PAGES:
+        page.goto(site + place)
+        assert fits(page), place
+    page.set_viewport_size({"width": 390, "height": 700})
+    for place in PAGES:
+        page.goto(site + place)
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert fits(page), place
+    context.close()
+
+
+def test_by_keyboard_alone(site: str, desk: BrowserContext) -> None:
+    page = desk.new_page()
+    page.goto(site + "en/index.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    box = page.locator(".skip").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0, "seen as soon as it has the focus"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main")
+    page.goto(site + "en/index.html")
+    links = page.locator("a").count()
+    for _ in range(links):
+        page.keyboard.press("Tab")
+        look = page.evaluate(
+            "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+            " return [e.tagName, parseFloat(s.outlineWidth), s.outlineStyle]; })()"
+        )
+        assert look[0] == "A"
+        assert look[1] >= 2
+        assert look[2] == "solid"
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "sources.html"
+    page.locator("a[href='threat.html']").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/threat.html")
+
+
+def test_without_scripts_everything_is_there(site: str, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(site)
+    page.click("a[href='en/index.html']")
+    page.click("a[href='threat.html']")
+    assert page.locator("h1").inner_text() == "Somebody threatens me with violence"
+    assert page.locator("#facebook").is_visible()
+    assert page.locator(".fact .source time").first.is_visible()
+    page.click("a[href='../cy/threat.html']")
+    assert page.locator("h1").inner_text() == "Mae rhywun yn fy mygwth â thrais"
+    context.close()
+
+
+def test_on_paper(site: str, desk: BrowserContext) -> None:
+    page = desk.new_page()
+    page.goto(site + "en/threat.html")
+    page.emulate_media(media="print")
+    assert page.locator(".emergency q").is_visible()
+    assert not page.locator("nav").first.is_visible()
+    after = page.evaluate("getComputedStyle(document.querySelector('main a[href^=https]'), '::after').content")
+    assert "https" in after, "an address that cannot be clicked is written out"
+    assert page.pdf().startswith(b"%PDF-")
+
+
+def test_axe_finds_nothing(site: str, desk: BrowserContext) -> None:
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    page = desk.new_page()
+    for place in PAGES:
+        page.goto(site + place)
+        page.evaluate(axe)
+        found = page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", WCAG)
+        assert found["passes"], place
+        wrong = {each["id"]: [node["html"][:100] for node in each["nodes"][:3]] for each in found["violations"]}
+        assert wrong == {}, place
