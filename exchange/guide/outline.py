@@ -43,8 +43,11 @@ def outline(showing: Showing) -> Iterator[Piece]:
     """Yield the guide, paragraph by paragraph."""
     words, guide = showing.words, showing.guide
     yield Piece(Part.TITLE, words("Abuse online: a guide for candidates"))
-    yield Piece(Part.TEXT, words("Made on {day} from facts that were seen in public pages. Not legal advice.",
-                                 day=words.day(guide.today)))  # fmt: skip
+    made = words(
+        "Made on {day} from facts that were seen in public pages, or in stored copies of them. Not legal advice.",
+        day=words.day(guide.today),
+    )
+    yield Piece(Part.TEXT, made)
     if guide.address:
         yield Piece(Part.TEXT, f"{guide.address}{words.language}/index.html")
     if words.draft:
