@@ -23,6 +23,7 @@ _COMMANDS = {
     "debts": "reports:debts",
     "dispose": "life:dispose",
     "doctor": "doctor:doctor",
+    "election": "election:election",
     "erase": "life:erase",
     "guidance": "guidance:guidance",
     "guide": "guide:guide",

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,23 @@ def wait_for_unsent(state: Path) -> None:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def test_an_election_is_made_listed_and_named(place: Place) -> None:
+    operator = ("--community", "uk", "--client", place.operator, "--json")
+    when = ("--begins", "2020-01-01T00:00:00Z", "--polling-ends", "2099-01-01T00:00:00Z")
+    refused = run("election", "create", "a-vote", *when, *operator, code=1)
+    assert "is over 400 days" in refused.stderr
+    now = datetime.now(UTC)
+    when = ("--begins", now.isoformat(), "--polling-ends", (now + timedelta(days=20)).isoformat())
+    (made,) = lines(run("election", "create", "a-vote", *when, "--target", "candidate", *operator).stdout)
+    (listed,) = lines(run("election", "list", *as_beta(place, "liaison"), "--json").stdout)
+    assert listed == made
+    assert listed["targets"] == ["candidate"]
+    text = run("election", "list", *as_beta(place, "liaison")).stdout
+    assert "about candidate" in text
+    assert made["id"] in text
+    line = pdq_line("ab", election=made["id"], target_class="candidate")
+    run("publish", "--community", "uk", "--client", place.client("alpha"), stdin=line + "\n")
+    rows = lines(run("lag", "--election", made["id"], *as_beta(place, "liaison"), "--json").stdout)
+    assert {(row["stage"], row["count"]) for row in rows if "stage" in row} == {("received", 1)}

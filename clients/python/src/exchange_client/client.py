@@ -14,6 +14,7 @@ from typing import Self
 from exchange import codec
 from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.kinds import Role
 from exchange.domain.statement import Statement
@@ -332,6 +333,10 @@ class ExchangeClient:
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal. Raises `Rejected` (NOT_FOUND) where it is none that we were given."""
         return await self._transport.reports.signal(origin, signal_id)
+
+    async def elections(self, origin: str) -> tuple[ElectionFacts, ...]:
+        """Ask which elections signals may name, or could, in the order of the log."""
+        return await self._transport.reports.elections(origin)
 
     async def probe(self, origin: str, state: bytes) -> int:
         """Ask for an echo on our live streams of this log; return how many there are."""

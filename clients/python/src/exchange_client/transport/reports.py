@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from exchange.domain.bodies import Election
+from exchange.domain.elections import ElectionFacts
 from exchange.v1 import directory_pb2, directory_pb2_grpc, report_pb2, report_pb2_grpc
 from exchange_client.connections import Connections
 from exchange_client.reports import ActivityRow, ClockRow, Debt, LagReport, LagRow, OpinionOf, SignalReport
@@ -61,6 +63,13 @@ class ReportCalls:
                 return tuple(rows)
             request.page = answer.next_page
 
+    async def elections(self, origin: str) -> tuple[ElectionFacts, ...]:
+        """Ask which elections there are."""
+        async with self._connections.using() as connection:
+            stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
+            answer = told(await stub.ListElections(directory_pb2.ListElectionsRequest(origin=origin), timeout=CALL_S))
+        return tuple(map(_election, answer.elections))
+
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal."""
         request = directory_pb2.GetSignalRequest(origin=origin, signal_id=signal_id)
@@ -83,6 +92,15 @@ class ReportCalls:
             {each.state: each.members for each in answer.dispositions},
             answer.size,
         )
+
+
+def _election(each: directory_pb2.ElectionSummary) -> ElectionFacts:
+    said = each.election
+    times = (said.begins_ms, said.polling_ends_ms)
+    limits = (said.lag_target_ms, said.lag_alert_ms, said.keep_days)
+    return ElectionFacts(
+        each.id, each.index, Election(said.name, said.title, *times, tuple(said.target_classes), *limits)
+    )
 
 
 def _debt(debt: report_pb2.Debt) -> Debt:
