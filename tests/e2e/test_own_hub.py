@@ -92,7 +92,7 @@ async def test_guarded_changes_need_two_operators(tmp_path: Path) -> None:
     async with world.unchanged():
         refused = await refusal(world.operator.publish(draft.sign(first)))
         assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_PERMITTED.value)
-        assert "operators' signatures" in refused.metadata["hint"]
+        assert "exchange sign" in refused.metadata["hint"]
         for keys in ((first, first), (second, first, second), (first, SigningKey(b"x" * 32))):
             assert (await refusal(world.operator.publish(draft.sign(*keys)))).reason == Reason.WRONG_KEY.value
     receipt = await world.operator.publish(draft.sign(first, second))
