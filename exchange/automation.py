@@ -13,20 +13,19 @@ from dataclasses import dataclass
 
 import structlog
 
-from exchange import codec
 from exchange.api.logs import Log
 from exchange.domain.alarms import Alarm, AlarmLimits, BurstWatch, is_disputed
 from exchange.domain.bodies import Opinion, OpinionCategory, Quarantine, QuarantineReason, Release
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.policy import Workload
-from exchange.domain.statement import HEADER_TYPE, NONCE_BYTES, Header, Signature, Statement
+from exchange.domain.statement import NONCE_BYTES, Header
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Unavailable
-from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ports import Period, ToldEntry
 from exchange.publish.intake import Intake
+from exchange.signatures.signed import signed
 
 _log = structlog.get_logger()
 
@@ -141,10 +140,8 @@ class Automation:
         key, member = self._speaker.key, self._speaker.member
         nonce = secrets.token_bytes(NONCE_BYTES)
         header = Header(self._log.origin, Kind.QUARANTINE, member, self._now_ms(), nonce, (), body)
-        payload = codec.encode_header(header)
-        signature = Signature(key.key_id, key.sign(pae(HEADER_TYPE, payload)))
         workload = Workload(member, Role.AUTOMATION)
-        admitted = self._intake.admit(workload, Statement(payload, (signature,)))
+        admitted = self._intake.admit(workload, signed(header, key))
         judged_at = self._intake.identify(workload, admitted)
         await self._log.up_to_date()
         receipt = await self._log.sequencer.offer(self._intake.check(workload, admitted, judged_at))

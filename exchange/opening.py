@@ -18,21 +18,19 @@ from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Kind, Role
 from exchange.domain.policy import Workload
 from exchange.domain.statement import (
-    HEADER_TYPE,
     Header,
-    Signature,
     Statement,
     statement_id,
 )
 from exchange.errors import Fatal, Reason
 from exchange.fanout.tail import Tail
 from exchange.ledger.checkpoint import log_verifier
-from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Sequencer
+from exchange.signatures.signed import signed
 from exchange.stores.facts import FactsFile
 from exchange.stores.facts_reports import FactsReports
 from exchange.stores.folders import Folders, make_key, read_key
@@ -241,9 +239,7 @@ def genesis_statement(
         ),
     )
     validate_genesis(header)
-    payload = codec.encode_header(header)
-    signer = keys[Role.OPERATOR][0]
-    return Statement(payload, (Signature(signer.key_id, signer.sign(pae(HEADER_TYPE, payload))),))
+    return signed(header, keys[Role.OPERATOR][0])
 
 
 async def found_exchange(folders: Folders, statement: Statement, clock: WatchedClock) -> bytes:

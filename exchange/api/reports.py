@@ -7,7 +7,7 @@ it: that stands in the leaf, and so in lag, opinions and dispositions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -127,10 +127,11 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         limit = min(request.limit or MAX_DEBTS, MAX_DEBTS)
         place: _Place | None = _Place.read(request.page)
         found: list[Debt] = []
+        members = await folds.reports.members()
         for _ in range(_PAGES):
             assert place is not None
             await self._hub.turns.take(wanted.workload.member, len(wanted.directory.members) * _ENDINGS // 4)
-            place = await _debts(folds, wanted, place, found, limit)
+            place = await _debts(folds, wanted, members, place, found, limit)
             if place is None or len(found) >= limit:
                 break
         return pb.ListDebtsResponse(
@@ -204,11 +205,13 @@ class _Place:
         return self.index.to_bytes(8, "big", signed=True) + self.signal_id.ljust(32, b"\0") + self.member.encode()
 
 
-async def _debts(folds: Folds, wanted: _Wanted, place: _Place, found: list[Debt], limit: int) -> _Place | None:
+async def _debts(
+    folds: Folds, wanted: _Wanted, members: Mapping[str, MemberFacts], place: _Place, found: list[Debt], limit: int
+) -> _Place | None:
     """Add the debts of the next endings to what was found, up to a limit; return where to go on, None at the end."""
     endings = await folds.reports.endings((place.index, place.signal_id), _ENDINGS)
     ids = [ending.signal_id for ending in endings]
-    said, members = await folds.reports.said(ids), await folds.reports.members()
+    said = await folds.reports.said(ids)
     signals = folds.life.facts.signals(ids)
     for ending in endings:
         signal = signals.get(ending.signal_id)

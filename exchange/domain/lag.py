@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import ceil
 
+from exchange.domain.bodies import Disposition, DispositionState
+
 #: The last one holds all from 2^30 ms on: twelve days.
 BUCKETS = 32
 
@@ -42,6 +44,32 @@ class Stage(IntEnum):
     def word(self) -> str:
         """The stage as it stands in tables and JSON."""
         return self.name.lower()
+
+
+#: What was done so shortly before it could be known counts as done at once: clocks differ.
+_CLOCKS_APART_MS = 2_000
+
+
+def lags_of(
+    said: Disposition, *, received_ms: int, actioned_ms: int, retracted_ms: int | None = None
+) -> dict[Stage, int]:
+    """Return what a disposition tells of how long things took, in milliseconds.
+
+    The times are the signal's: when the hub had it, when its publisher acted (0: not told), and when the hub had its
+    retraction. What was done before the signal (or the retraction) was there was not done for its sake: it is no lag.
+    """
+    at_ms, lags = said.actioned_at_ms, dict[Stage, int]()
+    if said.state == DispositionState.REVERSED:
+        if retracted_ms is not None and at_ms:
+            lags[Stage.UNDONE] = at_ms - retracted_ms
+    else:
+        if said.matched_at_ms:
+            lags[Stage.MATCHED] = said.matched_at_ms - received_ms
+        if said.state == DispositionState.ACTIONED and at_ms:
+            lags[Stage.ACTIONED] = at_ms - received_ms
+            if actioned_ms and at_ms >= received_ms - _CLOCKS_APART_MS:
+                lags[Stage.MIGRATION] = at_ms - actioned_ms
+    return {stage: lag_ms for stage, lag_ms in lags.items() if lag_ms >= -_CLOCKS_APART_MS}
 
 
 def bucket_of(lag_ms: int) -> int:

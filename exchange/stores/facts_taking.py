@@ -17,7 +17,6 @@ from exchange.domain.bodies import (
     AboutSignals,
     Acknowledgement,
     Disposition,
-    DispositionState,
     Election,
     Erasure,
     Opinion,
@@ -26,7 +25,7 @@ from exchange.domain.bodies import (
     Retraction,
     SignalHeader,
 )
-from exchange.domain.lag import Stage, bucket_of
+from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.ports import ToldEntry
 
@@ -52,8 +51,6 @@ _OF_SIGNAL = (
     " LEFT JOIN endings ON endings.idx = retracted_at AND endings.signal_id = signals.signal_id"
     " WHERE signals.signal_id = ?"
 )
-#: What was done so shortly before counts as done at once.
-_CLOCKS_APART_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,24 +220,10 @@ class _Taking:
         return None if row is None else _Signal(row[:3], *row[3:])
 
     def _note_disposition(self, entry: ToldEntry, body: Disposition, signal: _Signal, counted: int) -> int:
-        """Count what a disposition tells of lag: each stage once for a signal and a member. Return what is counted.
-
-        What was done before the signal was there was not done for its sake, and is no lag: but for what two clocks may
-        be apart.
-        """
-        at_ms, lags = body.actioned_at_ms, dict[Stage, int]()
-        if body.state == DispositionState.REVERSED:
-            if signal.retracted_ms is not None and at_ms:
-                lags[Stage.UNDONE] = at_ms - signal.retracted_ms
-        elif signal.in_lag:
-            if body.matched_at_ms:
-                lags[Stage.MATCHED] = body.matched_at_ms - signal.received_ms
-            if body.state == DispositionState.ACTIONED and at_ms:
-                lags[Stage.ACTIONED] = at_ms - signal.received_ms
-                if signal.actioned_ms and at_ms >= signal.received_ms - _CLOCKS_APART_MS:
-                    lags[Stage.MIGRATION] = at_ms - signal.actioned_ms
-        for stage, lag_ms in lags.items():
-            if lag_ms >= -_CLOCKS_APART_MS and not counted & 1 << stage:
+        """Count what a disposition tells of lag: each stage once for a signal and a member. Return what is counted."""
+        times = {"received_ms": signal.received_ms, "actioned_ms": signal.actioned_ms}
+        for stage, lag_ms in lags_of(body, **times, retracted_ms=signal.retracted_ms).items():
+            if (signal.in_lag or stage is Stage.UNDONE) and not counted & 1 << stage:
                 counted |= 1 << stage
                 self._note(stage, entry, signal.key, entry.header.publisher, lag_ms)
         return counted

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from exchange.domain.bodies import Acknowledgement, Disposition, DispositionState, Retraction, SignalHeader
-from exchange.domain.lag import Histogram, Stage
+from exchange.domain.lag import Histogram, Stage, lags_of
 from exchange.domain.life import MAX_TARGETS, SignalFacts
 from exchange.ports import ToldEntry
 
@@ -25,6 +25,8 @@ def told_lag(
     found: dict[tuple[Stage, str], Histogram] = {}
     left = MAX_TARGETS
     for entry in entries:
+        if entry.late:
+            continue
         body, member = entry.header.body, entry.header.publisher
         if isinstance(body, Acknowledgement):
             for cell in body.cells:
@@ -33,7 +35,9 @@ def told_lag(
         noted = list(_noted(entry))
         if isinstance(body, Disposition) and left and (body.matched_at_ms or body.state == DispositionState.ACTIONED):
             asked, left = body.targets[:left], max(0, left - len(body.targets))
-            noted += [each for signal in signals(asked).values() for each in _of_disposition(body, signal, member)]
+            for signal in signals(asked).values():
+                lags = lags_of(body, received_ms=signal.received_at_ms, actioned_ms=signal.actioned_at_ms)
+                noted += [(stage, member, lag_ms) for stage, lag_ms in lags.items()]
         for stage, receiver, lag_ms in noted:
             found.setdefault((stage, receiver), Histogram.empty()).note(lag_ms)
     return found
@@ -41,18 +45,9 @@ def told_lag(
 
 def _noted(entry: ToldEntry) -> Iterator[_Noted]:
     match entry.header.body:
-        case SignalHeader(backfill=False, actioned_at_ms=actioned_ms) if not entry.late:
+        case SignalHeader(backfill=False, actioned_at_ms=actioned_ms):
             yield Stage.RECEIVED, "", entry.received_at_ms - entry.header.created_at_ms
             if actioned_ms:
                 yield Stage.REPORTED, "", entry.received_at_ms - actioned_ms
-        case Retraction(decided_at_ms=decided_ms) if decided_ms and not entry.late:
+        case Retraction(decided_at_ms=decided_ms) if decided_ms:
             yield Stage.UNDO_REPORTED, "", entry.received_at_ms - decided_ms
-
-
-def _of_disposition(said: Disposition, signal: SignalFacts, member: str) -> Iterator[_Noted]:
-    if said.matched_at_ms:
-        yield Stage.MATCHED, member, said.matched_at_ms - signal.received_at_ms
-    if said.state == DispositionState.ACTIONED and said.actioned_at_ms:
-        yield Stage.ACTIONED, member, said.actioned_at_ms - signal.received_at_ms
-        if signal.actioned_at_ms:
-            yield Stage.MIGRATION, member, said.actioned_at_ms - signal.actioned_at_ms

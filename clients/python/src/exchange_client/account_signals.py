@@ -18,7 +18,7 @@ import apsw
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.errors import Fatal, Reason
-from exchange_client.cursors import Position, position_of, position_row
+from exchange_client.cursors import POSITION_COLUMNS, Position, position_of, position_row
 from exchange_client.delivery import Delivery
 from exchange_client.following import Effect, Ended, Flagged, Released, effect_of
 from exchange_client.private_database import PrivateDatabase
@@ -122,7 +122,7 @@ class AccountSignals:
     async def load(self, origin: str) -> Position | None:
         """Return the position behind what is on disk. Raises `Rejected` (MALFORMED) when it is damaged."""
         assert origin == self.origin
-        query = "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM position"
+        query = f"SELECT {POSITION_COLUMNS} FROM position"  # noqa: S608 - our own
         rows = await self._file.run(lambda connection: connection.execute(query).fetchall())
         return position_of(rows[0]) if rows else None
 

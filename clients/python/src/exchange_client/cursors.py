@@ -39,6 +39,10 @@ class Positions(Protocol):
         ...
 
 
+#: The columns of a table that holds positions, as `position_row` writes them and `position_of` reads them.
+POSITION_COLUMNS = "size, hashes, checkpoint, received_at_ms, directory_size"
+
+
 def position_row(position: Position) -> tuple[int, bytes, bytes, int, int]:
     """Return a position as a row of plain values."""
     tree = position.range
@@ -69,7 +73,7 @@ class Cursors:
         """Return the stored position, or None. Raises `Rejected` (MALFORMED) when the row is damaged."""
 
         def job(connection: apsw.Connection) -> tuple[Any, ...] | None:
-            query = "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM cursors WHERE origin = ?"
+            query = f"SELECT {POSITION_COLUMNS} FROM cursors WHERE origin = ?"  # noqa: S608 - our own
             return connection.execute(query, (origin,)).fetchone()
 
         row = await self._state.run(job)

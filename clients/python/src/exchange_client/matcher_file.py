@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 
 from exchange.errors import Reason, Rejected
-from exchange_client.cursors import Position, position_of, position_row
+from exchange_client.cursors import POSITION_COLUMNS, Position, position_of, position_row
 from exchange_client.known_signals import Changes, StatementRow
 from exchange_client.matcher import Matcher
 from exchange_client.private_database import PrivateDatabase
@@ -91,7 +91,7 @@ class MatcherFile:
 
     async def load(self, origin: str) -> Position | None:
         """Return the position behind what is on disk. Raises `Rejected` (MALFORMED) when it is damaged."""
-        query = "SELECT size, hashes, checkpoint, received_at_ms, directory_size FROM positions WHERE origin = ?"
+        query = f"SELECT {POSITION_COLUMNS} FROM positions WHERE origin = ?"  # noqa: S608 - our own
         row = await self._file.run(lambda connection: connection.execute(query, (origin,)).fetchone())
         return None if row is None else position_of(row)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from exchange import codec
 from exchange.domain.bodies import (
@@ -21,7 +20,6 @@ from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.life import validate_words
 from exchange.domain.statement import (
-    HEADER_TYPE,
     NONCE_BYTES,
     SALT_BYTES,
     Header,
@@ -29,7 +27,6 @@ from exchange.domain.statement import (
     IndicatorView,
     Record,
     RecordView,
-    Signature,
     Statement,
     VideoFrame,
     audience_id,
@@ -37,7 +34,7 @@ from exchange.domain.statement import (
 )
 from exchange.domain.validation import MAX_STATEMENT_BYTES, Rules, validate
 from exchange.errors import InvalidStatement, Rejected, Violation
-from exchange.ledger.dsse import pae
+from exchange.signatures.signed import Signer, signed
 
 MAX_RECORDS = 1_000
 #: What records may take: the rest is for a header with a thousand ids and the longest audience.
@@ -80,17 +77,6 @@ class Draft:
     statement: Statement
     places: tuple[int, ...]
     ids: tuple[bytes, ...]
-
-
-class Signer(Protocol):
-    """A signing key, or what stands for the one in use."""
-
-    @property
-    def key_id(self) -> bytes:
-        """Id of the key."""
-
-    def sign(self, message: bytes) -> bytes:
-        """Sign with it."""
 
 
 class Drafter:
@@ -177,9 +163,7 @@ class Drafter:
 
     def sign(self, header: Header, *, records: tuple[bytes, ...] = (), audience_record: bytes = b"") -> Statement:
         """Return the statement with this header, signed."""
-        payload = codec.encode_header(header)
-        signature = Signature(self._key.key_id, self._key.sign(pae(HEADER_TYPE, payload)))
-        return Statement(payload, (signature,), records, audience_record)
+        return signed(header, self._key, records=records, audience_record=audience_record)
 
 
 def _not_encoded(what: str, error: Exception) -> InvalidStatement:
