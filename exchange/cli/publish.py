@@ -28,17 +28,13 @@ from exchange.cli.output import (
     say_progress,
 )
 from exchange.cli.refusals import refuse_own, rejects_option
-from exchange.cli.tally import Tally
+from exchange.cli.tally import GRACE_S, Tally, say_ending
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.normal.accounts import Account
 from exchange.ops.clocks import wall_ms
-from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile, Said, Signal
+from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile, Signal
 from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_and_accounts
-from exchange_client.outbox import things_in
-
-#: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
-GRACE_S = 5.0
 
 
 @click.command()
@@ -103,35 +99,26 @@ class _Run:
                 try:
                     await self._all(publisher, interruption)
                 finally:
-                    with suppress(ExchangeError):
-                        self.tally.kept = sum(map(things_in, await publisher.outbox.pending()))
+                    await self.tally.note_kept(publisher)
                     end_progress()
         return interruption.number
 
     def _end(self) -> None:
         self.lines.stop()
         if self.waits:
-            say(f"ending: waits {GRACE_S:.0f} s for receipts; interrupt again to end at once", err=True)
+            say_ending()
 
     async def _all(self, publisher: Publisher, interruption: Interruption) -> None:
         if publisher.left:
             say(f"{publisher.left} of an earlier run are sent first", err=True)
             self.waits = True
-        await interruption.unless(self._earlier(publisher), grace_s=GRACE_S)
+        await interruption.unless(self.tally.take_earlier(publisher), grace_s=GRACE_S)
         self.waits = False
         async for bulk in self.lines.bulks():
             self.tally.begun = self.waits = True
             await interruption.unless(self._publish(publisher, bulk), grace_s=GRACE_S)
             self.waits = False
             say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
-
-    async def _earlier(self, publisher: Publisher) -> None:
-        async for outcomes in publisher.earlier():
-            for outcome in outcomes:
-                if isinstance(outcome, Said):
-                    self.tally.take_said(outcome, earlier=True)
-                else:
-                    self.tally.take(outcome)
 
     async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.

@@ -20,18 +20,14 @@ from exchange.cli.interruption import Interrupted, Interruption
 from exchange.cli.lines import MAX_LINE_BYTES, Lines
 from exchange.cli.output import emit, say
 from exchange.cli.refusals import refuse_own
-from exchange.cli.tally import Given, Tally
+from exchange.cli.tally import GRACE_S, Given, Tally, say_ending
 from exchange.domain.bodies import Quarantine, Release
 from exchange.domain.kinds import Kind
 from exchange.errors import ExchangeError, Reason, Rejected
-from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile, Said
+from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile
 from exchange_client.json_life import LifeLine, life_from_json, said_to_json
 from exchange_client.json_lines import line_of, object_of
-from exchange_client.outbox import things_in
 from exchange_client.statements import in_parts
-
-#: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
-GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +98,23 @@ class _Run:
                 try:
                     await self._all(publisher, interruption)
                 finally:
-                    with suppress(ExchangeError):
-                        self.tally.kept = sum(map(things_in, await publisher.outbox.pending()))
+                    await self.tally.note_kept(publisher)
         return interruption.number
 
     def _end(self) -> None:
         if self.lines is not None:
             self.lines.stop()
         if self.waits:
-            say(f"ending: waits {GRACE_S:.0f} s for receipts; interrupt again to end at once", err=True)
+            say_ending()
 
     async def _all(self, publisher: Publisher, interruption: Interruption) -> None:
         if publisher.left:
             say(f"{publisher.left} of an earlier run are sent first", err=True)
         self.waits = True
-        await interruption.unless(self._earlier(publisher), grace_s=GRACE_S)
+        await interruption.unless(self.tally.take_earlier(publisher), grace_s=GRACE_S)
         async for bulk in self._bulks():
             self.tally.begun = True
             await interruption.unless(self._bulk(publisher, bulk), grace_s=GRACE_S)
-
-    async def _earlier(self, publisher: Publisher) -> None:
-        async for outcomes in publisher.earlier():
-            for outcome in outcomes:
-                if isinstance(outcome, Said):
-                    self.tally.take_said(outcome, earlier=True)
-                else:
-                    self.tally.take(outcome)
 
     async def _bulks(self) -> AsyncIterator[list[tuple[Given, LifeLine]]]:
         if self.one is not None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from exchange.cli.lines import Lines
 from exchange.cli.output import REFUSED, emit, say
 from exchange.domain.bodies import AboutSignals, Acknowledgement, Quarantine, Release
 from exchange.errors import ExchangeError, InvalidStatement, Unavailable
-from exchange_client import Outcome, RejectFile, Said
+from exchange_client import Outcome, Publisher, RejectFile, Said
 from exchange_client.json_life import said_to_json
+from exchange_client.outbox import things_in
 
+#: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
+GRACE_S = 5.0
 _NOTHING_TAKEN = "nothing was taken from the source"
 #: A line as it was given: the object in it, or its text.
 Given = dict[str, object] | str
@@ -83,6 +86,20 @@ class Tally:
                 as_json=True,
             )
 
+    async def take_earlier(self, publisher: Publisher) -> None:
+        """Count and tell what became of what an earlier run left."""
+        async for outcomes in publisher.earlier():
+            for outcome in outcomes:
+                if isinstance(outcome, Said):
+                    self.take_said(outcome, earlier=True)
+                else:
+                    self.take(outcome)
+
+    async def note_kept(self, publisher: Publisher) -> None:
+        """Count what is in the outbox without a receipt, where that can be told."""
+        with suppress(ExchangeError):
+            self.kept = sum(map(things_in, await publisher.outbox.pending()))
+
     def take_said(self, said: Said, *, earlier: bool) -> None:
         """Count and tell what became of something else that was said."""
         data = said_to_json(said)
@@ -123,6 +140,11 @@ class Tally:
             say(self.summary)
         if self.failed or self.kept:
             sys.exit(REFUSED)
+
+
+def say_ending() -> None:
+    """Say what a signal has begun."""
+    say(f"ending: waits {GRACE_S:.0f} s for receipts; interrupt again to end at once", err=True)
 
 
 def in_words(said: Said) -> str:
