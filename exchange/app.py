@@ -305,6 +305,15 @@ class App:
         process.show_process(self.metrics, self.health, self._trust, "hub")
         for origin, log in self._logs.items():
             self.metrics.checkpoint_size.labels(origin).set(log.tail.sealed.size)
+            if log.folds is not None:
+                with suppress(Unavailable):
+                    self._show_referrals(origin, log.folds)
+
+    def _show_referrals(self, origin: str, folds: Folds) -> None:
+        folds.life.current()  # raises while the log is still being read
+        still_open, overdue = folds.referrals.counts(clocks.wall_ms())
+        self.metrics.referrals_open.labels(origin).set(still_open)
+        self.metrics.referrals_overdue.labels(origin).set(overdue)
 
     async def _watch(self, guard: Guard) -> None:
         """At each change of the directory: cut streams that lost their ground, and open new communities."""

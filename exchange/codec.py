@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError, Message
 
 from exchange import codec_bodies
+from exchange.domain.kinds import RESTRICTED
 from exchange.domain.statement import (
     HEADER_TYPE,
     ID_BYTES,
@@ -59,7 +60,8 @@ def parse(message: M, data: bytes, what: str) -> M:
     return message
 
 
-def _parse_strict(message: M, data: bytes, what: str) -> M:
+def parse_strict(message: M, data: bytes, what: str) -> M:
+    """Fill a message from bytes that are exactly what this release would write. Raises `Rejected` (MALFORMED)."""
     parse(message, data, what)
     message.DiscardUnknownFields()
     if message.SerializeToString(deterministic=True) != data:
@@ -85,7 +87,7 @@ def encode_header(header: Header) -> bytes:
 def decode_header(payload: bytes, *, strict: bool) -> Header:
     """Return what a signed payload says. Raises `Rejected` (MALFORMED)."""
     message = pb.Header()
-    (_parse_strict if strict else parse)(message, payload, "header")
+    (parse_strict if strict else parse)(message, payload, "header")
     return _header(message, strict=strict)
 
 
@@ -128,7 +130,7 @@ def decode_records(records: Sequence[bytes], *, strict: bool) -> Sequence[Record
     """Return the typed views of raw records, in one parse of all of them. Raises `Rejected` (MALFORMED)."""
     section = pb.Statement(records=records).SerializeToString()
     view = pb.SignalSection()
-    (_parse_strict if strict else parse)(view, section, "records")
+    (parse_strict if strict else parse)(view, section, "records")
     return view.records
 
 
@@ -147,7 +149,7 @@ def decode_audience(data: bytes, *, strict: bool) -> tuple[str, ...]:
     if not data:
         return ()
     message = pb.AudienceRecord()
-    (_parse_strict if strict else parse)(message, data, "audience_record")
+    (parse_strict if strict else parse)(message, data, "audience_record")
     return tuple(message.members)
 
 
@@ -229,7 +231,7 @@ class Routing:
 
     kind: int
     publisher: str
-    #: None where the body is no signal's.
+    #: None where there are no records.
     audience: int | None = None
     label: int = 0
     indicator_types: tuple[int, ...] = ()
@@ -240,7 +242,8 @@ def decode_routing(leaf: bytes) -> Routing:
     """Return a leaf's routing, without making values of the rest. Raises `Rejected` (MALFORMED)."""
     header = parse(pb.Header(), parse(pb.Leaf(), leaf, "leaf").payload, "header")
     if header.kind != pb.KIND_SIGNAL or not header.HasField("signal"):
-        return Routing(header.kind, header.publisher)
+        addressed = pb.AUDIENCE_RESTRICTED if header.kind in RESTRICTED else None
+        return Routing(header.kind, header.publisher, addressed)
     body = header.signal
     return Routing(header.kind, header.publisher, body.audience, body.label, tuple(body.indicator_types), body.election)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from exchange.domain.addressed import Note, Referral, ReferralUpdate
 from exchange.domain.bodies import (
     Acknowledgement,
     Body,
@@ -34,6 +35,7 @@ from exchange.domain.bodies import (
     SignalHeader,
     Suspension,
 )
+from exchange.domain.contacts import Contact
 from exchange.domain.guidance_body import Guidance
 from exchange.domain.kinds import Kind
 from exchange.v1 import statement_pb2 as pb
@@ -129,6 +131,25 @@ def _write_key_epoch(b: KeyEpoch) -> pb.KeyEpoch:
     return pb.KeyEpoch(**{**_fields(b), "data_versions": versions})
 
 
+def _read_member(m: pb.Member) -> Member:
+    contacts = tuple(Contact(each.purpose, each.address, each.hours, tuple(each.languages)) for each in m.contacts)
+    return Member(m.id, m.display_name, m.member_class, tuple(m.roles), contacts)
+
+
+def contact_message(contact: Contact) -> pb.Contact:
+    """Return the message of a contact."""
+    return pb.Contact(
+        purpose=contact.purpose,  # type: ignore[arg-type]
+        address=contact.address,
+        hours=contact.hours,
+        languages=contact.languages,
+    )
+
+
+def _write_member(b: Member) -> pb.Member:
+    return pb.Member(**{**_fields(b), "contacts": map(contact_message, b.contacts)})
+
+
 def _fields(body: Body) -> dict[str, Any]:
     return {name: getattr(body, name) for name in body.__slots__}
 
@@ -153,6 +174,9 @@ _BODIES: dict[Kind, _BodyRow] = {
     Kind.OPINION: _BodyRow("opinion", Opinion, *_plain(pb.Opinion, Opinion)),
     Kind.DISPOSITION: _BodyRow("disposition", Disposition, *_plain(pb.Disposition, Disposition)),
     Kind.ACKNOWLEDGEMENT: _BodyRow("acknowledgement", Acknowledgement, _read_acknowledgement, _write_acknowledgement),
+    Kind.NOTE: _BodyRow("note", Note, *_plain(pb.Note, Note)),
+    Kind.REFERRAL: _BodyRow("referral", Referral, *_plain(pb.Referral, Referral)),
+    Kind.REFERRAL_UPDATE: _BodyRow("referral_update", ReferralUpdate, *_plain(pb.ReferralUpdate, ReferralUpdate)),
     Kind.ELECTION: _BodyRow("election", Election, *_plain(pb.Election, Election)),
     Kind.GUIDANCE: _BodyRow("guidance", Guidance, *_plain(pb.Guidance, Guidance)),
     Kind.QUARANTINE: _BodyRow("quarantine", Quarantine, *_plain(pb.Quarantine, Quarantine)),
@@ -161,7 +185,7 @@ _BODIES: dict[Kind, _BodyRow] = {
     Kind.BUDGET: _BodyRow("budget", Budget, _read_budget, _write_budget),
     Kind.KEY_EPOCH: _BodyRow("key_epoch", KeyEpoch, _read_key_epoch, _write_key_epoch),
     Kind.GENESIS: _BodyRow("genesis", Genesis, _read_genesis, _write_genesis),
-    Kind.MEMBER: _BodyRow("member", Member, *_plain(pb.Member, Member)),
+    Kind.MEMBER: _BodyRow("member", Member, _read_member, _write_member),
     Kind.KEY: _BodyRow("key", Key, *_plain(pb.Key, Key)),
     Kind.MEMBERSHIP: _BodyRow("membership", Membership, *_plain(pb.Membership, Membership)),
     Kind.SUSPENSION: _BodyRow("suspension", Suspension, *_plain(pb.Suspension, Suspension)),

@@ -32,6 +32,7 @@ from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Sequencer
 from exchange.signatures.signed import signed
 from exchange.stores.facts import FactsFile
+from exchange.stores.facts_referrals import FactsReferrals
 from exchange.stores.facts_reports import FactsReports
 from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.sealed_mark import SealedMarkFile
@@ -181,8 +182,9 @@ async def open_log(
             epochs = KeyEpochsView(store, await of_epochs.load(), clock_s)
             guidance = GuidanceView(store, await of_guidance.load(), clock_s)
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
-            life = LifeView(store, store, facts, clock_s, canaries=canaries)
-            log = replace(log, folds=Folds(epochs, guidance, life, FactsReports(facts)))
+            referrals = FactsReferrals(facts)
+            life = LifeView(store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts)
+            log = replace(log, folds=Folds(epochs, guidance, life, FactsReports(facts), referrals))
             of_community = OfCommunity((of_epochs.run, of_guidance.run), facts)
     except BaseException:
         await store.aclose()

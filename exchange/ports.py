@@ -16,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from exchange.domain.addressed import AddressedRecord
 from exchange.domain.debts import Ending, Said
 from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import MemberFacts, SignalFacts
+from exchange.domain.referral_facts import AddressedFacts, ReferralFacts
 from exchange.domain.statement import Header
 from exchange.errors import Conflict
 from exchange.ledger.merkle import CompactRange
@@ -210,6 +212,8 @@ class ToldEntry:
     canary: bool = False
     #: Only of an election, which it names.
     statement_id: bytes = b""
+    #: Of what is said to named members; None where it is gone.
+    record: AddressedRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,4 +342,37 @@ class Reports(Protocol):
 
     async def activity(self, period: Period, election: bytes) -> Sequence[ActivityRow]:
         """Return what members said, by member, kind and label; as `lag`: of what names an election, or of all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SaidOf:
+    """An update or a note that counts: its record is in the log's entry."""
+
+    id: bytes
+    index: int
+    kind: int
+    publisher: str
+    received_at_ms: int
+    audience: frozenset[str]
+
+
+class Referrals(Protocol):
+    """What the facts of a log hold of referrals and notes: who said what to whom and when, never the words."""
+
+    @property
+    def facts(self) -> AddressedFacts:
+        """What the rules ask: looked up at once."""
+        ...
+
+    async def of(self, member: str, before: int, limit: int) -> Sequence[ReferralFacts]:
+        """Return referrals that a member is a party to, from entries below this index, the newest first."""
+        ...
+
+    async def said_of(self, target: bytes) -> Sequence[SaidOf]:
+        """Return what was said of a referral, or noted on a signal, in the order of the log."""
+        ...
+
+    def counts(self, now_ms: int) -> tuple[int, int]:
+        """Return how many referrals are open, and how many of those overdue."""
         ...

@@ -10,7 +10,7 @@ from exchange.domain.policy import Sight, Workload, may_subscribe
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
-from exchange.ports import History, LogStore, Reports
+from exchange.ports import History, LogStore, Referrals, Reports
 from exchange.publish.intake import Intake
 from exchange.publish.sequencer import Sequencer
 from exchange.publish.signatures import Signatures
@@ -30,6 +30,7 @@ class Folds:
     guidance: GuidanceView
     life: LifeView
     reports: Reports
+    referrals: Referrals
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from exchange import codec
 from exchange.api.logs import Hub, Log
+from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import AboutSignals, Body, Life, SignalHeader
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
@@ -103,7 +104,7 @@ class Offering:
                 return _answered(receipt)
             log = self._hub.log_to_write(said.header.origin)
             body = said.header.body
-            of_life = isinstance(body, Life)
+            of_life = isinstance(body, Life | Addressed)
             if said.statement.resubmission or of_life:
                 receipt = await log.sequencer.repeated(said.statement, said.header)
                 if receipt is not None:

@@ -13,11 +13,12 @@ from exchange.api.guard import Guard
 from exchange.api.ledger import LedgerServicer
 from exchange.api.logs import Hub
 from exchange.api.publish import PublishServicer
+from exchange.api.referrals import ReferralServicer
 from exchange.api.reports import ReportServicer
 from exchange.api.tls import Trust
 from exchange.errors import Fatal, Reason
 from exchange.ops.metrics import Metrics
-from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc, report_pb2_grpc
+from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc, referral_pb2_grpc, report_pb2_grpc
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 
@@ -86,6 +87,7 @@ def build(
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(hub, now_ms), server)
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(hub, now_ms), server)
     report_pb2_grpc.add_ReportServiceServicer_to_server(ReportServicer(hub, now_ms), server)
+    referral_pb2_grpc.add_ReferralServiceServicer_to_server(ReferralServicer(hub, now_ms), server)
     feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
     server.add_generic_rpc_handlers((feed.handlers(),))
     return MemberServer(server, publishing)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from exchange.domain.addressed import Addressed
+from exchange.domain.contacts import Contact
 from exchange.domain.guidance_body import Guidance
 
 
@@ -333,6 +335,7 @@ class Member:
     display_name: str
     member_class: int
     roles: tuple[int, ...]
+    contacts: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,4 +397,4 @@ AboutSignals = Retraction | Opinion | Disposition | Erasure
 Life = AboutSignals | Acknowledgement | Election | Quarantine | Release
 OfPseudonyms = Budget | KeyEpoch
 OfDirectory = Genesis | Member | Key | Membership | Suspension | Community | Quota
-Body = SignalHeader | Life | OfPseudonyms | Guidance | OfDirectory
+Body = SignalHeader | Life | OfPseudonyms | Guidance | Addressed | OfDirectory

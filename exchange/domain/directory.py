@@ -21,6 +21,7 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
+from exchange.domain.contacts import Contact
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import MemberClass, Role
 from exchange.domain.statement import Header
@@ -71,6 +72,7 @@ class MemberEntry:
     suspended_at_ms: int = 0
     revoked_roles: set[Role] = field(default_factory=set)
     quota: Quota | None = None
+    contacts: tuple[Contact, ...] = ()
 
     def ever_in(self, origin: str) -> bool:
         """Whether it is in a community or has been."""
@@ -135,12 +137,12 @@ class Directory:
         if known is None:
             if member.member_class not in _CLASSES:
                 return
-            self.members[member.id] = MemberEntry(
-                member.id, member.display_name, MemberClass(member.member_class), roles
-            )
+            class_, contacts = MemberClass(member.member_class), member.contacts
+            self.members[member.id] = MemberEntry(member.id, member.display_name, class_, roles, contacts=contacts)
             return
         known.display_name = member.display_name
         known.roles = roles
+        known.contacts = member.contacts
 
     def _set_key(self, key: Key) -> None:
         owner = self.members.get(key.member)

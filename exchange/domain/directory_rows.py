@@ -18,11 +18,12 @@ from exchange.domain.bodies import (
     GenesisKey,
     Quota,
 )
+from exchange.domain.contacts import Contact
 from exchange.domain.directory import Directory, KeyEntry, MemberEntry
 from exchange.domain.kinds import MemberClass, Role
 from exchange.errors import Reason, Rejected
 
-FORMAT = 2
+FORMAT = 3
 
 #: Plain values, as `json` reads and writes them.
 Row = list[Any]
@@ -63,6 +64,7 @@ def directory_rows(directory: Directory) -> Iterator[Row]:
             member.suspended_at_ms,
             sorted(map(int, member.revoked_roles)),
             quota and [quota.records_per_minute, quota.statements_per_minute, quota.streams],
+            [[each.purpose, each.address, each.hours, list(each.languages)] for each in member.contacts],
         ]
     for key in directory.keys.values():
         yield ["key", key.member, int(key.role), key.public_key.hex(), key.since, key.until]
@@ -108,7 +110,7 @@ class DirectoryRestore:
 
 
 def _member(row: Row) -> MemberEntry:
-    _, id_, name, class_, roles, communities, left, stays, suspended, suspended_at_ms, revoked, quota = row
+    _, id_, name, class_, roles, communities, left, stays, suspended, suspended_at_ms, revoked, quota, contacts = row
     return MemberEntry(
         id=id_,
         display_name=name,
@@ -121,4 +123,5 @@ def _member(row: Row) -> MemberEntry:
         suspended_at_ms=suspended_at_ms,
         revoked_roles=set(map(Role, revoked)),
         quota=quota and Quota(id_, *quota),
+        contacts=tuple(Contact(purpose, address, hours, tuple(words)) for purpose, address, hours, words in contacts),
     )

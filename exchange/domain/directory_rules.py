@@ -20,6 +20,7 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
+from exchange.domain.contacts import problem_of as contacts_problem
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin, is_name
 from exchange.domain.kinds import CLASS_ROLES, KINDS, MemberClass, Role
@@ -117,6 +118,8 @@ def _check_member(findings: Findings, member: Member, directory: Directory) -> N
         "must be among " + ", ".join(sorted(role.word for role in allowed)),
     )
     findings.check(list(member.roles) == sorted(set(member.roles)), "member.roles", "must be sorted, without repeats")
+    problem = contacts_problem(member.contacts)
+    findings.check(not problem, "member.contacts", problem)
     known = directory.members.get(member.id)
     findings.check(known is None or known.member_class == member.member_class, "member.member_class", "cannot change")
 

@@ -100,6 +100,8 @@ class KindRow:
     #: Whether this release publishes and reads it.
     accepted: bool
     summary: str
+    #: Whether its records are always for named members only, whatever its header says.
+    restricted: bool = False
 
     @property
     def name(self) -> str:
@@ -121,8 +123,9 @@ def _community(
     records: tuple[int, int] = (0, 0),
     threshold: bool = False,
     accepted: bool = False,
+    restricted: bool = False,
 ) -> KindRow:
-    return KindRow(kind, Log.COMMUNITY, publishers, readers, *records, threshold, accepted, summary)
+    return KindRow(kind, Log.COMMUNITY, publishers, readers, *records, threshold, accepted, summary, restricted)
 
 
 def _directory(kind: Kind, summary: str, *, threshold: bool = False) -> KindRow:
@@ -155,6 +158,8 @@ _ROWS = (
         "a short note on a dispute or referral",
         readers=frozenset({Role.LIAISON, Role.AUTHORITY, Role.OPERATOR}),
         records=(1, 1),
+        accepted=True,
+        restricted=True,
     ),
     _community(
         Kind.REFERRAL,
@@ -162,13 +167,17 @@ _ROWS = (
         "refers a case to an authority",
         readers=frozenset({Role.LIAISON, Role.AUTHORITY}),
         records=(1, 1),
+        accepted=True,
+        restricted=True,
     ),
     _community(
         Kind.REFERRAL_UPDATE,
         _PLATFORM | {Role.AUTHORITY},
         "acknowledges, asks about or closes a referral",
         readers=frozenset({Role.LIAISON, Role.AUTHORITY}),
-        records=(0, 1),
+        records=(1, 1),
+        accepted=True,
+        restricted=True,
     ),
     _community(
         Kind.GUIDANCE,
@@ -207,3 +216,5 @@ _ROWS = (
 
 #: The table, by number.
 KINDS: dict[int, KindRow] = {row.kind.value: row for row in _ROWS}
+#: The kinds whose records are always for named members only.
+RESTRICTED = frozenset(number for number, row in KINDS.items() if row.restricted)

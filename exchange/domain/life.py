@@ -9,7 +9,7 @@ does not exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from exchange.domain.bodies import (
@@ -38,6 +38,7 @@ from exchange.domain.elections import ElectionFacts, check_election
 from exchange.domain.kinds import KINDS, MemberClass, Role
 from exchange.domain.labels import Label
 from exchange.domain.lag import BUCKETS
+from exchange.domain.referral_facts import AddressedFacts
 from exchange.domain.statement import ID_BYTES, Header
 from exchange.domain.validation import SKEW_MS, Findings, check_envelope
 from exchange.errors import OverQuota
@@ -106,6 +107,7 @@ class LifeFacts:
     signals: Callable[[Sequence[bytes]], Mapping[bytes, SignalFacts]]
     member: Callable[[str], MemberFacts]
     elections: Mapping[bytes, ElectionFacts]
+    addressed: AddressedFacts = field(default_factory=AddressedFacts)
 
 
 def could_see(
@@ -208,7 +210,12 @@ def _check_targets(
     if not _check_form(findings, where, targets):
         return
     known = facts.signals(targets)
+    # Records for named members can be erased like those of signals, and nothing else is said of them here.
+    others = facts.addressed.said(targets) if isinstance(body, Erasure) else {}
     for position, target in enumerate(targets):
+        other = others.get(target)
+        if other is not None and other.may_be_erased_by(other.publisher if role is Role.OPERATOR else header.publisher):
+            continue
         problem = _problem(header, body, role, known.get(target), directory)
         findings.check(not problem, f"{where}[{position}]", problem)
 

@@ -125,6 +125,18 @@ def may_subscribe(directory: Directory, workload: Workload, origin: str, *, now_
     return Sight.RECORDS if reads_something and not auditor else Sight.LEAVES
 
 
+def may_read_addressed(directory: Directory, workload: Workload, origin: str, kind: Kind) -> None:
+    """Return if a workload may ask for what is said to named members of a log, as far as it is one of them.
+
+    Raises `Denied`. Operators need not be in a community to read what is said to them.
+    """
+    live = directory.workload_is_live(workload.member, workload.role)
+    if not live or directory.is_suspended(workload.member) or workload.role not in KINDS[kind].readers:
+        raise Denied("no such log, or not yours to read")
+    if workload.role is not Role.OPERATOR and not directory.in_community(workload.member, origin):
+        raise Denied("no such log, or not yours to read")
+
+
 def may_evaluate(directory: Directory, workload: Workload, communities: Collection[str]) -> None:
     """Return if this workload may have identifiers evaluated by the pseudonym service of these communities.
 
@@ -143,12 +155,14 @@ def visible_to(workload: Workload, kind: int, publisher: str, audience: Collecti
     """Whether a workload with sight of records may read those of one entry.
 
     ``audience`` is None for EVERYONE and else the members that may read; an empty one lets nobody in but the
-    publisher, whose own words these are.
+    publisher, whose own words these are. What is always restricted is for nobody else without an audience.
     """
     row = KINDS.get(kind)
     if row is None or workload.role not in row.readers:
         return False
-    return audience is None or workload.member == publisher or workload.member in audience
+    if workload.member == publisher:
+        return True
+    return workload.member in audience if audience is not None else not row.restricted
 
 
 def require_fresh(age_ms: int, *, limit_ms: int = 5_000) -> None:

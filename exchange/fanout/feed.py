@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 
+from exchange.domain.kinds import Kind
 from exchange.domain.policy import Sight, Workload, visible_to
 from exchange.fanout.item import Item
 from exchange.fanout.tail import Page, Tail
@@ -21,15 +22,15 @@ HEARTBEAT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a subscriber wants the records of, judged on headers. Empty sets let everything pass."""
+    """Which signals a subscriber wants the records of, judged on headers. Empty sets let everything pass."""
 
     labels: frozenset[int] = frozenset()
     indicator_types: frozenset[int] = frozenset()
     elections: frozenset[bytes] = frozenset()
 
     def passes(self, item: Item) -> bool:
-        """Whether this item is wanted."""
-        return (
+        """Whether this item is wanted: what is no signal always is."""
+        return item.kind != Kind.SIGNAL or (
             (not self.labels or item.label in self.labels)
             and (not self.indicator_types or not self.indicator_types.isdisjoint(item.indicator_types))
             and (not self.elections or item.election in self.elections)

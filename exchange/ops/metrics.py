@@ -90,6 +90,10 @@ class Metrics:
         "receiver",
         buckets=_LAG,
     )
+    referrals_open: Gauge = _gauge("referrals_open", "Referrals that no authority has closed.", "origin")
+    referrals_overdue: Gauge = _gauge(
+        "referrals_overdue", "Open referrals that somebody should have answered by now.", "origin"
+    )
     rejected: Counter = _counter("rejected_total", "Refusals, by the reason that the client was given.", "reason")
     rpcs: Counter = _counter("rpc_total", "Finished RPCs.", "method", "code")
     rpc_seconds: Histogram = _histogram("rpc_seconds", "Duration of unary RPCs.", "method")

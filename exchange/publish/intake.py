@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exchange import codec
+from exchange.codec_addressed import decode_addressed
+from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import (
     Acknowledgement,
     Budget,
@@ -28,9 +30,10 @@ from exchange.domain.guidance import Guidances, validate_guidance
 from exchange.domain.guidance_body import Guidance
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
-from exchange.domain.kinds import Kind, Role
+from exchange.domain.kinds import KINDS, Kind, Role
 from exchange.domain.life import ACKNOWLEDGE_EVERY_MS, LifeFacts, validate_life
 from exchange.domain.policy import Workload, may_publish
+from exchange.domain.referrals import validate_addressed
 from exchange.domain.statement import (
     HEADER_TYPE,
     Header,
@@ -219,6 +222,8 @@ class Intake:
             validate_guidance(header, body, self._guidance(header.origin), directory)
         elif isinstance(body, KeyEpoch | Budget):
             self._check_of_pseudonyms(directory, header, body, statement, now_ms)
+        elif isinstance(body, Addressed):
+            self._check_addressed(directory, header, body, statement, now_ms, role)
         else:
             self._check_signal(header, statement, rules)
         return late
@@ -227,10 +232,19 @@ class Intake:
         self, directory: Directory, header: Header, body: Life, statement: Statement, now_ms: int, role: Role
     ) -> None:
         if statement.records or statement.audience_record:
-            raise Rejected(Reason.INVALID, "only signals have records")
+            raise Rejected(Reason.INVALID, f"a {KINDS[header.kind].name} has no records")
         validate_life(header, body, role, self._life(header.origin), directory, now_ms=now_ms)
         if isinstance(body, Acknowledgement):
             self._space_out(header, now_ms)
+
+    def _check_addressed(
+        self, directory: Directory, header: Header, body: Addressed, statement: Statement, now_ms: int, role: Role
+    ) -> None:
+        record = decode_addressed(header.kind, statement.records, strict=True)
+        audience = codec.decode_audience(statement.audience_record, strict=True)
+        facts = self._life(header.origin)
+        said = statement.records, record, statement.audience_record, audience
+        validate_addressed(header, body, *said, role, facts, directory, now_ms=now_ms)
 
     def _space_out(self, header: Header, now_ms: int) -> None:
         """Let a member acknowledge once a minute, also where its last one has not been read yet. Raises `OverQuota`."""

@@ -170,6 +170,12 @@ class FactsFile:
 
         await self._worker.call(job)
 
+    def looks(self, job: Callable[[apsw.Connection], T]) -> T:
+        """Run something that looks up a few rows, at once."""
+        with self._typed(), self._looking:
+            found = job(self._looking)
+        return found  # noqa: RET504 - as in `_forget`
+
     async def reads(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run something that reads much, beside the loop and beside what is written: one state of the file."""
 

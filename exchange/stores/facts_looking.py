@@ -11,6 +11,7 @@ from exchange.domain.bodies import Election
 from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import SignalFacts
 from exchange.ports import Doomed
+from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
 
 SIGNAL = (
     "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
@@ -61,7 +62,8 @@ def doomed_in(connection: apsw.Connection, *, now_ms: int, limit: int) -> list[D
     for index, id_ in (*erased, *again):
         asked.setdefault(index, set()).add(id_)
     found = [Doomed(index, None) for (index,) in over]
-    return found + [Doomed(index, frozenset(ids)) for index, ids in asked.items()]
+    found += [Doomed(index, frozenset(ids)) for index, ids in asked.items()]
+    return found + doomed_addressed(connection, limit)
 
 
 def note_gone(connection: apsw.Connection, doomed: Sequence[Doomed]) -> None:
@@ -69,6 +71,7 @@ def note_gone(connection: apsw.Connection, doomed: Sequence[Doomed]) -> None:
     for entry in doomed:
         if entry.signal_ids is None:
             connection.execute("UPDATE statements SET gone = 1 WHERE idx = ?", (entry.index,))
+        note_addressed_gone(connection, entry)
         for id_ in entry.signal_ids or ():
             connection.execute("UPDATE repeats SET gone = 1 WHERE signal_id = ? AND idx = ?", (id_, entry.index))
             # What was said elsewhere goes by itself: an erasure is done where the first one's record is gone.
@@ -88,5 +91,6 @@ def forget_some(connection: apsw.Connection, below: int) -> int:
     if len(found) < _FORGOTTEN_AT_ONCE:
         connection.execute("DELETE FROM statements WHERE idx < ?", (below,))
         connection.execute("DELETE FROM repeats WHERE idx < ?", (below,))
+        forget_addressed(connection, below)
         return 0
     return len(found)

@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 3
+FORMAT = 4
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
@@ -72,6 +72,23 @@ CREATE TABLE elections(
     polling_ends_ms INTEGER NOT NULL, target_classes TEXT NOT NULL, lag_target_ms INTEGER NOT NULL,
     lag_alert_ms INTEGER NOT NULL, keep_days INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- What was said to named members. Of the records only who, to whom, of what and when is here; the words are not.
+CREATE TABLE addressed(
+    id BLOB NOT NULL, idx INTEGER NOT NULL, kind INTEGER NOT NULL, publisher TEXT NOT NULL, target BLOB NOT NULL,
+    received_at_ms INTEGER NOT NULL, audience TEXT NOT NULL, counts INTEGER NOT NULL, erased_at INTEGER,
+    PRIMARY KEY (id, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addressed_of ON addressed(target, idx);
+CREATE INDEX addressed_place ON addressed(idx);
+CREATE INDEX addressed_to_erase ON addressed(idx) WHERE erased_at IS NOT NULL;
+CREATE TABLE referrals(
+    id BLOB PRIMARY KEY, idx INTEGER NOT NULL, publisher TEXT NOT NULL, authority TEXT NOT NULL,
+    received_at_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL, state INTEGER NOT NULL, outcome INTEGER NOT NULL,
+    acknowledged INTEGER NOT NULL, updates INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX referred_by ON referrals(publisher, idx);
+CREATE INDEX referred_to ON referrals(authority, idx);
+CREATE INDEX referred_at ON referrals(idx);
 """
 
 

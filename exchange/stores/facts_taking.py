@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from exchange.domain.addressed import Note, Referral, ReferralUpdate
 from exchange.domain.bodies import (
     AboutSignals,
     Acknowledgement,
@@ -28,6 +29,7 @@ from exchange.domain.bodies import (
 from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.ports import ToldEntry
+from exchange.stores.referrals_taking import erase_addressed, take_addressed
 
 _ADD_LAG = "INSERT INTO lag VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 _ADD_ACTIVITY = (
@@ -100,6 +102,7 @@ class _Taking:
                     self._note_retraction(entry, body)
             case Erasure() as body:
                 self._ending(entry, body.targets, body.reason, "erased_at")
+                erase_addressed(self._db, entry, body.targets)
             case Opinion() as body:
                 rows = [(id_, entry.header.publisher, entry.index, body.category, body.reason) for id_ in body.targets]
                 self._db.executemany("INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?)", rows)
@@ -107,6 +110,8 @@ class _Taking:
                 self._disposition(entry, body)
             case Acknowledgement() as body:
                 self._acknowledgement(entry, body)
+            case Referral() | ReferralUpdate() | Note():
+                take_addressed(self._db, entry)
             case _:
                 self._operators(entry)
 

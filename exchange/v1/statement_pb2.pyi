@@ -634,6 +634,108 @@ QUARANTINE_REASON_CANARY: QuarantineReason.ValueType  # 3
 QUARANTINE_REASON_OPERATOR: QuarantineReason.ValueType  # 4
 Global___QuarantineReason: _TypeAlias = QuarantineReason  # noqa: Y015
 
+class _ReferralUrgency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReferralUrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReferralUrgency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFERRAL_URGENCY_UNSPECIFIED: _ReferralUrgency.ValueType  # 0
+    REFERRAL_URGENCY_ROUTINE: _ReferralUrgency.ValueType  # 1
+    REFERRAL_URGENCY_PRIORITY: _ReferralUrgency.ValueType  # 2
+    REFERRAL_URGENCY_URGENT: _ReferralUrgency.ValueType  # 3
+
+class ReferralUrgency(_ReferralUrgency, metaclass=_ReferralUrgencyEnumTypeWrapper):
+    """How soon a referral's publisher asks for an answer. Danger to life is no referral: that is a call to 999."""
+
+REFERRAL_URGENCY_UNSPECIFIED: ReferralUrgency.ValueType  # 0
+REFERRAL_URGENCY_ROUTINE: ReferralUrgency.ValueType  # 1
+REFERRAL_URGENCY_PRIORITY: ReferralUrgency.ValueType  # 2
+REFERRAL_URGENCY_URGENT: ReferralUrgency.ValueType  # 3
+Global___ReferralUrgency: _TypeAlias = ReferralUrgency  # noqa: Y015
+
+class _ReferralState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReferralStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReferralState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFERRAL_STATE_UNSPECIFIED: _ReferralState.ValueType  # 0
+    REFERRAL_STATE_ACKNOWLEDGED: _ReferralState.ValueType  # 1
+    """The authority has it."""
+    REFERRAL_STATE_ASKED: _ReferralState.ValueType  # 2
+    """The authority has a question."""
+    REFERRAL_STATE_ANSWERED: _ReferralState.ValueType  # 3
+    """The publisher has answered it."""
+    REFERRAL_STATE_CLOSED: _ReferralState.ValueType  # 4
+    """The authority is done with it."""
+
+class ReferralState(_ReferralState, metaclass=_ReferralStateEnumTypeWrapper):
+    """What has become of a referral."""
+
+REFERRAL_STATE_UNSPECIFIED: ReferralState.ValueType  # 0
+REFERRAL_STATE_ACKNOWLEDGED: ReferralState.ValueType  # 1
+"""The authority has it."""
+REFERRAL_STATE_ASKED: ReferralState.ValueType  # 2
+"""The authority has a question."""
+REFERRAL_STATE_ANSWERED: ReferralState.ValueType  # 3
+"""The publisher has answered it."""
+REFERRAL_STATE_CLOSED: ReferralState.ValueType  # 4
+"""The authority is done with it."""
+Global___ReferralState: _TypeAlias = ReferralState  # noqa: Y015
+
+class _ReferralOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReferralOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReferralOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFERRAL_OUTCOME_UNSPECIFIED: _ReferralOutcome.ValueType  # 0
+    REFERRAL_OUTCOME_TAKEN_UP: _ReferralOutcome.ValueType  # 1
+    REFERRAL_OUTCOME_NO_FURTHER_ACTION: _ReferralOutcome.ValueType  # 2
+    REFERRAL_OUTCOME_PASSED_ON: _ReferralOutcome.ValueType  # 3
+    REFERRAL_OUTCOME_OUT_OF_REMIT: _ReferralOutcome.ValueType  # 4
+
+class ReferralOutcome(_ReferralOutcome, metaclass=_ReferralOutcomeEnumTypeWrapper):
+    """How an authority closed a referral."""
+
+REFERRAL_OUTCOME_UNSPECIFIED: ReferralOutcome.ValueType  # 0
+REFERRAL_OUTCOME_TAKEN_UP: ReferralOutcome.ValueType  # 1
+REFERRAL_OUTCOME_NO_FURTHER_ACTION: ReferralOutcome.ValueType  # 2
+REFERRAL_OUTCOME_PASSED_ON: ReferralOutcome.ValueType  # 3
+REFERRAL_OUTCOME_OUT_OF_REMIT: ReferralOutcome.ValueType  # 4
+Global___ReferralOutcome: _TypeAlias = ReferralOutcome  # noqa: Y015
+
+class _ContactPurpose:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContactPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContactPurpose.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTACT_PURPOSE_UNSPECIFIED: _ContactPurpose.ValueType  # 0
+    CONTACT_PURPOSE_REFERRALS: _ContactPurpose.ValueType  # 1
+    """Referrals, and the questions that they raise."""
+    CONTACT_PURPOSE_REQUESTS: _ContactPurpose.ValueType  # 2
+    """Lawful requests for material."""
+    CONTACT_PURPOSE_DISPUTES: _ContactPurpose.ValueType  # 3
+    """Disputes about signals."""
+    CONTACT_PURPOSE_TECHNICAL: _ContactPurpose.ValueType  # 4
+    """Keys, certificates, machines."""
+
+class ContactPurpose(_ContactPurpose, metaclass=_ContactPurposeEnumTypeWrapper):
+    """What a member's desk is there for."""
+
+CONTACT_PURPOSE_UNSPECIFIED: ContactPurpose.ValueType  # 0
+CONTACT_PURPOSE_REFERRALS: ContactPurpose.ValueType  # 1
+"""Referrals, and the questions that they raise."""
+CONTACT_PURPOSE_REQUESTS: ContactPurpose.ValueType  # 2
+"""Lawful requests for material."""
+CONTACT_PURPOSE_DISPUTES: ContactPurpose.ValueType  # 3
+"""Disputes about signals."""
+CONTACT_PURPOSE_TECHNICAL: ContactPurpose.ValueType  # 4
+"""Keys, certificates, machines."""
+Global___ContactPurpose: _TypeAlias = ContactPurpose  # noqa: Y015
+
 class _RecordState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -675,6 +777,9 @@ class Header(_message.Message):
     OPINION_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    REFERRAL_FIELD_NUMBER: _builtins.int
+    REFERRAL_UPDATE_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
     ELECTION_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
@@ -710,6 +815,12 @@ class Header(_message.Message):
     def disposition(self) -> Global___Disposition: ...
     @_builtins.property
     def acknowledgement(self) -> Global___Acknowledgement: ...
+    @_builtins.property
+    def note(self) -> Global___Note: ...
+    @_builtins.property
+    def referral(self) -> Global___Referral: ...
+    @_builtins.property
+    def referral_update(self) -> Global___ReferralUpdate: ...
     @_builtins.property
     def guidance(self) -> Global___Guidance: ...
     @_builtins.property
@@ -752,6 +863,9 @@ class Header(_message.Message):
         opinion: Global___Opinion | None = ...,
         disposition: Global___Disposition | None = ...,
         acknowledgement: Global___Acknowledgement | None = ...,
+        note: Global___Note | None = ...,
+        referral: Global___Referral | None = ...,
+        referral_update: Global___ReferralUpdate | None = ...,
         guidance: Global___Guidance | None = ...,
         election: Global___Election | None = ...,
         quarantine: Global___Quarantine | None = ...,
@@ -767,9 +881,9 @@ class Header(_message.Message):
         community: Global___Community | None = ...,
         quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "guidance", b"guidance", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "guidance", b"guidance", "key", b"key", "key_epoch", b"key_epoch", "member", b"member", "membership", b"membership", "note", b"note", "opinion", b"opinion", "quarantine", b"quarantine", "quota", b"quota", "referral", b"referral", "referral_update", b"referral_update", "release", b"release", "retraction", b"retraction", "signal", b"signal", "suspension", b"suspension"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "guidance", b"guidance", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledgement", b"acknowledgement", "budget", b"budget", "community", b"community", "created_at_ms", b"created_at_ms", "disposition", b"disposition", "election", b"election", "erasure", b"erasure", "genesis", b"genesis", "guidance", b"guidance", "key", b"key", "key_epoch", b"key_epoch", "kind", b"kind", "member", b"member", "membership", b"membership", "nonce", b"nonce", "note", b"note", "opinion", b"opinion", "origin", b"origin", "publisher", b"publisher", "quarantine", b"quarantine", "quota", b"quota", "referral", b"referral", "referral_update", b"referral_update", "release", b"release", "retraction", b"retraction", "signal", b"signal", "signal_ids", b"signal_ids", "suspension", b"suspension"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1160,6 +1274,206 @@ class LagCell(_message.Message):
 Global___LagCell: _TypeAlias = LagCell  # noqa: Y015
 
 @_typing.final
+class Referral(_message.Message):
+    """A referral exists: to whom and about what is in its one record. Always restricted to its two parties."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.bytes
+    """SHA-256 commitment to the audience record."""
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Referral: _TypeAlias = Referral  # noqa: Y015
+
+@_typing.final
+class ReferralUpdate(_message.Message):
+    """Something has become of a referral: of which and what is in its one record. Restricted as the referral is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferralUpdate: _TypeAlias = ReferralUpdate  # noqa: Y015
+
+@_typing.final
+class Note(_message.Message):
+    """Somebody has written something: on what and what is in its one record. Always restricted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIENCE_ID_FIELD_NUMBER: _builtins.int
+    audience_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        audience_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_id", b"audience_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Note: _TypeAlias = Note  # noqa: Y015
+
+@_typing.final
+class ReferralRecord(_message.Message):
+    """What a referral says, to the authority alone. Its id is that of any record (Header.signal_ids). Never content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SALT_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
+    TARGET_CLASS_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
+    RESPOND_BY_MS_FIELD_NUMBER: _builtins.int
+    CASE_REF_FIELD_NUMBER: _builtins.int
+    SIGNAL_IDS_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    HANDOVER_FIELD_NUMBER: _builtins.int
+    salt: _builtins.bytes
+    """16 random bytes."""
+    authority: _builtins.str
+    """The member that it is referred to."""
+    label: Global___Label.ValueType
+    election: _builtins.bytes
+    """Statement id of an election statement, or empty."""
+    target_class: Global___TargetClass.ValueType
+    urgency: Global___ReferralUrgency.ValueType
+    respond_by_ms: _builtins.int
+    """By when the publisher hopes for a first answer."""
+    case_ref: _builtins.str
+    """The publisher's own reference: letters, digits and . _ : / - without spaces."""
+    contact: _builtins.str
+    """Which desk of the publisher's to ask for the material: mailto, https or tel."""
+    handover: _builtins.str
+    """Where the publisher hands the material over: an https address of its own."""
+    @_builtins.property
+    def signal_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Signals that it is about."""
+
+    def __init__(
+        self,
+        *,
+        salt: _builtins.bytes = ...,
+        authority: _builtins.str = ...,
+        label: Global___Label.ValueType = ...,
+        election: _builtins.bytes = ...,
+        target_class: Global___TargetClass.ValueType = ...,
+        urgency: Global___ReferralUrgency.ValueType = ...,
+        respond_by_ms: _builtins.int = ...,
+        case_ref: _builtins.str = ...,
+        signal_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        contact: _builtins.str = ...,
+        handover: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "case_ref", b"case_ref", "contact", b"contact", "election", b"election", "handover", b"handover", "label", b"label", "respond_by_ms", b"respond_by_ms", "salt", b"salt", "signal_ids", b"signal_ids", "target_class", b"target_class", "urgency", b"urgency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferralRecord: _TypeAlias = ReferralRecord  # noqa: Y015
+
+@_typing.final
+class ReferralUpdateRecord(_message.Message):
+    """What has become of a referral."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SALT_FIELD_NUMBER: _builtins.int
+    REFERRAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    RESPOND_BY_MS_FIELD_NUMBER: _builtins.int
+    salt: _builtins.bytes
+    """16 random bytes."""
+    referral: _builtins.bytes
+    """The id of the referral."""
+    state: Global___ReferralState.ValueType
+    outcome: Global___ReferralOutcome.ValueType
+    """Exactly with CLOSED."""
+    at_ms: _builtins.int
+    """When it was so."""
+    reference: _builtins.str
+    """The speaker's own reference, as ReferralRecord.case_ref."""
+    respond_by_ms: _builtins.int
+    """By when an answer is hoped for: exactly with ASKED."""
+    def __init__(
+        self,
+        *,
+        salt: _builtins.bytes = ...,
+        referral: _builtins.bytes = ...,
+        state: Global___ReferralState.ValueType = ...,
+        outcome: Global___ReferralOutcome.ValueType = ...,
+        at_ms: _builtins.int = ...,
+        reference: _builtins.str = ...,
+        respond_by_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "outcome", b"outcome", "reference", b"reference", "referral", b"referral", "respond_by_ms", b"respond_by_ms", "salt", b"salt", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferralUpdateRecord: _TypeAlias = ReferralUpdateRecord  # noqa: Y015
+
+@_typing.final
+class NoteRecord(_message.Message):
+    """A short note on a referral, or on a dispute about a signal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SALT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    salt: _builtins.bytes
+    """16 random bytes."""
+    target: _builtins.bytes
+    """The id of the referral, or of the signal."""
+    text: _builtins.str
+    """At most 1,000 characters. Never content that was reported."""
+    def __init__(
+        self,
+        *,
+        salt: _builtins.bytes = ...,
+        target: _builtins.bytes = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["salt", b"salt", "target", b"target", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteRecord: _TypeAlias = NoteRecord  # noqa: Y015
+
+@_typing.final
 class Election(_message.Message):
     """An election that signals may name, by the id of this statement."""
 
@@ -1528,12 +1842,17 @@ class Member(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     MEMBER_CLASS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    CONTACTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     display_name: _builtins.str
     member_class: Global___MemberClass.ValueType
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """The roles its workloads and keys may have."""
+
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contact]:
+        """Its desks. This stays for ever: never a person's name, address or number."""
 
     def __init__(
         self,
@@ -1542,14 +1861,50 @@ class Member(_message.Message):
         display_name: _builtins.str = ...,
         member_class: Global___MemberClass.ValueType = ...,
         roles: _abc.Iterable[Global___Role.ValueType] | None = ...,
+        contacts: _abc.Iterable[Global___Contact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "id", b"id", "member_class", b"member_class", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "display_name", b"display_name", "id", b"id", "member_class", b"member_class", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Member: _TypeAlias = Member  # noqa: Y015
+
+@_typing.final
+class Contact(_message.Message):
+    """How to reach a member's desk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    purpose: Global___ContactPurpose.ValueType
+    address: _builtins.str
+    """mailto, https or tel."""
+    hours: _builtins.str
+    """For people, such as "Mon-Fri 09:00-17:00 Europe/London". At most 100 characters."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 639 codes, sorted, no repeats."""
+
+    def __init__(
+        self,
+        *,
+        purpose: Global___ContactPurpose.ValueType = ...,
+        address: _builtins.str = ...,
+        hours: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "hours", b"hours", "languages", b"languages", "purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contact: _TypeAlias = Contact  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):
@@ -1812,7 +2167,7 @@ class Statement(_message.Message):
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]: ...
     @_builtins.property
     def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Serialised SignalRecords."""
+        """Serialised SignalRecords; of a referral, an update or a note, the one record of its kind."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from exchange import codec
+from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import SignalHeader
 from exchange.errors import CursorBelowFloor, Unavailable
 from exchange.ports import Doomed, Facts, LogStore
@@ -93,10 +94,11 @@ def _without(frame: bytes, doomed: Doomed, now_ms: int) -> bytes:
     """Return the frame without what has to go. The entry itself is asked, too: it must hold that, or be over."""
     header = codec.decode_header(codec.decode_leaf(codec.frame_leaf(frame)).payload, strict=False)
     ids, body = header.signal_ids, header.body
-    if not isinstance(body, SignalHeader) or codec.decode_frame(frame).erased:
+    if not isinstance(body, SignalHeader | Addressed) or codec.decode_frame(frame).erased:
         return frame
     wanted = doomed.signal_ids
     if wanted is None:
-        wanted = frozenset(ids) if body.expires_at_ms <= now_ms else frozenset()
+        over = isinstance(body, SignalHeader) and body.expires_at_ms <= now_ms
+        wanted = frozenset(ids) if over else frozenset()
     gone = frozenset(place for place, id_ in enumerate(ids) if id_ in wanted)
     return codec.frame_without(frame, gone) if gone else frame

@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from exchange import codec
+from exchange.codec_addressed import decode_addressed
+from exchange.domain.addressed import Addressed, AddressedRecord
 from exchange.domain.bodies import Audience, Election, SignalHeader
 from exchange.domain.life import LifeFacts
+from exchange.domain.referral_facts import AddressedFacts
 from exchange.domain.statement import statement_id
 from exchange.errors import CursorBelowFloor, Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import CompactRange, leaf_hash
@@ -39,8 +42,10 @@ class LifeView:
         clock_s: Callable[[], float],
         *,
         canaries: frozenset[tuple[int, bytes]] = frozenset(),
+        addressed: AddressedFacts | None = None,
     ) -> None:
         """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are indicators, as type and value."""
+        self._addressed = addressed or AddressedFacts()
         self._store = store
         self._history = history
         self.facts = facts
@@ -58,7 +63,8 @@ class LifeView:
         """Return what to judge by. Raises `Unavailable` until what the log held at the start has been read."""
         if not self._caught_up:
             raise Unavailable("the hub is still reading this log", retry_after_ms=1_000)
-        return LifeFacts(self.facts.place().size, self.facts.signals, self.facts.member, self.facts.elections())
+        facts = self.facts
+        return LifeFacts(facts.place().size, facts.signals, facts.member, facts.elections(), self._addressed)
 
     async def reached(self, size: int) -> None:
         """Return once all entries below this index are in it. Raises `Unavailable` when that takes long."""
@@ -133,12 +139,14 @@ class LifeView:
     def _told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
         said = codec.decode_sequenced(leaf)
         body = said.header.body
-        restricted = isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE
+        addressed = isinstance(body, Addressed)
+        restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
         audience = _audience(frame) if restricted else None
+        record = _record(said.header.kind, frame) if addressed else None
         canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
         named = statement_id(codec.decode_leaf(leaf).payload) if isinstance(body, Election) else b""
         when, at = said.received_at_ms, said.directory_size
-        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named)
+        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record)
 
     def _holds_canary(self, frame: bytes) -> bool:
         records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
@@ -162,3 +170,14 @@ def _audience(frame: bytes) -> frozenset[str]:
         return frozenset(codec.decode_audience(record, strict=False))
     except Rejected:
         return frozenset()
+
+
+def _record(kind: int, frame: bytes) -> AddressedRecord | None:
+    """Return the record of what is said to named members; None where it is gone."""
+    entry = codec.decode_frame(frame) if frame else None
+    if entry is None or not entry.present:
+        return None
+    try:
+        return decode_addressed(kind, entry.records, strict=False)
+    except Rejected:
+        return None

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import pytest
 
+from exchange.domain.addressed import ReferralOutcome, ReferralState, ReferralUrgency
 from exchange.domain.bodies import (
     Audience,
     Confidence,
@@ -17,6 +18,7 @@ from exchange.domain.bodies import (
     State,
     TargetClass,
 )
+from exchange.domain.contacts import ContactPurpose
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType, Origin, is_name
 from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, Log, MemberClass, Role
 from exchange.domain.labels import DSA_TERMS, ROUTED_ELSEWHERE, Label
@@ -25,12 +27,16 @@ from exchange.v1 import statement_pb2 as pb
 ENUMS: tuple[type[IntEnum], ...] = (
     Audience,
     Confidence,
+    ContactPurpose,
     Handling,
     IndicatorType,
     Kind,
     Label,
     LawfulBasis,
     MemberClass,
+    ReferralOutcome,
+    ReferralState,
+    ReferralUrgency,
     Role,
     Severity,
     SourceAction,

@@ -128,9 +128,9 @@ REFUSED: dict[str, tuple[Callable[[], Statement], Reason]] = {
     "a second key not an operator's": (lambda: GOOD.signed_by(ALPHA, BETA).statement, Reason.WRONG_KEY),
     "another publisher": (lambda: signal_statement(BETA, signers=(ALPHA,)).statement, Reason.WRONG_KEY),
     "an unknown kind": (lambda: signal_statement(header={"kind": 99, "body": None}).statement, Reason.UNKNOWN_KIND),
-    "a kind of later": (
+    "a referral without a body": (
         lambda: signal_statement(header={"kind": Kind.REFERRAL, "body": None}).statement,
-        Reason.UNKNOWN_KIND,
+        Reason.INVALID,
     ),
     "another exchange": (lambda: signal_statement(header={"origin": "other/uk"}).statement, Reason.WRONG_ORIGIN),
     "the directory": (lambda: signal_statement(header={"origin": DIRECTORY}).statement, Reason.WRONG_ORIGIN),

@@ -33,6 +33,7 @@ from exchange_client.matcher_file import MatcherFile
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
+from exchange_client.referrals import MemberContacts, NoteReport, ReferralReport, ReferralStep
 from exchange_client.reject import RejectFile
 from exchange_client.signals import Signal
 from exchange_client.sync import SyncExchangeClient
@@ -61,8 +62,10 @@ __all__ = [
     "Match",
     "Matcher",
     "MatcherFile",
+    "MemberContacts",
     "MemberSummary",
     "NamingSignal",
+    "NoteReport",
     "Opinions",
     "Outbox",
     "Outcome",
@@ -71,6 +74,8 @@ __all__ = [
     "Publisher",
     "Receipt",
     "ReceivedSignal",
+    "ReferralReport",
+    "ReferralStep",
     "RejectFile",
     "Released",
     "Renew",

@@ -45,6 +45,7 @@ from exchange_client.signing import SigningKeys
 from exchange_client.state import StateFile
 from exchange_client.subscriber import Subscriber
 from exchange_client.transport import Transport
+from exchange_client.transport.referrals import ReferralCalls
 from exchange_client.wire import CommunitySummary, Filter, GuidanceSummary, MemberSummary, WhoAmI
 
 #: How often the directory is asked for a key of ours that is not in force yet.
@@ -333,6 +334,11 @@ class ExchangeClient:
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal. Raises `Rejected` (NOT_FOUND) where it is none that we were given."""
         return await self._transport.reports.signal(origin, signal_id)
+
+    @property
+    def referrals(self) -> ReferralCalls:
+        """Referrals, notes and desks: what is said to us, as the hub tells it. What we say: `Publisher.refer`."""
+        return self._transport.referrals
 
     async def elections(self, origin: str) -> tuple[ElectionFacts, ...]:
         """Ask which elections signals may name, or could, in the order of the log."""

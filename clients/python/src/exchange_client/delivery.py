@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exchange.codec import Delivered
+from exchange.domain.addressed import AddressedRecord
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.statement import Header, Indicator, RecordView
 from exchange_client.signals import indicators_of
@@ -39,11 +40,13 @@ class Delivery:
     covered: bool
     #: Whether operators signed it, as many as what it says needs.
     by_operators: bool = False
+    #: What a referral, an update or a note says to us; None where it is not to us, or gone.
+    addressed: AddressedRecord | None = None
 
     @property
     def erased_alone(self) -> tuple[bytes, ...]:
         """Ids of signals whose records are gone while others of the same statement are there: the hub's word for it."""
-        if self.state != "present":
+        if self.state != "present" or self.addressed is not None:
             return ()
         there = {signal.signal_id for signal in self.signals}
         return tuple([signal_id for signal_id in self.header.signal_ids if signal_id not in there])
@@ -87,6 +90,7 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
         delivered_at_ms,
         covered,
         entry.by_operators,
+        entry.addressed,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exchange import codec
+from exchange.codec_addressed import decode_addressed
+from exchange.domain.addressed import Addressed, AddressedRecord
 from exchange.domain.bodies import Body
 from exchange.domain.statement import Statement
 from exchange.errors import ExchangeError
@@ -31,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What became of a statement without records: a receipt, or an error."""
+    """What became of a statement that says no signals: a receipt, or an error."""
 
     #: None where this release does not know what it says.
     body: Body | None
@@ -39,6 +41,10 @@ class Said:
     error: ExchangeError | None
     #: As of an `Outcome`.
     kept: bool = False
+    #: Of what is said to named members, as soon as it was signed: its id, what it says, to whom.
+    id: bytes | None = None
+    record: AddressedRecord | None = None
+    audience: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -64,11 +70,16 @@ class InFlight:
         return Outcome(signal, signal_id, None, result, self.kept)
 
     def said(self, result: Receipt | ExchangeError) -> Said:
-        """Return what became of it, where it has no records."""
-        body = codec.decode_header(self.statement.payload, strict=False).body
+        """Return what became of it, where it says no signals."""
+        header = codec.decode_header(self.statement.payload, strict=False)
+        said = Said(header.body, None, None)
+        if isinstance(header.body, Addressed):
+            record = decode_addressed(header.kind, self.statement.records, strict=False)
+            audience = codec.decode_audience(self.statement.audience_record, strict=False)
+            said = replace(said, id=header.signal_ids[0], record=record, audience=audience)
         if isinstance(result, Receipt):
-            return Said(body, result, None)
-        return Said(body, None, result, self.kept)
+            return replace(said, receipt=result)
+        return replace(said, error=result, kept=self.kept)
 
 
 def size_of(statement: Statement) -> int:

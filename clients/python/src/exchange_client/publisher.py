@@ -26,6 +26,7 @@ from exchange_client.connections import Moved
 from exchange_client.in_flight import InFlight, Outcome, Said, end_of, settle, settled, size_of
 from exchange_client.outbox import Job, Outbox, things_in
 from exchange_client.receipt import Receipt, receipt_of
+from exchange_client.referring import Referring
 from exchange_client.signals import Draft, Drafter, Signal, signals_of
 from exchange_client.statements import Statements
 from exchange_client.transport import PublishStream, Transport
@@ -42,7 +43,7 @@ MAX_REFUSALS = 2
 _OF_THE_KEY = (Reason.WRONG_KEY, Reason.REPLAY_MISMATCH)
 
 
-class Publisher(Statements):
+class Publisher(Statements, Referring):
     """Publishes to one log. Use as an async context manager."""
 
     def __init__(
@@ -163,10 +164,8 @@ class Publisher(Statements):
             waiting = self._earlier[0]
             result = await settled(waiting.answer)
             self._earlier.popleft()
-            if waiting.statement.records:
-                yield [waiting.told(signal, id_, result) for id_, signal in signals_of(waiting.statement)]
-            else:
-                yield [waiting.said(result)]
+            signals = signals_of(waiting.statement)
+            yield [waiting.told(signal, id_, result) for id_, signal in signals] or [waiting.said(result)]
             await self._forget(waiting)
 
     async def _settled_earlier(self) -> None:
@@ -198,6 +197,10 @@ class Publisher(Statements):
             statement = self.sign(body)
         except Rejected as error:
             return Said(body, None, error)
+        return await self.try_to_submit(statement)
+
+    async def try_to_submit(self, statement: Statement) -> Said:
+        """Publish a statement; return what became of it. Raises `Distrusted` alone."""
         waiting, result = await self._sent(statement)
         return waiting.said(result)
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from exchange import codec
+from exchange.codec_addressed import encode_addressed
+from exchange.domain.addressed import (
+    Addressed,
+    AddressedRecord,
+    Note,
+    NoteRecord,
+    Referral,
+    ReferralRecord,
+    ReferralUpdate,
+    UpdateRecord,
+)
 from exchange.domain.bodies import (
     AboutSignals,
     Audience,
@@ -19,6 +30,7 @@ from exchange.domain.bodies import (
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.life import validate_words
+from exchange.domain.referrals import check_record
 from exchange.domain.statement import (
     NONCE_BYTES,
     SALT_BYTES,
@@ -32,11 +44,16 @@ from exchange.domain.statement import (
     audience_id,
     signal_ids,
 )
-from exchange.domain.validation import MAX_STATEMENT_BYTES, Rules, validate
+from exchange.domain.validation import MAX_STATEMENT_BYTES, Findings, Rules, validate
 from exchange.errors import InvalidStatement, Rejected, Violation
 from exchange.signatures.signed import Signer, signed
 
 MAX_RECORDS = 1_000
+_ADDRESSED: dict[type[AddressedRecord], type[Addressed]] = {
+    ReferralRecord: Referral,
+    UpdateRecord: ReferralUpdate,
+    NoteRecord: Note,
+}
 #: What records may take: the rest is for a header with a thousand ids and the longest audience.
 _ROOM_BYTES = MAX_STATEMENT_BYTES - 96 * 1024
 
@@ -88,6 +105,11 @@ class Drafter:
         self._member = member
         self._key = key
         self._now_ms = now_ms
+
+    @property
+    def member(self) -> str:
+        """Whose statements they are."""
+        return self._member
 
     def draft(
         self, signals: Sequence[Signal], rules: Callable[[], Rules]
@@ -160,6 +182,25 @@ class Drafter:
         if isinstance(body, AboutSignals):
             validate_words(header, body, now_ms=self._now_ms())
         return self.sign(header)
+
+    def addressed(self, record: AddressedRecord, audience: Collection[str]) -> Statement:
+        """Return a signed statement for named members, its record checked as far as it can be here.
+
+        Raises `Rejected`. The record's salt is put in here.
+        """
+        record = replace(record, salt=secrets.token_bytes(SALT_BYTES))
+        try:
+            raw = encode_addressed(record)
+            audience_record = codec.encode_audience(secrets.token_bytes(SALT_BYTES), sorted(set(audience)))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _not_encoded("record", error) from error
+        findings = Findings()
+        check_record(findings, record, now_ms=self._now_ms())
+        findings.check(bool(audience), "audience_record", "must name its members: an empty audience is an error")
+        findings.raise_if_any()
+        body = _ADDRESSED[type(record)](audience_id(self._origin, self._member, audience_record))
+        header = self.header(body, codec.kind_of(body), signal_ids(self._origin, self._member, [raw]))
+        return self.sign(header, records=(raw,), audience_record=audience_record)
 
     def sign(self, header: Header, *, records: tuple[bytes, ...] = (), audience_record: bytes = b"") -> Statement:
         """Return the statement with this header, signed."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from exchange import codec
 from exchange.codec import Delivered
+from exchange.codec_addressed import decode_addressed
+from exchange.domain.addressed import Addressed, AddressedRecord
 from exchange.domain.bodies import Audience, SignalHeader
 from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.kinds import CLASS_ROLES, KINDS, Kind, Log, Role
@@ -46,6 +48,8 @@ class VerifiedEntry:
     records: Sequence[RecordView]
     #: Whether operators signed it, as many as what it says needs.
     by_operators: bool
+    #: What is said to named members, where it came with it.
+    addressed: AddressedRecord | None = None
 
 
 class Distrusted(VerificationFailed):
@@ -140,6 +144,18 @@ def check_records(header: Header, entry: Delivered) -> Sequence[RecordView]:
     return codec.decode_records(entry.records, strict=False)
 
 
+def check_addressed(header: Header, entry: Delivered) -> AddressedRecord | None:
+    """Return what is said to named members, hashing to its id as its audience does. Raises `VerificationFailed`."""
+    body = header.body
+    if not entry.present or not isinstance(body, Addressed):
+        return None
+    if tuple(signal_ids(header.origin, header.publisher, entry.records)) != header.signal_ids:
+        raise VerificationFailed(Reason.BAD_PROOF, "a record does not hash to its id")
+    if audience_id(header.origin, header.publisher, entry.audience_record) != body.audience_id:
+        raise VerificationFailed(Reason.BAD_PROOF, "the audience record does not hash to its id")
+    return decode_addressed(header.kind, entry.records, strict=False)
+
+
 def _differ_only_where_erased(ids: Sequence[bytes], header: Header, records: Sequence[bytes]) -> bool:
     """Whether each record that is there is what the header says; an empty one has been erased alone."""
     if len(ids) != len(header.signal_ids):
@@ -161,7 +177,8 @@ def check_entry(
         check_signatures(directory, leaf, header, known=known)
         first = directory.key(leaf.signatures[0].key_id)
         by_operators = first is not None and first.role is Role.OPERATOR
-        return VerifiedEntry(entry.leaf, leaf, header, check_records(header, entry), by_operators)
+        records = check_records(header, entry)
+        return VerifiedEntry(entry.leaf, leaf, header, records, by_operators, check_addressed(header, entry))
     except BadEntry:
         raise
     except ExchangeError as error:

@@ -1,0 +1,105 @@
+"""Taking what is said to named members into the tables of a log's life, and its erasure out of them.
+
+The first word counts: a record that comes again, and an update that another one came before, change nothing; they are
+noted all the same, so that an erasure finds every copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from exchange.domain.addressed import ReferralRecord, UpdateRecord
+from exchange.domain.kinds import Kind
+from exchange.domain.referral_facts import ReferralFacts, after
+from exchange.ports import Doomed, ToldEntry
+
+REFERRAL = (
+    "SELECT id, idx, publisher, authority, received_at_ms, due_ms, state, outcome, acknowledged, updates FROM referrals"
+)
+
+
+def facts_of(row: tuple[Any, ...]) -> ReferralFacts:
+    """Return what a row of `REFERRAL` says."""
+    id_, index, publisher, authority, *numbers = row
+    received_at_ms, due_ms, state, outcome, acknowledged, updates = numbers
+    moments = received_at_ms, due_ms
+    return ReferralFacts(id_, index, publisher, authority, *moments, state, outcome, bool(acknowledged), updates)
+
+
+def take_addressed(connection: apsw.Connection, entry: ToldEntry) -> None:
+    """Take an entry that is for named members; of one whose record is gone there is nothing to take."""
+    record, ids = entry.record, entry.header.signal_ids
+    if record is None or len(ids) != 1:
+        return
+    known = connection.execute("SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids).fetchone() is not None
+    match record:
+        case ReferralRecord():
+            target, counts = ids[0], not known
+            if counts:
+                _refer(connection, entry, record)
+        case UpdateRecord():
+            target, counts = record.referral, not known and _update(connection, entry, record)
+        case _:
+            target, counts = record.target, not known
+    audience = " ".join(sorted(entry.audience or ()))
+    who, when = entry.header.publisher, entry.received_at_ms
+    connection.execute(
+        "INSERT INTO addressed VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        (ids[0], entry.index, entry.header.kind, who, target, when, audience, counts),
+    )
+
+
+def _refer(connection: apsw.Connection, entry: ToldEntry, record: ReferralRecord) -> None:
+    who = (entry.header.publisher, record.authority)
+    row = (entry.header.signal_ids[0], entry.index, *who, entry.received_at_ms, record.respond_by_ms)
+    connection.execute("INSERT OR IGNORE INTO referrals VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)", row)
+
+
+def _update(connection: apsw.Connection, entry: ToldEntry, record: UpdateRecord) -> bool:
+    """Whether an update changes its referral: then it does."""
+    row: tuple[Any, ...] | None = connection.execute(f"{REFERRAL} WHERE id = ?", (record.referral,)).fetchone()
+    now = None if row is None else after(facts_of(row), entry.header.publisher, record)
+    if now is None:
+        return False
+    connection.execute(
+        "UPDATE referrals SET due_ms = ?, state = ?, outcome = ?, acknowledged = ?, updates = ? WHERE id = ?",
+        (now.due_ms, now.state, now.outcome, now.acknowledged, now.updates, now.id),
+    )
+    return True
+
+
+def erase_addressed(connection: apsw.Connection, entry: ToldEntry, ids: Sequence[bytes]) -> None:
+    """Note what is to be erased: what was said of a referral, or noted on a signal, goes with it."""
+    for id_ in ids:
+        connection.execute(
+            "UPDATE addressed SET erased_at = ? WHERE (id = ? AND kind != ? OR target = ?) AND erased_at IS NULL",
+            (entry.index, id_, Kind.REFERRAL_UPDATE, id_),
+        )
+        connection.execute("DELETE FROM referrals WHERE id = ?", (id_,))
+
+
+def doomed_addressed(connection: apsw.Connection, limit: int) -> list[Doomed]:
+    """Return entries whose record was erased and is not known to be gone."""
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT idx, id FROM addressed WHERE erased_at IS NOT NULL ORDER BY idx LIMIT ?", (limit,)
+    ).fetchall()
+    return [Doomed(index, frozenset({id_})) for index, id_ in rows]
+
+
+def note_addressed_gone(connection: apsw.Connection, entry: Doomed) -> None:
+    """Forget what is in no store any more."""
+    gone = [(id_, entry.index) for id_ in entry.signal_ids or ()]
+    connection.executemany("DELETE FROM addressed WHERE id = ? AND idx = ? AND erased_at IS NOT NULL", gone)
+
+
+def forget_addressed(connection: apsw.Connection, below: int) -> None:
+    """Forget what entries below this index said: their records are gone."""
+    connection.execute("DELETE FROM addressed WHERE idx < ?", (below,))
+    connection.execute("DELETE FROM referrals WHERE idx < ?", (below,))
+
+
+#: Kinds of what is said of a referral or a signal.
+STEPS = (Kind.REFERRAL_UPDATE, Kind.NOTE)
