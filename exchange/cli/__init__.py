@@ -36,6 +36,7 @@ _COMMANDS = {
     "pseudonyms": "pseudonyms:pseudonyms",
     "publish": "publish:publish",
     "quarantine": "life:quarantine",
+    "referrals": "referrals:referrals",
     "release": "life:release",
     "retract": "life:retract",
     "serve": "hub:serve",

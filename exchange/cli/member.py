@@ -8,6 +8,7 @@ import click
 
 from exchange.cli.client_files import client_toml
 from exchange.cli.connect import origin_of, with_client
+from exchange.cli.contacts import contact
 from exchange.cli.cosigning import directory_of, say_or_write, to_sign_option
 from exchange.cli.output import client_option, emit, json_option
 from exchange.domain.bodies import (
@@ -42,6 +43,9 @@ def member() -> None:
       exchange member key add alpha --role pipeline --public-key 3d4017c3... --client hub/operator/client.toml
       exchange member suspend alpha --reason "credential stolen" --client hub/operator/client.toml
     """
+
+
+member.add_command(contact)
 
 
 def _change(id_: str, client_path: Path, body: Body, to_sign: Path | None, *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from clients.python.tests import speech
 from exchange import config, pseudonym_config
 from exchange.domain.kinds import Kind
 from exchange.errors import InvalidStatement, Reason, Violation
-from exchange_client import json_life, json_lines, jsonl, reject
+from exchange_client import json_life, json_lines, json_referrals, jsonl, reject
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -363,6 +363,16 @@ def test_every_key_of_what_is_said_about_signals_is_documented() -> None:
         named = {kind for kind in json_life.KEYS if kind.name.lower() in kinds}
         if key not in {"kind", "reason"}:
             assert named == {kind for kind, keys in json_life.KEYS.items() if key in keys}, key
+
+
+def test_every_key_of_what_is_said_to_named_members_is_documented() -> None:
+    page = (ROOT / "docs" / "referrals.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", sections(page)["Lines of JSON"], re.MULTILINE)
+    said_by = {key: set(names.split(", ")) for key, names in rows}
+    assert said_by == {
+        key: {what for what, keys in json_referrals.KEYS.items() if key in keys}
+        for key in set().union(*json_referrals.KEYS.values())
+    }
 
 
 def keys_in(page: str, heading: str) -> set[str]:

@@ -36,6 +36,7 @@ from exchange.domain.bodies import (
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange_client.in_flight import Said
+from exchange_client.json_referrals import addressed_to_json
 from exchange_client.json_words import ids_of, invalid, name_of, optional_word, text_of, time_of, word_of
 
 #: What a line of each kind may hold, beside its ``kind``.
@@ -126,6 +127,8 @@ def life_to_json(body: Life) -> dict[str, object]:
 
 def said_to_json(said: Said) -> dict[str, object]:
     """Return what was said as the line that it can be said from again, with its index where the ledger has it."""
+    if said.record is not None:
+        return addressed_to_json(said)
     data: dict[str, object] = {}
     if isinstance(said.body, Life):
         data = {"kind": codec.kind_of(said.body).name.lower(), **life_to_json(said.body)}

@@ -17,6 +17,7 @@ from exchange.domain.addressed import (
 )
 from exchange.domain.bodies import TargetClass
 from exchange.domain.contacts import ContactPurpose
+from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange_client.in_flight import Said
 from exchange_client.json_words import id_of, ids_of, invalid, name_of, optional_word, text_of, time_of, word_of
@@ -31,7 +32,7 @@ KEYS: dict[str, frozenset[str]] = {
     | {"authority", "label", "urgency", "case_ref", "contact", "handover", "election", "target_class", "signal_ids"},
     "acknowledge": frozenset({"referral", "at", "reference"}),
     "ask": _WHEN | {"referral", "at", "reference", "text"},
-    "answer": frozenset({"referral", "at", "reference", "text"}),
+    "answer": frozenset({"referral", "at", "reference", "text", "authority"}),
     "close": frozenset({"referral", "at", "reference", "outcome", "text"}),
     "note": frozenset({"target", "text", "audience"}),
 }
@@ -40,6 +41,11 @@ _STATES = {
     "ask": ReferralState.ASKED,
     "answer": ReferralState.ANSWERED,
     "close": ReferralState.CLOSED,
+}
+_KINDS: dict[type[AddressedRecord], Kind] = {
+    ReferralRecord: Kind.REFERRAL,
+    UpdateRecord: Kind.REFERRAL_UPDATE,
+    NoteRecord: Kind.NOTE,
 }
 
 
@@ -50,7 +56,7 @@ class AddressedLine:
     record: AddressedRecord
     #: Of a note that goes before it: a question or an answer in words.
     text: str = ""
-    #: Of a note on a dispute, to whom; empty: to the parties of the referral.
+    #: To whom else; empty where it is to the parties of the referral, which is to be asked for.
     audience: tuple[str, ...] = ()
 
 
@@ -78,7 +84,8 @@ def addressed_from_json(data: Mapping[str, Any], what: str, *, now_ms: int) -> A
         text_of(data.get("reference", ""), "reference"),
         _by_when(data, now_ms) if what == "ask" else 0,
     )
-    return AddressedLine(record, text_of(data.get("text", ""), "text"))
+    authority = text_of(data.get("authority", ""), "authority")
+    return AddressedLine(record, text_of(data.get("text", ""), "text"), (authority,) if authority else ())
 
 
 def _referral(data: Mapping[str, Any], now_ms: int) -> ReferralRecord:
@@ -141,7 +148,9 @@ def record_to_json(record: AddressedRecord) -> dict[str, object]:
 
 def addressed_to_json(said: Said) -> dict[str, object]:
     """Return what was said to named members, with its id, and its index where the ledger has it."""
-    data: dict[str, object] = {} if said.record is None else record_to_json(said.record)
+    data: dict[str, object] = {}
+    if said.record is not None:
+        data = {"kind": _KINDS[type(said.record)].name.lower(), **record_to_json(said.record)}
     if said.id is not None:
         data |= {"id": said.id.hex(), "audience": list(said.audience)}
     if said.receipt is not None:

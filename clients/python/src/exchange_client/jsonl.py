@@ -36,6 +36,7 @@ from exchange.normal.url import canonical_url, url_digest
 from exchange_client.account_signals import NamingSignal
 from exchange_client.delivery import Delivery
 from exchange_client.json_life import life_to_json
+from exchange_client.json_referrals import record_to_json
 from exchange_client.json_words import (
     flag_of,
     id_of,
@@ -264,6 +265,8 @@ def delivery_to_json(delivery: Delivery) -> dict[str, object]:
     elif isinstance(delivery.header.body, Life):
         said = life_to_json(delivery.header.body)
         data |= {f"{key}_ms" if key.endswith("_at") else key: value for key, value in said.items()}
+    elif delivery.addressed is not None:
+        data |= {"id": delivery.header.signal_ids[0].hex(), "record": record_to_json(delivery.addressed)}
     data["signals"] = [
         {
             "signal_id": signal.signal_id.hex(),
