@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from exchange.domain.addressed import ReferralOutcome, ReferralRecord, ReferralState, ReferralUrgency
-from exchange.domain.kinds import Role
+from exchange.domain.addressed import NoteRecord, ReferralOutcome, ReferralRecord, ReferralState, ReferralUrgency
+from exchange.domain.bodies import Erasure, ErasureReason, OpinionCategory, OpinionReason
+from exchange.domain.kinds import Kind, Role
 from exchange.domain.labels import Label
-from exchange.errors import InvalidStatement
+from exchange.errors import InvalidStatement, Rejected
 from exchange.ops.clocks import wall_ms
 from exchange_client import Delivery, ExchangeClient, Publisher
 from tests.e2e.drafts import DAY_MS
-from tests.e2e.exchange_fixture import UK, World
-from tests.e2e.sdk_clients import client_config
+from tests.e2e.exchange_fixture import OPERATOR, TIMEOUT_S, UK, World
+from tests.e2e.sdk_clients import a_signal, client_config
 
 pytestmark = pytest.mark.e2e
 
@@ -112,3 +114,51 @@ async def test_a_referral_there_and_back(alpha: Desk, police: Desk) -> None:
     (seen,) = [each for each in stream if each.index == closed.index]
     assert isinstance(seen.addressed, ReferralRecord)
     assert seen.addressed.case_ref == "T-1"
+
+
+async def test_notes_on_a_dispute_reach_those_who_are_named(desks: Desks, alpha: Desk) -> None:
+    pipeline, beta = await desks.of("alpha", Role.PIPELINE), await desks.of("beta")
+    gamma, operator = await desks.of("gamma"), await desks.of(OPERATOR, Role.OPERATOR)
+    (outcome,) = await pipeline.publisher.publish([a_signal()])
+    assert outcome.signal_id is not None
+    id_ = outcome.signal_id
+    with pytest.raises(InvalidStatement, match="no dispute that is known to you"):
+        await alpha.publisher.note(id_, "Is it?", ("beta",))
+    await beta.publisher.opine([id_], OpinionCategory.NEGATIVE_CLASS, OpinionReason.FALSE_POSITIVE)
+    await beta.publisher.note(id_, "We read this as satire.", ("alpha",))
+    said = await alpha.publisher.note(id_, "It was posted without context.", ("beta", OPERATOR))
+    with pytest.raises(InvalidStatement, match="no dispute that is known to you"):
+        await gamma.publisher.note(id_, "We too.", ("alpha",))
+    texts = {
+        name: [note.text for note in await desk.client.referrals.notes(UK, id_)]
+        for name, desk in {"alpha": alpha, "beta": beta, "gamma": gamma, "operator": operator}.items()
+    }
+    assert texts["alpha"] == texts["beta"] == ["We read this as satire.", "It was posted without context."]
+    assert texts["gamma"] == []
+    assert texts["operator"] == ["It was posted without context."]
+    assert said.receipt is not None
+    seen = (await beta.feed(said.receipt.index + 1))[said.receipt.index]
+    assert isinstance(seen.addressed, NoteRecord)
+    hidden = (await gamma.feed(said.receipt.index + 1))[said.receipt.index]
+    assert (hidden.addressed, hidden.state, hidden.signals) == (None, "not_for_you", ())
+
+
+async def test_an_erased_referral_is_nowhere(desks: Desks, alpha: Desk, police: Desk, world: World) -> None:
+    id_ = await alpha.refer("T-erased-later")
+    referral = await police.client.referrals.get(UK, id_)
+    await police.publisher.note(id_, "Words that go with it.", referral.parties)
+    body = Erasure((id_,), ErasureReason.ON_REQUEST)
+    with pytest.raises(InvalidStatement, match="is no signal that is known to you"):
+        await (await desks.of("beta")).publisher.say(body)
+    await alpha.publisher.say(body)
+    for desk in (alpha, police):
+        with pytest.raises(Rejected, match="no such referral"):
+            await desk.client.referrals.get(UK, id_)
+    store = world.app._logs[UK].store
+    async with asyncio.timeout(TIMEOUT_S):
+        while any(b"T-erased-later" in each.frame for each in await store.read(referral.index, 1)):
+            await asyncio.sleep(0.05)
+    size = (await store.head()).sealed.size
+    (gone,) = [each for each in await police.feed(size) if each.index == referral.index]
+    assert (gone.state, gone.addressed) == ("erased", None)
+    assert Kind(gone.kind) is Kind.REFERRAL
