@@ -1,13 +1,15 @@
-"""Referrals from the command line: referred, asked, answered and closed by real processes."""
+"""Referrals from the command line: referred, asked, answered and closed by real processes; told to a mailbox and a hook."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.command_line import Place, founded, lines, run
+from tests.notice_servers import NAME, PASSWORD, Authority, mail_server, web_server
 
 pytestmark = pytest.mark.e2e
 
@@ -56,32 +58,17 @@ def test_a_case_is_referred_asked_about_and_closed(place: Place) -> None:
     found = lines(run("referrals", "list", "--open", *as_police(place), "--json").stdout)
     assert [each["case_ref"] for each in found] == ["T-2", "T-1"]
     id_ = one["id"]
-    run("referrals", "acknowledge", id_, "--reference", "PS/1", *as_police(place))
     run("referrals", "ask", id_, "--text", "Which time zone?", "--respond-within-hours", 1, *as_police(place))
-    (asked,) = lines(run("referrals", "list", "--state", "asked", *as_alpha(place), "--json").stdout)
-    assert (asked["waits_for"], asked["notes"][0]["text"]) == ("alpha", "Which time zone?")
     run("referrals", "answer", id_, "--text", "UTC.", *as_alpha(place))
-    run("referrals", "close", id_, "--outcome", "taken_up", *as_police(place))
+    run("referrals", "close", id_, "--outcome", "taken_up", "--reference", "PS/1", *as_police(place))
     text = run("referrals", "show", id_, *as_alpha(place)).stdout
-    assert "police: acknowledged (PS/1)" in text
-    assert text.index("Which time zone?") < text.index("asked") < text.index("UTC.") < text.index("closed: taken_up")
+    assert (
+        text.index("Which time zone?")
+        < text.index("asked")
+        < text.index("UTC.")
+        < text.index("closed: taken_up (PS/1)")
+    )
     assert "waits for" not in text
-    (seen,) = [
-        each
-        for each in lines(run("watch", *as_police(place), "--cursor", 0, "--limit", 1 + one["index"], "--json").stdout)
-        if each["index"] == one["index"]
-    ]
-    assert (seen["id"], seen["record"]["case_ref"]) == (id_, "T-1")
-
-
-def test_who_is_no_party_sees_nothing(place: Place) -> None:
-    beta = ("--community", "uk", "--client", place.client("beta", "liaison"))
-    (mine, *_) = lines(run("referrals", "list", *as_alpha(place), "--json").stdout)
-    assert "there is none" in run("referrals", "list", "--overdue", *beta).stdout
-    unknown = run("referrals", "show", mine["id"], *beta, code=1).stderr
-    assert unknown == run("referrals", "show", "ab" * 32, *beta, code=1).stderr
-    note = run("referrals", "note", mine["id"], "--to", "police", "--text", "Hello.", *beta, code=1)
-    assert "no referral and no dispute that is known to you" in note.stderr
 
 
 def test_the_desks_of_members(place: Place) -> None:
@@ -98,9 +85,33 @@ def test_the_desks_of_members(place: Place) -> None:
     (police,) = lines(run("referrals", "contacts", *as_alpha(place), "--json").stdout)
     desk = {"purpose": "referrals", "address": "tel:101", "hours": "Mon-Fri 09:00-17:00", "languages": ["cy", "en"]}
     assert (police["member"], police["contacts"]) == ("police", [desk])
-    person = run(
-        "member", "contact", "set", "police", "--purpose", "requests", "--address", "P.C. Jones", *operator, code=1
-    )
-    assert "of a desk" in person.stderr
-    run("member", "contact", "remove", "police", "--purpose", "referrals", *operator)
-    assert "no member has a desk" in run("referrals", "contacts", *as_alpha(place)).stdout
+
+
+def test_a_desk_is_told_once_by_mail_and_hook(place: Place, tmp_path: Path) -> None:
+    case = ("--label", "violence_threats", "--respond-within-hours", 1, "--case-ref", "T-9", "--contact", DESK)
+    done = run("referrals", "refer", "--authority", "police", *case, *as_alpha(place))
+    assert "call 999 first" in done.stderr
+    assert "referral: entry" in done.stdout
+    authority = Authority(tmp_path / "pki")
+    password, secret = tmp_path / "smtp.password", tmp_path / "hook.secret"
+    password.write_text(f"{PASSWORD}\n")
+    secret.write_text("a secret of the desk's\n")
+    with mail_server(authority) as box, web_server(authority) as hook:
+        where = (
+            "--mail-to", "desk@police.example",
+            "--mail-from", "exchange@police.example",
+            "--smtp", f"localhost:{box.port}",
+            "--smtp-user", NAME,
+            "--smtp-password", password,
+            "--smtp-authority", authority.file,
+            "--webhook", hook.url,
+            "--webhook-secret", secret,
+            "--webhook-authority", authority.file,
+        )  # fmt: skip
+        told = lines(run("referrals", "watch", "--once", *where, *as_police(place), "--json").stdout)
+        assert len(told) == 2
+        assert all(each["new"] >= 1 and not each["overdue"] for each in told)
+        assert run("referrals", "watch", "--once", *where, *as_police(place), "--json").stdout == ""
+        assert (len(box.messages), len(hook.posts)) == (1, 1)
+        whole = bytes(box.messages[0]) + hook.posts[0][1]
+    assert not any(word in whole for word in (b"T-9", b"alpha", b"violence", DESK.encode()))

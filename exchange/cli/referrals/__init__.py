@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from exchange.cli.referrals import saying, showing
+from exchange.cli.referrals import saying, showing, watching
 
 
 @click.group()
@@ -21,6 +21,8 @@ def referrals() -> None:
           --respond-within-hours 24 --case-ref T-1042 --contact mailto:referrals@alpha.example \\
           --community uk-elections --client alpha/liaison/client.toml
       exchange referrals list --open --community uk-elections --client met-police/authority/client.toml
+      exchange referrals watch --mail-to desk@police.example --mail-from exchange@police.example \\
+          --smtp mail.police.example:587 --community uk-elections --client met-police/authority/client.toml
     """
 
 
@@ -35,5 +37,6 @@ for command in (
     showing.show,
     showing.notes,
     showing.contacts,
+    watching.watch,
 ):
     referrals.add_command(command)
