@@ -23,6 +23,10 @@ _TEL = re.compile(r"tel:(?:\+[1-9][0-9]{5,14}|[0-9]{3,6})", re.ASCII)
 _LANGUAGE = re.compile(r"[a-z]{2,3}", re.ASCII)
 
 
+#: Somebody who needs these must not have to look for a desk.
+_EMERGENCIES = frozenset({"tel:999", "tel:112", "tel:911", "tel:18000"})
+
+
 class ContactPurpose(IntEnum):
     """What a desk is there for."""
 
@@ -48,8 +52,8 @@ def is_https(text: str) -> bool:
 
 
 def is_desk(text: str) -> bool:
-    """Whether a text is the address of a desk: mailto, https or tel."""
-    fits = len(text) <= MAX_ADDRESS_CHARACTERS
+    """Whether a text is the address of a desk: mailto, https or tel. No desk is an emergency number."""
+    fits = len(text) <= MAX_ADDRESS_CHARACTERS and text not in _EMERGENCIES
     return fits and (is_https(text) or bool(_MAILTO.fullmatch(text)) or bool(_TEL.fullmatch(text)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz import (
+    addressed_targets,
     client_targets,
     file_targets,
     hub_targets,
@@ -20,6 +21,7 @@ TARGETS: dict[str, Target] = {
         ledger_targets,
         privacy_targets,
         wire_targets,
+        addressed_targets,
         hub_targets,
         client_targets,
         text_targets,

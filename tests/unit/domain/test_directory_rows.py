@@ -20,6 +20,7 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
+from exchange.domain.contacts import Contact
 from exchange.domain.directory import Directory
 from exchange.domain.directory_rows import DirectoryRestore, Row, directory_rows
 from exchange.domain.kinds import MemberClass, Role
@@ -31,6 +32,9 @@ ORIGINS = st.sampled_from([UK, SIDE, "test.exchange/new"])
 ROLES = st.sampled_from([*map(int, Role), 99])
 STATES = st.sampled_from(State)
 COUNTS = st.integers(0, 2**32 - 1)
+CONTACTS = st.builds(
+    Contact, st.integers(0, 9), st.text(max_size=8), st.text(max_size=8), st.lists(st.text(max_size=3)).map(tuple)
+)
 BODIES = st.one_of(
     st.builds(
         Member,
@@ -38,6 +42,7 @@ BODIES = st.one_of(
         st.text(max_size=8),
         st.sampled_from([*map(int, MemberClass), 77]),
         st.lists(ROLES, max_size=4).map(tuple),
+        st.lists(CONTACTS, max_size=3).map(tuple),
     ),
     st.builds(Key, IDS, ROLES, st.integers(0, 9).map(lambda number: digest(f"key {number}")), STATES),
     st.builds(Membership, IDS, ORIGINS, STATES),

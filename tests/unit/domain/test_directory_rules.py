@@ -18,6 +18,7 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
+from exchange.domain.contacts import Contact
 from exchange.domain.directory import Directory
 from exchange.domain.directory_rules import validate_directory_statement, validate_genesis
 from exchange.domain.kinds import Kind, MemberClass, Role
@@ -54,6 +55,9 @@ def refused(header: Header, directory: Directory | None = None) -> list[str]:
 
 GOOD: dict[str, Body] = {
     "a new member": Member("delta", "Delta", MemberClass.PLATFORM, (Role.PIPELINE,)),
+    "a member with a desk": Member(
+        "delta", "Delta", MemberClass.PLATFORM, (Role.PIPELINE,), (Contact(1, "tel:101", "Mon-Fri", ("cy", "en")),)
+    ),
     "a member described again": Member("alpha", "Alpha plc", MemberClass.PLATFORM, (Role.PIPELINE,)),
     "an operator's helpers": Member(
         "operator", "The operator", MemberClass.OPERATOR, (Role.OPERATOR, Role.PSEUDONYMS, Role.AUTOMATION)
@@ -82,6 +86,7 @@ _suspend = Suspension("alpha", 0, State.ACTIVE, "flooding")
 
 BAD: dict[str, tuple[Body, list[str]]] = {
     "a name that is none": (replace(_delta, id="Delta!"), ["member.id"]),
+    "a person in place of a desk": (replace(_delta, contacts=(Contact(1, "P.C. Jones"),)), ["member.contacts"]),
     "no display name": (replace(_delta, display_name=""), ["member.display_name"]),
     "a long display name": (replace(_delta, display_name="é" * 101), ["member.display_name"]),
     "a display name of two lines": (replace(_delta, display_name="Del\nta"), ["member.display_name"]),
