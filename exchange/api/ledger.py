@@ -97,6 +97,25 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             frames.append(frame)
         return frames
 
+    async def ListLeaves(  # noqa: D102
+        self,
+        request: pb.ListLeavesRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> pb.ListLeavesResponse:
+        log, _ = self._log(request.origin)
+        member, size = caller().member, (await log.store.head()).sealed.size
+        leaves, total = list[bytes](), 0
+        async with self._one_at_a_time(member):
+            page = await Leaves(log.store, log.history).read(request.start, min(request.limit or MAX_PAGE, MAX_PAGE))
+            for number, leaf in enumerate(page):
+                if number % _PIECE == 0:
+                    await self._hub.turns.take(member, _PIECE * _ENTRY_WORK)
+                total += len(leaf)
+                if leaves and total > MAX_PAGE_BYTES:
+                    break
+                leaves.append(leaf)
+        return pb.ListLeavesResponse(leaves=leaves, sealed_size=size)
+
     async def GetInclusionProof(  # noqa: D102
         self,
         request: pb.GetInclusionProofRequest,

@@ -38,12 +38,14 @@ _COMMANDS = {
     "quarantine": "life:quarantine",
     "referrals": "referrals:referrals",
     "release": "life:release",
+    "report": "progress.making:report",
     "retract": "life:retract",
     "serve": "hub:serve",
     "sign": "sign:sign",
     "signal": "reports:signal",
     "submit": "sign:submit",
     "verify": "verify:verify",
+    "verify-report": "progress.verifying:verify_report",
     "watch": "watch:watch",
 }
 

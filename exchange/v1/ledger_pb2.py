@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from exchange.v1 import statement_pb2 as exchange_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65xchange/v1/ledger.proto\x12\x0b\x65xchange.v1\x1a\x1b\x65xchange/v1/statement.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"B\n\x12ListEntriesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\"O\n\x13ListEntriesResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Entry\x12\x13\n\x0bsealed_size\x18\x02 \x01(\x04\"G\n\x18GetInclusionProofRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\"_\n\x19GetInclusionProofResponse\x12\x11\n\tleaf_hash\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x03(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\"P\n\x1aGetConsistencyProofRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08old_size\x18\x02 \x01(\x04\x12\x10\n\x08new_size\x18\x03 \x01(\x04\"R\n\x1bGetConsistencyProofResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x10\n\x08new_size\x18\x02 \x01(\x04\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"+\n\x19ListKeyEpochLeavesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"Y\n\x1aListKeyEpochLeavesResponse\x12\'\n\x06leaves\x18\x01 \x03(\x0b\x32\x17.exchange.v1.ProvenLeaf\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"3\n\nProvenLeaf\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x17\n\x0finclusion_proof\x18\x02 \x03(\x0c\x32\xee\x03\n\rLedgerService\x12V\n\rGetCheckpoint\x12!.exchange.v1.GetCheckpointRequest\x1a\".exchange.v1.GetCheckpointResponse\x12P\n\x0bListEntries\x12\x1f.exchange.v1.ListEntriesRequest\x1a .exchange.v1.ListEntriesResponse\x12\x62\n\x11GetInclusionProof\x12%.exchange.v1.GetInclusionProofRequest\x1a&.exchange.v1.GetInclusionProofResponse\x12h\n\x13GetConsistencyProof\x12\'.exchange.v1.GetConsistencyProofRequest\x1a(.exchange.v1.GetConsistencyProofResponse\x12\x65\n\x12ListKeyEpochLeaves\x12&.exchange.v1.ListKeyEpochLeavesRequest\x1a\'.exchange.v1.ListKeyEpochLeavesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65xchange/v1/ledger.proto\x12\x0b\x65xchange.v1\x1a\x1b\x65xchange/v1/statement.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"B\n\x12ListEntriesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\"O\n\x13ListEntriesResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Entry\x12\x13\n\x0bsealed_size\x18\x02 \x01(\x04\"A\n\x11ListLeavesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\"9\n\x12ListLeavesResponse\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\x12\x13\n\x0bsealed_size\x18\x02 \x01(\x04\"G\n\x18GetInclusionProofRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\"_\n\x19GetInclusionProofResponse\x12\x11\n\tleaf_hash\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x03(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\"P\n\x1aGetConsistencyProofRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08old_size\x18\x02 \x01(\x04\x12\x10\n\x08new_size\x18\x03 \x01(\x04\"R\n\x1bGetConsistencyProofResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x10\n\x08new_size\x18\x02 \x01(\x04\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"+\n\x19ListKeyEpochLeavesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"Y\n\x1aListKeyEpochLeavesResponse\x12\'\n\x06leaves\x18\x01 \x03(\x0b\x32\x17.exchange.v1.ProvenLeaf\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"3\n\nProvenLeaf\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x17\n\x0finclusion_proof\x18\x02 \x03(\x0c\x32\xbd\x04\n\rLedgerService\x12V\n\rGetCheckpoint\x12!.exchange.v1.GetCheckpointRequest\x1a\".exchange.v1.GetCheckpointResponse\x12P\n\x0bListEntries\x12\x1f.exchange.v1.ListEntriesRequest\x1a .exchange.v1.ListEntriesResponse\x12M\n\nListLeaves\x12\x1e.exchange.v1.ListLeavesRequest\x1a\x1f.exchange.v1.ListLeavesResponse\x12\x62\n\x11GetInclusionProof\x12%.exchange.v1.GetInclusionProofRequest\x1a&.exchange.v1.GetInclusionProofResponse\x12h\n\x13GetConsistencyProof\x12\'.exchange.v1.GetConsistencyProofRequest\x1a(.exchange.v1.GetConsistencyProofResponse\x12\x65\n\x12ListKeyEpochLeaves\x12&.exchange.v1.ListKeyEpochLeavesRequest\x1a\'.exchange.v1.ListKeyEpochLeavesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,20 +40,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENTRIESREQUEST']._serialized_end=221
   _globals['_LISTENTRIESRESPONSE']._serialized_start=223
   _globals['_LISTENTRIESRESPONSE']._serialized_end=302
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=304
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=375
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=377
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=472
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=474
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=554
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=556
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=638
-  _globals['_LISTKEYEPOCHLEAVESREQUEST']._serialized_start=640
-  _globals['_LISTKEYEPOCHLEAVESREQUEST']._serialized_end=683
-  _globals['_LISTKEYEPOCHLEAVESRESPONSE']._serialized_start=685
-  _globals['_LISTKEYEPOCHLEAVESRESPONSE']._serialized_end=774
-  _globals['_PROVENLEAF']._serialized_start=776
-  _globals['_PROVENLEAF']._serialized_end=827
-  _globals['_LEDGERSERVICE']._serialized_start=830
-  _globals['_LEDGERSERVICE']._serialized_end=1324
+  _globals['_LISTLEAVESREQUEST']._serialized_start=304
+  _globals['_LISTLEAVESREQUEST']._serialized_end=369
+  _globals['_LISTLEAVESRESPONSE']._serialized_start=371
+  _globals['_LISTLEAVESRESPONSE']._serialized_end=428
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=430
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=501
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=503
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=598
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=600
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=680
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=682
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=764
+  _globals['_LISTKEYEPOCHLEAVESREQUEST']._serialized_start=766
+  _globals['_LISTKEYEPOCHLEAVESREQUEST']._serialized_end=809
+  _globals['_LISTKEYEPOCHLEAVESRESPONSE']._serialized_start=811
+  _globals['_LISTKEYEPOCHLEAVESRESPONSE']._serialized_end=900
+  _globals['_PROVENLEAF']._serialized_start=902
+  _globals['_PROVENLEAF']._serialized_end=953
+  _globals['_LEDGERSERVICE']._serialized_start=956
+  _globals['_LEDGERSERVICE']._serialized_end=1529
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class LedgerServiceStub:
                 request_serializer=exchange_dot_v1_dot_ledger__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_ledger__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.ListLeaves = channel.unary_unary(
+                '/exchange.v1.LedgerService/ListLeaves',
+                request_serializer=exchange_dot_v1_dot_ledger__pb2.ListLeavesRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_ledger__pb2.ListLeavesResponse.FromString,
+                _registered_method=True)
         self.GetInclusionProof = channel.unary_unary(
                 '/exchange.v1.LedgerService/GetInclusionProof',
                 request_serializer=exchange_dot_v1_dot_ledger__pb2.GetInclusionProofRequest.SerializeToString,
@@ -74,6 +79,13 @@ class LedgerServiceServicer:
 
     def ListEntries(self, request, context):
         """Pages through the leaves, with records where the caller may read them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeaves(self, request, context):
+        """The leaves alone, from anywhere in the log, below the floor too: for whoever audits it, or adds it up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,6 +122,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=exchange_dot_v1_dot_ledger__pb2.ListEntriesRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_ledger__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'ListLeaves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeaves,
+                    request_deserializer=exchange_dot_v1_dot_ledger__pb2.ListLeavesRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_ledger__pb2.ListLeavesResponse.SerializeToString,
             ),
             'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
                     servicer.GetInclusionProof,
@@ -182,6 +199,33 @@ class LedgerService:
             '/exchange.v1.LedgerService/ListEntries',
             exchange_dot_v1_dot_ledger__pb2.ListEntriesRequest.SerializeToString,
             exchange_dot_v1_dot_ledger__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeaves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.LedgerService/ListLeaves',
+            exchange_dot_v1_dot_ledger__pb2.ListLeavesRequest.SerializeToString,
+            exchange_dot_v1_dot_ledger__pb2.ListLeavesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,8 @@ class LedgerServiceStub:
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointResponse]
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListEntriesRequest, _ledger_pb2.ListEntriesResponse]
     """Pages through the leaves, with records where the caller may read them."""
+    ListLeaves: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListLeavesRequest, _ledger_pb2.ListLeavesResponse]
+    """The leaves alone, from anywhere in the log, below the floor too: for whoever audits it, or adds it up."""
     GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetInclusionProofRequest, _ledger_pb2.GetInclusionProofResponse]
     GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]
     ListKeyEpochLeaves: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListKeyEpochLeavesRequest, _ledger_pb2.ListKeyEpochLeavesResponse]
@@ -49,6 +51,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListEntriesRequest, _ledger_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Pages through the leaves, with records where the caller may read them."""
+    ListLeaves: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListLeavesRequest, _ledger_pb2.ListLeavesResponse]  # type: ignore[assignment]
+    """The leaves alone, from anywhere in the log, below the floor too: for whoever audits it, or adds it up."""
     GetInclusionProof: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetInclusionProofRequest, _ledger_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
     ListKeyEpochLeaves: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListKeyEpochLeavesRequest, _ledger_pb2.ListKeyEpochLeavesResponse]  # type: ignore[assignment]
@@ -71,6 +75,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ListEntriesResponse, _abc.Awaitable[_ledger_pb2.ListEntriesResponse]]:
         """Pages through the leaves, with records where the caller may read them."""
+
+    @_abc_1.abstractmethod
+    def ListLeaves(
+        self,
+        request: _ledger_pb2.ListLeavesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListLeavesResponse, _abc.Awaitable[_ledger_pb2.ListLeavesResponse]]:
+        """The leaves alone, from anywhere in the log, below the floor too: for whoever audits it, or adds it up."""
 
     @_abc_1.abstractmethod
     def GetInclusionProof(

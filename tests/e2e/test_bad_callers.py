@@ -19,7 +19,9 @@ from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, Trail
 from exchange.domain.bodies import Key, Quota, State
 from exchange.domain.kinds import Role
 from exchange.errors import Reason
+from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.ed25519 import SigningKey
+from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange.ledger.note import Verifier
 from exchange.ops.certificates import Files, authority_files, create_authority, issue, issued_files
 from exchange.v1 import directory_pb2 as dir_pb
@@ -212,9 +214,11 @@ async def test_a_cursor_above_the_size_is_told_the_size(world: World) -> None:
         for cursor in (size + 1, 2**63, 2**64 - 1):
             request = feed_pb2.SubscribeRequest(origin=UK, cursor=cursor)
             page = ledger_pb2.ListEntriesRequest(origin=UK, start=cursor)
+            leaves = ledger_pb2.ListLeavesRequest(origin=UK, start=cursor)
             for refused in (
                 await refusal(alpha.feed.Subscribe(request, timeout=TIMEOUT_S).read()),
                 await refusal(alpha.ledger.ListEntries(page, timeout=TIMEOUT_S)),
+                await refusal(alpha.ledger.ListLeaves(leaves, timeout=TIMEOUT_S)),
             ):
                 assert (refused.code, refused.reason) == (grpc.StatusCode.OUT_OF_RANGE, "cursor_above_size")
                 assert refused.metadata["sealed_size"] == str(size)
@@ -234,6 +238,20 @@ async def archived(world: World, origin: str) -> AsyncIterator[int]:
     yield 256
 
 
+async def leaves_below(party: Party, origin: str, world: World) -> int:
+    """Read all leaves, those below the floor too; return how many make the tree that was signed."""
+    tree = open_checkpoint(await party.checkpoint(origin), world.exchange.verifier(origin))
+    range_ = CompactRange()
+    while range_.size < tree.size:
+        request = ledger_pb2.ListLeavesRequest(origin=origin, start=range_.size, limit=200)
+        answer = await party.ledger.ListLeaves(request, timeout=TIMEOUT_S)
+        assert 0 < len(answer.leaves) <= 200
+        assert answer.sealed_size == tree.size
+        range_ = range_.extend(map(leaf_hash, answer.leaves))
+    assert range_.root() == tree.root
+    return range_.size
+
+
 async def test_a_cursor_below_the_floor_is_told_the_floor(world: World) -> None:
     origin = f"{NAME}/old"
     async with archived(world, origin) as floor, world.unchanged():
@@ -247,6 +265,7 @@ async def test_a_cursor_below_the_floor_is_told_the_floor(world: World) -> None:
             ):
                 assert (refused.code, refused.reason) == (grpc.StatusCode.OUT_OF_RANGE, "cursor_below_floor")
                 assert refused.metadata["floor"] == str(floor)
+        assert await leaves_below(party, origin, world) == 300
         follower = await Follower.start(party, world.exchange.verifier(origin), cursor=floor)
         await follower.reach(300)
         assert follower.hello.floor == floor

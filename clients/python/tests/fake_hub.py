@@ -256,6 +256,7 @@ class FakeTransport:
         #: What the next subscriptions end with: before their hello, or after so many messages.
         self.feed_faults: deque[tuple[int, ExchangeError]] = deque()
         self.spoil_feed: Callable[[FeedMessage], FeedMessage | None] = lambda message: message
+        self.spoil_leaves: Callable[[list[bytes]], list[bytes]] = lambda leaves: leaves
         self.subscriptions: list[tuple[int, bytes]] = []
         self.per_message = 2
         #: How much of a log is sealed, where it is not all of it.
@@ -280,6 +281,16 @@ class FakeTransport:
         """Return the signed checkpoint."""
         await asyncio.sleep(0)
         return self.hub.logs[origin].checkpoint()
+
+    async def leaves(self, origin: str, start: int) -> tuple[tuple[bytes, ...], int]:
+        """Return three leaves at a time."""
+        await asyncio.sleep(0)
+        leaves = [entry.leaf for entry in self.hub.logs[origin].entries]
+        return tuple(self.spoil_leaves(leaves[start : start + 3])), len(leaves)
+
+    async def consistency_proof(self, origin: str, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """Return what proves that one tree extends another."""
+        return tuple(tree_consistency(old_size, self.hub.logs[origin].hashes[:new_size]))
 
     async def inclusion_proof(self, origin: str, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
         """Return leaf hash and path."""

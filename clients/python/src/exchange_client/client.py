@@ -26,6 +26,7 @@ from exchange.ledger.proofs import verify_inclusion
 from exchange.ops.clocks import wall_ms
 from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.acknowledging import Acknowledging
+from exchange_client.auditor import Auditor
 from exchange_client.config import ClientConfig
 from exchange_client.cursors import Cursors, Positions
 from exchange_client.delivery import Delivery
@@ -286,8 +287,7 @@ class ExchangeClient:
         """Return a platform's newest profile, proven by the ledger. Raises `VerificationFailed`, and `Rejected`."""
         verifier = await self._verifier(origin)
         answer = await self._transport.guidance(origin, platform, language)
-        directory = await self._directory.refresh()
-        return verified_guidance(origin, platform, directory, verifier, answer)
+        return verified_guidance(origin, platform, await self._directory.refresh(), verifier, answer)
 
     @asynccontextmanager
     async def pseudonyms(self, origin: str, *, processes: int = 1) -> AsyncIterator[AccountPseudonyms]:
@@ -352,6 +352,10 @@ class ExchangeClient:
         """Return the log's checkpoint, its signature verified."""
         verifier = await self._verifier(origin)
         return open_checkpoint(await self._transport.checkpoint(origin), verifier)
+
+    async def auditor(self, origin: str) -> Auditor:
+        """Return what reads a community's ledger whole, and vouches for what is made of it."""
+        return Auditor(origin, self._transport, self._directory, await self._verifier(origin), self._keys)
 
     async def inclusion_proof(self, origin: str, index: int, size: int = 0) -> tuple[bytes, tuple[bytes, ...]]:
         """Ask for a leaf's hash and its path in the tree of ``size`` (0: all of it). `check_included` verifies one."""

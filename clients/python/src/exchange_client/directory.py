@@ -112,8 +112,8 @@ class DirectoryReader:
         self, origin: str, pin: bytes, transport: Transport, cursors: Cursors, remembered: RememberedDirectory
     ) -> None:
         """Check everything from this pin: the leaf hash of entry 0."""
-        self._origin = origin
-        self._pin = pin
+        self.origin = origin
+        self.pin = pin
         self._transport = transport
         self._cursors = cursors
         self._remembered = remembered
@@ -137,10 +137,10 @@ class DirectoryReader:
             return self.directory
 
     async def _load(self) -> None:
-        self._seen = await self._cursors.load(_READER + self._origin)
+        self._seen = await self._cursors.load(_READER + self.origin)
         kept = await self._remembered.load()
         if kept is not None:
-            self._checker = DirectoryChecker(self._origin, self._pin, kept)
+            self._checker = DirectoryChecker(self.origin, self.pin, kept)
             self._kept_size = self._start_size = kept.range.size
         self._loaded = True
 
@@ -154,7 +154,7 @@ class DirectoryReader:
         """Read one page on; return the sealed size."""
         start = self._checker.range.size
         try:
-            entries, size = await self._transport.entries(self._origin, start)
+            entries, size = await self._transport.entries(self.origin, start)
         except CursorAboveSize as error:
             raise self._shrunk(start) from error
         for entry in entries:
@@ -171,8 +171,8 @@ class DirectoryReader:
         genesis = self.directory.genesis
         if genesis is None:
             raise VerificationFailed(Reason.BAD_PROOF, "the directory has no genesis")
-        verifier = log_verifier(self._origin, genesis.log_public_key)
-        note = await self._transport.checkpoint(self._origin)
+        verifier = log_verifier(self.origin, genesis.log_public_key)
+        note = await self._transport.checkpoint(self.origin)
         checkpoint = open_checkpoint(note, verifier)
         await self._read_to(checkpoint.size)
         before = max(self._start_size, self._seen.range.size if self._seen is not None else 0)
@@ -182,9 +182,16 @@ class DirectoryReader:
             if self._start_size:
                 raise _fork()
             raise VerificationFailed(Reason.BAD_CHECKPOINT, "the directory's signed root is not that of its entries")
-        await self._cursors.store(_READER + self._origin, Position(self._checker.range, note))
+        await self._cursors.store(_READER + self.origin, Position(self._checker.range, note))
         self._held_size = checkpoint.size
         await self._keep()
+
+    async def reach(self, size: int) -> None:
+        """Read on where a leaf names a size that has not been read. Raises `VerificationFailed` where there is none."""
+        if size > self.held_size:
+            await self.refresh()
+            if size > self.held_size:
+                raise VerificationFailed(Reason.BAD_PROOF, "a leaf names a size that the directory does not have")
 
     @staticmethod
     def _shrunk(before: int) -> VerificationFailed:

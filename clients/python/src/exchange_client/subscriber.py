@@ -200,10 +200,7 @@ class Subscriber:
             needed = codec.decode_leaf(message.entries[-1].leaf).directory_size
         except Rejected:
             return  # the verifier says what is wrong with it, unless it is skipped
-        if needed > self._directory.held_size:
-            await self._directory.refresh()
-            if needed > self._directory.held_size:
-                raise VerificationFailed(Reason.BAD_PROOF, "a leaf names a size that the directory does not have")
+        await self._directory.reach(needed)
 
     async def _store_now_and_then(self) -> None:
         now = time.monotonic()

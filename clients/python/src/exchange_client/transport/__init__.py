@@ -168,6 +168,22 @@ class Transport:
             answer = told(await stub.ListEntries(request, timeout=CALL_S))
         return tuple(map(codec.delivered, answer.entries)), answer.sealed_size
 
+    async def leaves(self, origin: str, start: int) -> tuple[tuple[bytes, ...], int]:
+        """Return a page of leaves from ``start``, below the floor too, and the sealed size."""
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
+            request = ledger_pb2.ListLeavesRequest(origin=origin, start=start)
+            answer = told(await stub.ListLeaves(request, timeout=CALL_S))
+        return tuple(answer.leaves), answer.sealed_size
+
+    async def consistency_proof(self, origin: str, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """Return what proves that one tree of a log extends another, not verified."""
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
+            request = ledger_pb2.GetConsistencyProofRequest(origin=origin, old_size=old_size, new_size=new_size)
+            answer = told(await stub.GetConsistencyProof(request, timeout=CALL_S))
+        return tuple(answer.proof)
+
     async def checkpoint(self, origin: str) -> bytes:
         """Return the signed checkpoint of a log, not verified."""
         async with self._connections.using() as connection:
