@@ -157,7 +157,7 @@ class App:
         return self._view.directory
 
     def _key_epochs(self, origin: str) -> KeyEpochs:
-        return self._folds(origin).key_epochs.current()
+        return self._folds(origin).life.folds().key_epochs
 
     def _folds(self, origin: str) -> Folds:
         log = self._logs.get(origin)
@@ -166,7 +166,7 @@ class App:
         return log.folds
 
     def _guidance(self, origin: str) -> Guidances:
-        return self._folds(origin).guidance.current()
+        return self._folds(origin).life.folds().guidances
 
     def _life(self, origin: str) -> LifeFacts:
         return self._folds(origin).life.current()
@@ -222,18 +222,18 @@ class App:
         self._logs[name] = opened.log
         self._tasks.create_task(self._keep(name, opened.log.sequencer))
         self._tasks.create_task(self._follow(name, opened.log.tail.run))
-        if (of_community := opened.of_community) is not None:
+        if (facts := opened.facts) is not None:
             folds = opened.log.of_community
             eraser = Eraser(
                 name,
                 opened.store,
-                of_community.facts,
+                facts,
                 opened.log.tail.erased,
                 clocks.wall_ms,
                 ready=folds.life.placed,
             )
-            folds.life.listeners.append(partial(self._tell_lag, name, of_community.facts))
-            following = [folds.key_epochs.run, folds.guidance.run, folds.life.run, eraser.run, *of_community.keepers]
+            folds.life.listeners.append(partial(self._tell_lag, name, facts))
+            following = [folds.life.run, eraser.run]
             if self._speaker is not None:
                 limits = self._config.automation.limits
                 automation = Automation(opened.log, self._intake, self._speaker, limits, self._clock.now_ms)

@@ -248,19 +248,6 @@ def decode_routing(leaf: bytes) -> Routing:
     return Routing(header.kind, header.publisher, body.audience, body.label, tuple(body.indicator_types), body.election)
 
 
-def decode_for_fold(data: bytes, kinds: Collection[int] | None = None) -> tuple[Header, int]:
-    """Return a leaf's header and when it was received. Raises `Rejected` (MALFORMED).
-
-    Of a kind that is not among these it is a header without ids and body, made for a fraction of the time.
-    """
-    leaf = _leaf(data)
-    message = parse(pb.Header(), leaf.payload, "header")
-    if kinds is None or message.kind in kinds:
-        return _header(message, strict=False), leaf.received_at_ms
-    bare = Header(message.origin, message.kind, message.publisher, message.created_at_ms, message.nonce, (), None)
-    return bare, leaf.received_at_ms
-
-
 @dataclass(frozen=True, slots=True)
 class SequencedHeader:
     """A header, and what the hub added to it in the leaf."""

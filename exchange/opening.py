@@ -38,9 +38,7 @@ from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.snapshot_file import FoldFile
 from exchange.stores.sqlite import SqliteStore
-from exchange.views.guidance import GUIDANCE, GuidanceView
 from exchange.views.keeper import Keeper
-from exchange.views.key_epochs import KEY_EPOCHS, KeyEpochsView
 from exchange.views.life import LifeView
 from exchange.views.replay import F, Leaves, Recipe
 
@@ -108,29 +106,19 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class OfCommunity:
-    """What only a community's log has."""
-
-    #: What keeps the snapshots of its small folds.
-    keepers: tuple[Callable[[], Awaitable[None]], ...]
-    #: The fold of its life.
-    facts: FactsFile
-
-
-@dataclass(frozen=True, slots=True)
 class OpenLog:
     """A log with what must be closed after it."""
 
     log: Log
     store: SqliteStore
     mark: SealedMarkFile
-    #: None for the directory.
-    of_community: OfCommunity | None
+    #: The fold of its life; None for the directory, which has none.
+    facts: FactsFile | None
 
     async def aclose(self) -> None:
         """Close folds, store and mark. Idempotent."""
-        if self.of_community is not None:
-            await self.of_community.facts.aclose()
+        if self.facts is not None:
+            await self.facts.aclose()
         await self.store.aclose()
         await self.mark.aclose()
 
@@ -175,23 +163,18 @@ async def open_log(
         tail = Tail(store, clock_s, ring_bytes=room.ring)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
-        of_community = None
+        facts = None
         if not origin.is_directory:
-            of_epochs = keeper_of(KEY_EPOCHS, log, folders, key, clock_s)
-            of_guidance = keeper_of(GUIDANCE, log, folders, key, clock_s)
-            epochs = KeyEpochsView(store, await of_epochs.load(), clock_s)
-            guidance = GuidanceView(store, await of_guidance.load(), clock_s)
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
             referrals = FactsReferrals(facts)
             life = LifeView(store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts)
-            log = replace(log, folds=Folds(epochs, guidance, life, FactsReports(facts), referrals))
-            of_community = OfCommunity((of_epochs.run, of_guidance.run), facts)
+            log = replace(log, folds=Folds(life, FactsReports(facts), referrals))
     except BaseException:
         await store.aclose()
         await mark.aclose()
         raise
     memory.take(origin, room)
-    return OpenLog(log, store, mark, of_community)
+    return OpenLog(log, store, mark, facts)
 
 
 def keeper_of(

@@ -18,7 +18,6 @@ from typing import Protocol
 
 from exchange.domain.addressed import AddressedRecord
 from exchange.domain.debts import Ending, Said
-from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.domain.referral_facts import AddressedFacts, ReferralFacts
 from exchange.domain.statement import Header
@@ -210,7 +209,7 @@ class ToldEntry:
     audience: frozenset[str] | None
     #: Whether it holds what nobody can have seen.
     canary: bool = False
-    #: Only of an election, which it names.
+    #: Only of what is said by few statements (`exchange.domain.kinds.FEW`).
     statement_id: bytes = b""
     #: Of what is said to named members; None where it is gone.
     record: AddressedRecord | None = None
@@ -259,8 +258,8 @@ class Facts(Protocol):
         """Note that these records are in no store any more."""
         ...
 
-    def elections(self) -> Mapping[bytes, ElectionFacts]:
-        """Return the elections of this log, by id."""
+    def few(self) -> Sequence[int]:
+        """Return where the statements lie that are of few (`exchange.domain.kinds.FEW`), in the order of the log."""
         ...
 
     async def forget(self, below: int | None) -> None:

@@ -87,13 +87,13 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         context: _Context,  # noqa: ARG002
     ) -> pb.ListElectionsResponse:
         log, _ = self._hub.log_to_read(caller(), request.origin, self._now_ms())
-        facts = (await log.up_to_date()).life.facts
+        life = (await log.up_to_date()).life
         return pb.ListElectionsResponse(
             elections=[
                 pb.ElectionSummary(id=each.id, index=each.index, election=codec_bodies.message_of(each.election))
-                for each in facts.elections().values()
+                for each in life.folds().elections.entries.values()
             ],
-            size=facts.place().size,
+            size=life.facts.place().size,
         )
 
     async def GetGuidance(  # noqa: D102

@@ -15,9 +15,10 @@ PROOF_WORK = 120
 
 async def guidance(log: Log, platform: str, language: str) -> pb.GetGuidanceResponse:
     """Return every profile that is in force, or this platform's. Raises `Rejected` and `Unavailable`."""
-    fold = log.of_community.guidance.current()
+    life = (await log.up_to_date()).life
+    fold, size = life.folds().guidances, life.facts.place().size
     if not platform:
-        return pb.GetGuidanceResponse(profiles=map(_summary, fold.in_force()), size=fold.size)
+        return pb.GetGuidanceResponse(profiles=map(_summary, fold.in_force()), size=size)
     entry = fold.entries.get(platform)
     if entry is None or entry.withdrawn:
         raise Rejected(Reason.NOT_FOUND, "this platform has no profile here")
@@ -29,7 +30,7 @@ async def guidance(log: Log, platform: str, language: str) -> pb.GetGuidanceResp
         inclusion_proof=await inclusion_proof(log.history, entry.index, head.sealed.size),
         checkpoint=head.checkpoint,
         language=entry.language(language),
-        size=fold.size,
+        size=size,
     )
 
 

@@ -160,7 +160,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         context: _Context,  # noqa: ARG002
     ) -> pb.ListKeyEpochLeavesResponse:
         log, _ = self._log(request.origin)
-        indexes = sorted(log.of_community.key_epochs.current().told_at())
+        indexes = sorted((await log.up_to_date()).life.folds().key_epochs.told_at())
         head = await log.store.head()
         async with self._one_at_a_time(caller().member):
             leaves = [await self._proven(log, index, head.sealed.size) for index in indexes]

@@ -17,8 +17,6 @@ from exchange.publish.signatures import Signatures
 from exchange.publish.turns import Turns
 from exchange.publish.waiting import Receipt
 from exchange.views.directory import DirectoryView
-from exchange.views.guidance import GuidanceView
-from exchange.views.key_epochs import KeyEpochsView
 from exchange.views.life import LifeView
 
 
@@ -26,8 +24,6 @@ from exchange.views.life import LifeView
 class Folds:
     """What follows a community's log."""
 
-    key_epochs: KeyEpochsView
-    guidance: GuidanceView
     life: LifeView
     reports: Reports
     referrals: Referrals

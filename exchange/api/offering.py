@@ -136,7 +136,7 @@ def _names_a_new_election(log: Log, body: Body | None) -> bool:
     """Whether a signal names an election that may be among the log's newest entries."""
     if not isinstance(body, SignalHeader) or not body.election:
         return False
-    return body.election not in log.of_community.life.facts.elections()
+    return body.election not in log.of_community.life.folds().elections.entries
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Elections that signals may name: what one is, and how long what names it may live. Pure."""
+"""Elections that signals may name: what one is, how long what names it may live, and a pure fold of them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ class ElectionFacts:
     def over_at_ms(self) -> int:
         """When the last signal that names it is over."""
         return self.election.polling_ends_ms + self.election.keep_days * DAY_MS
+
+
+class Elections:
+    """The folded state. Read it freely between calls of `apply`; only `apply` writes."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, ElectionFacts] = {}
+
+    def apply(self, index: int, statement_id: bytes, body: Election) -> None:
+        """Take the next election and its place in the log. Of two with one name the first counts."""
+        if all(each.election.name != body.name for each in self.entries.values()):
+            self.entries[statement_id] = ElectionFacts(statement_id, index, body)
 
 
 def check_election(findings: Findings, body: Election, known: Collection[ElectionFacts], *, now_ms: int) -> None:

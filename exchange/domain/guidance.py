@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -27,7 +27,6 @@ from exchange.domain.statement import Header
 from exchange.domain.validation import Findings, check_envelope
 from exchange.errors import Reason, Rejected
 
-FORMAT = 1
 #: Platforms that have had a profile in a community; those that are withdrawn are remembered, and count.
 MAX_PLATFORMS = 64
 MAX_PROFILE_BYTES = 256 * 1024
@@ -69,12 +68,10 @@ class Guidances:
     """The folded state. Read it freely between calls of `apply`; only `apply` writes."""
 
     def __init__(self) -> None:
-        self.size = 0
         self.entries: dict[str, GuidanceEntry] = {}
 
-    def apply(self, header: Header, received_at_ms: int) -> None:
-        """Take the next entry of the log. Of two statements with one version the first counts."""
-        index, self.size = self.size, self.size + 1
+    def apply(self, index: int, header: Header, received_at_ms: int) -> None:
+        """Take the next statement, of another kind too. Of two with one version the first counts."""
         body = header.body
         if not isinstance(body, Guidance):
             return
@@ -207,45 +204,3 @@ def _check_profile(findings: Findings, body: Guidance) -> None:
         findings.add("guidance.profile", error.message)
         return
     findings.check(not holds_identifier(profile), "guidance.profile", _IDENTIFIER)
-
-
-def guidance_rows(guidances: Guidances) -> Iterator[list[Any]]:
-    """Yield the state as rows of plain values, for a snapshot; see `exchange.domain.directory_rows`."""
-    yield ["guidance", guidances.size]
-    for entry in guidances.entries.values():
-        said = [list(entry.languages), entry.profile_sha256.hex(), entry.published_at_ms, entry.index, entry.withdrawn]
-        yield ["profile", entry.platform, entry.version, entry.member, entry.publisher, *said]
-
-
-class GuidancesRestore:
-    """Makes the fold of its rows, one at a time. What is not a row of ours raises `Rejected` (MALFORMED)."""
-
-    def __init__(self) -> None:
-        self._found = Guidances()
-
-    def put(self, row: list[Any]) -> None:
-        """Take the next row."""
-        try:
-            match row:
-                case ["guidance", int(size)]:
-                    self._found.size = size
-                case ["profile", str(platform), int(version), member, publisher, languages, digest, at_ms, index, over]:
-                    self._found.entries[platform] = GuidanceEntry(
-                        platform,
-                        version,
-                        member,
-                        publisher,
-                        tuple(languages),
-                        bytes.fromhex(digest),
-                        at_ms,
-                        index,
-                        bool(over),
-                    )
-                case _:
-                    raise ValueError(row[:1])
-        except (TypeError, ValueError) as error:
-            raise Rejected(Reason.MALFORMED, f"not a row of guidance: {error!r}") from error
-
-    def done(self) -> Guidances:
-        """Return the fold."""
-        return self._found

@@ -1,7 +1,8 @@
 """A community's key epochs: a pure fold over its log, and the rules for what the pseudonym service says.
 
-`KeyEpochs.apply` takes the log's entries in order. The first announcement of a number wins, numbers only grow, and
-what is destroyed stays so: a statement that says otherwise is refused by a hub, and counts for nothing in a fold.
+`KeyEpochs.apply` takes the log's statements of this kind in order. The first announcement of a number wins, numbers
+only grow, and what is destroyed stays so: a statement that says otherwise is refused by a hub, and counts for nothing
+in a fold.
 
 Whoever has a service's key can announce what it likes, for ever: so a fold holds a bounded number of epochs for each
 publisher, and nothing that was announced keeps its publisher from announcing another, once it has ended the wrong one.
@@ -13,18 +14,15 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from exchange.domain.bodies import (
     Budget,
     BudgetTotal,
-    DataVersion,
     KeyEpoch,
     State,
 )
 from exchange.domain.statement import Header
 from exchange.domain.validation import DAY_MS, Findings, check_envelope
-from exchange.errors import Reason, Rejected
 
 PUBLIC_KEY_BYTES = 33
 MAX_LIFE_DAYS = 400
@@ -36,8 +34,6 @@ MAX_STANDING = MAX_DESTROYED = 16
 MAX_STEP = 1_000
 #: A version's name and its text: for ever in a leaf, so nothing that could be an identifier.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}", re.ASCII)
-
-FORMAT = 2
 
 
 class EpochState(StrEnum):
@@ -88,14 +84,12 @@ class KeyEpochs:
     """The folded state. Read it freely between calls of `apply`; only `apply` writes."""
 
     def __init__(self) -> None:
-        self.size = 0
         #: The highest number that was announced; 0 where there is none.
         self.newest = 0
         self.entries: dict[int, KeyEpochEntry] = {}
 
-    def apply(self, header: Header, received_at_ms: int) -> None:  # noqa: ARG002 - a fold is given both
-        """Take the next entry of the log."""
-        index, self.size = self.size, self.size + 1
+    def apply(self, index: int, header: Header) -> None:
+        """Take the next statement, of another kind too, and its place in the log."""
         body = header.body
         if not isinstance(body, KeyEpoch):
             return
@@ -203,39 +197,3 @@ def validate_budget(header: Header, body: Budget, members: Collection[str], *, n
 
 def _is_a_total(total: BudgetTotal) -> bool:
     return total.key_epoch > 0 and total.evaluations > 0
-
-
-def key_epoch_rows(epochs: KeyEpochs) -> Iterator[list[Any]]:
-    """Yield the state as rows of plain values, for a snapshot; see `exchange.domain.directory_rows`."""
-    yield ["key_epochs", epochs.size, epochs.newest]
-    for number, entry in epochs.entries.items():
-        epoch = entry.epoch
-        versions = [[version.name, version.version] for version in epoch.data_versions]
-        said = [epoch.public_key.hex(), epoch.begins_ms, epoch.ends_ms, versions]
-        yield ["key_epoch", number, *said, entry.publisher, entry.announced_at, entry.destroyed_at]
-
-
-class KeyEpochsRestore:
-    """Makes the fold of its rows, one at a time. What is not a row of ours raises `Rejected` (MALFORMED)."""
-
-    def __init__(self) -> None:
-        self._epochs = KeyEpochs()
-
-    def put(self, row: list[Any]) -> None:
-        """Take the next row."""
-        try:
-            match row:
-                case ["key_epochs", int(size), int(newest)]:
-                    self._epochs.size, self._epochs.newest = size, newest
-                case ["key_epoch", int(number), str(key), int(begins), int(ends), versions, publisher, since, until]:
-                    named = tuple(DataVersion(name, version) for name, version in versions)
-                    epoch = KeyEpoch(number, State.ACTIVE, bytes.fromhex(key), begins, ends, named)
-                    self._epochs.entries[number] = KeyEpochEntry(epoch, publisher, since, until)
-                case _:
-                    raise ValueError(row[:1])
-        except (TypeError, ValueError) as error:
-            raise Rejected(Reason.MALFORMED, f"not a row of key epochs: {error!r}") from error
-
-    def done(self) -> KeyEpochs:
-        """Return the fold."""
-        return self._epochs

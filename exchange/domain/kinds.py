@@ -214,6 +214,9 @@ _ROWS = (
     _directory(Kind.QUOTA, "a member's limits", threshold=True),
 )
 
+#: Kinds of a community of which few are ever said: a fold of them is held in memory, and their places are noted.
+FEW = frozenset({Kind.KEY_EPOCH, Kind.GUIDANCE, Kind.ELECTION})
+
 #: The table, by number.
 KINDS: dict[int, KindRow] = {row.kind.value: row for row in _ROWS}
 #: The kinds whose records are always for named members only.

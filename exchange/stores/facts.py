@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 import apsw
 
-from exchange.domain.bodies import Election
-from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.errors import Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
@@ -27,7 +25,6 @@ from exchange.stores.facts_looking import (
     MEMBER_COLUMNS,
     SIGNAL,
     doomed_in,
-    elections_in,
     forget_some,
     note_gone,
     signal_of,
@@ -55,7 +52,6 @@ class FactsFile:
         self._looking: apsw.Connection
         self._reading: apsw.Connection
         self._place = CompactRange()
-        self._elections: Mapping[bytes, ElectionFacts] = {}
         #: Whether SQLite has found the file damaged: then nothing of it is to be judged by.
         self.damaged = False
 
@@ -75,7 +71,6 @@ class FactsFile:
             self._looking.pragma("mmap_size", _MAPPED_BYTES)
             self._reading = schema.connect(self._path, read_only=True)
             rows: list[tuple[Any, ...]] = self._writing.execute("SELECT size, hashes FROM place").fetchall()
-            self._elections = elections_in(self._writing)
         ((size, hashes),) = rows
         cut = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
         try:
@@ -103,16 +98,13 @@ class FactsFile:
 
     async def take(self, entries: Sequence[ToldEntry], place: CompactRange) -> None:
         """See `Facts.take`."""
-        changed = any(isinstance(entry.header.body, Election) for entry in entries)
 
-        def job() -> Mapping[bytes, ElectionFacts]:
-            with self._typed():
-                with self._writing:
-                    take(self._writing, entries)
-                    self._writing.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
-                return elections_in(self._writing) if changed else self._elections
+        def job() -> None:
+            with self._typed(), self._writing:
+                take(self._writing, entries)
+                self._writing.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
 
-        self._elections = await self._worker.call(job)
+        await self._worker.call(job)
         self._place = place
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
@@ -127,9 +119,11 @@ class FactsFile:
             row = self._looking.execute(f"SELECT {MEMBER_COLUMNS} FROM members WHERE member = ?", (member,)).fetchone()  # noqa: S608
         return MemberFacts(*row) if row else MemberFacts()
 
-    def elections(self) -> Mapping[bytes, ElectionFacts]:
-        """See `Facts.elections`."""
-        return self._elections
+    def few(self) -> Sequence[int]:
+        """See `Facts.few`."""
+        with self._typed():
+            rows: list[tuple[Any, ...]] = self._looking.execute("SELECT idx FROM few ORDER BY idx").fetchall()
+        return [index for (index,) in rows]
 
     async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:
         """See `Facts.doomed`."""

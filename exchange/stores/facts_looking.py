@@ -7,8 +7,6 @@ from typing import Any
 
 import apsw
 
-from exchange.domain.bodies import Election
-from exchange.domain.elections import ElectionFacts
 from exchange.domain.life import SignalFacts
 from exchange.ports import Doomed
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
@@ -29,16 +27,6 @@ def signal_of(row: tuple[Any, ...]) -> SignalFacts:
     values = dict(zip(names, (*row[:_AUDIENCE], *row[_AUDIENCE + 1 :]), strict=True))
     audience: str | None = row[_AUDIENCE]
     return SignalFacts(**values, audience=None if audience is None else frozenset(audience.split()))
-
-
-def elections_in(connection: apsw.Connection) -> dict[bytes, ElectionFacts]:
-    """Return the elections, by id."""
-    found = {}
-    rows: list[tuple[Any, ...]] = connection.execute("SELECT * FROM elections ORDER BY idx").fetchall()
-    for id_, index, name, title, begins, ends, classes, *limits in rows:
-        whom = tuple(map(int, classes.split()))
-        found[id_] = ElectionFacts(id_, index, Election(name, title, begins, ends, whom, *limits))
-    return found
 
 
 def doomed_in(connection: apsw.Connection, *, now_ms: int, limit: int) -> list[Doomed]:

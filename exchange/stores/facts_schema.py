@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 4
+FORMAT = 5
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
@@ -67,11 +67,8 @@ CREATE TABLE activity(
     day INTEGER NOT NULL, member TEXT NOT NULL, kind INTEGER NOT NULL, label INTEGER NOT NULL, election BLOB NOT NULL,
     statements INTEGER NOT NULL, signals INTEGER NOT NULL, PRIMARY KEY (day, member, kind, label, election)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE elections(
-    id BLOB PRIMARY KEY, idx INTEGER NOT NULL, name TEXT NOT NULL, title TEXT NOT NULL, begins_ms INTEGER NOT NULL,
-    polling_ends_ms INTEGER NOT NULL, target_classes TEXT NOT NULL, lag_target_ms INTEGER NOT NULL,
-    lag_alert_ms INTEGER NOT NULL, keep_days INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+-- Where what is said by few statements lies.
+CREATE TABLE few(idx INTEGER PRIMARY KEY) STRICT;
 -- What was said to named members. Of the records only who, to whom, of what and when is here; the words are not.
 CREATE TABLE addressed(
     id BLOB NOT NULL, idx INTEGER NOT NULL, kind INTEGER NOT NULL, publisher TEXT NOT NULL, target BLOB NOT NULL,

@@ -18,7 +18,6 @@ from exchange.domain.bodies import (
     AboutSignals,
     Acknowledgement,
     Disposition,
-    Election,
     Erasure,
     Opinion,
     Quarantine,
@@ -26,6 +25,7 @@ from exchange.domain.bodies import (
     Retraction,
     SignalHeader,
 )
+from exchange.domain.kinds import FEW
 from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.ports import ToldEntry
@@ -93,6 +93,8 @@ class _Taking:
     def take(self, entry: ToldEntry) -> None:
         """Take one entry."""
         self._count_activity(entry)
+        if entry.header.kind in FEW:
+            self._db.execute("INSERT INTO few VALUES (?)", (entry.index,))
         match entry.header.body:
             case SignalHeader() as body:
                 self._signal(entry, body)
@@ -118,8 +120,6 @@ class _Taking:
     def _operators(self, entry: ToldEntry) -> None:
         """Take what only operators say."""
         match entry.header.body:
-            case Election() as body:
-                self._election(entry, body)
             case Quarantine() as body:
                 self._db.execute(_QUARANTINE, (body.member, body.from_index))
             case Release() as body:
@@ -245,14 +245,6 @@ class _Taking:
                 if count:
                     key = (cell.publisher, cell.label, cell.election)
                     self._count(stage, entry, key, member, bucket, count)
-
-    def _election(self, entry: ToldEntry, body: Election) -> None:
-        classes = " ".join(map(str, body.target_classes))
-        times = (body.begins_ms, body.polling_ends_ms)
-        limits = (body.lag_target_ms, body.lag_alert_ms, body.keep_days)
-        row = (entry.statement_id, entry.index, body.name, body.title, *times, classes, *limits)
-        if not self._db.execute("SELECT 1 FROM elections WHERE name = ?", (body.name,)).fetchall():
-            self._db.execute("INSERT OR IGNORE INTO elections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _count_activity(self, entry: ToldEntry) -> None:
         header, body = entry.header, entry.header.body

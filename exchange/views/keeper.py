@@ -90,7 +90,7 @@ class Keeper(Generic[F]):
         return self._replay(await restore(self._recipe, snapshot, pace), range_), snapshot
 
     def _replay(self, fold: F, range_: CompactRange | None = None) -> Replay[F]:
-        return Replay(self._leaves, fold, range_, self._recipe.kinds)
+        return Replay(self._leaves, fold, range_)
 
     async def run(self) -> None:
         """Check, then renew whenever it is due, until cancelled. Raises `SnapshotDiffers`, and what reading raises."""

@@ -13,16 +13,17 @@ from contextlib import suppress
 from exchange import codec
 from exchange.codec_addressed import decode_addressed
 from exchange.domain.addressed import Addressed, AddressedRecord
-from exchange.domain.bodies import Audience, Election, SignalHeader
+from exchange.domain.bodies import Audience, SignalHeader
+from exchange.domain.kinds import FEW
 from exchange.domain.life import LifeFacts
 from exchange.domain.referral_facts import AddressedFacts
 from exchange.domain.statement import statement_id
-from exchange.errors import CursorBelowFloor, Fatal, Rejected, Unavailable
+from exchange.errors import Fatal, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.merkle import CompactRange, leaf_hash
-from exchange.ledger.tiles import TILE_WIDTH, decode_bundle
 from exchange.ports import Facts, History, LogStore, ToldEntry, TreeHead
 from exchange.proving import compact_range
-from exchange.views.replay import Pace
+from exchange.views.replay import Leaves, Pace
+from exchange.views.small_folds import SmallFolds
 
 #: How far behind the log at most, once it has caught up: a burst of statements is taken in one transaction.
 BEHIND_S = 0.25
@@ -47,8 +48,9 @@ class LifeView:
         """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are indicators, as type and value."""
         self._addressed = addressed or AddressedFacts()
         self._store = store
-        self._history = history
+        self._leaves = Leaves(store, history)
         self.facts = facts
+        self._folds = SmallFolds()
         self._clock = clock_s
         self._canaries = canaries
         #: They hear of new entries once these are taken, not of those that the log held at the start.
@@ -61,10 +63,14 @@ class LifeView:
 
     def current(self) -> LifeFacts:
         """Return what to judge by. Raises `Unavailable` until what the log held at the start has been read."""
+        elections, facts = self.folds().elections.entries, self.facts
+        return LifeFacts(facts.place().size, facts.signals, facts.member, elections, self._addressed)
+
+    def folds(self) -> SmallFolds:
+        """Return the folds in memory. Raises `Unavailable` as `current`."""
         if not self._caught_up:
             raise Unavailable("the hub is still reading this log", retry_after_ms=1_000)
-        facts = self.facts
-        return LifeFacts(facts.place().size, facts.signals, facts.member, facts.elections(), self._addressed)
+        return self._folds
 
     async def reached(self, size: int) -> None:
         """Return once all entries below this index are in it. Raises `Unavailable` when that takes long."""
@@ -83,6 +89,7 @@ class LifeView:
         """Follow the log until cancelled. Raises `Fatal` when its leaves are not those that were sealed."""
         try:
             await self._check_place()
+            await self._load()
             self._placed.set()
             while True:
                 if self.facts.damaged:
@@ -107,30 +114,44 @@ class LifeView:
         """Begin again at leaf 0 where the fold is not of this log: of another copy, or of a longer one."""
         place = self.facts.place()
         size = (await self._store.head()).sealed.size
-        if self.facts.damaged or place.size > size or place != await compact_range(self._history, place.size):
+        if self.facts.damaged or place.size > size or place != await compact_range(self._leaves.history, place.size):
             await self.facts.forget(None)
+
+    async def _load(self) -> None:
+        """Make the folds in memory; begin again at leaf 0 where the places of their leaves are not right."""
+        try:
+            self._folds = await SmallFolds.load(self._leaves, self.facts.few(), self.facts.place())
+        except VerificationFailed:
+            await self.facts.forget(None)
+            self._folds = SmallFolds()
 
     async def _take(self, head: TreeHead) -> None:
         """Take all entries of this tree. What does not belong to it is taken back by beginning again."""
         pace = Pace(self._clock, self._hurry.is_set)
         while (place := self.facts.place()).size < head.size:
             entries, place = await self._read(place, min(PAGE, head.size - place.size), pace)
-            if place.size == head.size and place.root() != head.root:
+            if not await self._is_of(head, place):
                 await self.facts.forget(None)
                 raise Fatal(
                     f"the {head.size} leaves that were read are not those of the log's tree",
                     hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
                 )
             await self.facts.take(entries, place)
+            self._folds.take(entries)
             await pace.breathe()
             for listener in self.listeners if self._caught_up else ():
                 listener(entries)
             self._moved.set()
             self._moved.clear()
 
+    async def _is_of(self, head: TreeHead, place: CompactRange) -> bool:
+        if place.size == head.size:
+            return place.root() == head.root
+        return place == await compact_range(self._leaves.history, place.size)
+
     async def _read(self, place: CompactRange, limit: int, pace: Pace) -> tuple[list[ToldEntry], CompactRange]:
         found, hashes = [], []
-        for index, (leaf, frame) in enumerate(await self._leaves(place.size, limit), start=place.size):
+        for index, (leaf, frame) in enumerate(await self._leaves.with_frames(place.size, limit), start=place.size):
             found.append(self._told(index, leaf, frame))
             hashes.append(leaf_hash(leaf))
             await pace.breathe()
@@ -144,23 +165,13 @@ class LifeView:
         audience = _audience(frame) if restricted else None
         record = _record(said.header.kind, frame) if addressed else None
         canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
-        named = statement_id(codec.decode_leaf(leaf).payload) if isinstance(body, Election) else b""
+        named = statement_id(codec.decode_leaf(leaf).payload) if said.header.kind in FEW else b""
         when, at = said.received_at_ms, said.directory_size
         return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record)
 
     def _holds_canary(self, frame: bytes) -> bool:
         records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
         return any((each.type, each.value) in self._canaries for record in records for each in record.indicators)
-
-    async def _leaves(self, start: int, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return leaves, each with its frame; below the floor there are none."""
-        try:
-            page = await self._store.read(start, limit)
-        except CursorBelowFloor:
-            bundle, skipped = divmod(start, TILE_WIDTH)
-            leaves = decode_bundle(await self._history.bundle(bundle))[skipped : skipped + limit]
-            return [(leaf, b"") for leaf in leaves]
-        return [(codec.frame_leaf(entry.frame), entry.frame) for entry in page]
 
 
 def _audience(frame: bytes) -> frozenset[str]:

@@ -9,7 +9,7 @@ their frames; a fold sees no record either way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -65,8 +65,6 @@ class Recipe(Generic[F]):
     empty: Callable[[], F]
     rows: Callable[[F], Iterator[Row]]
     restore: Callable[[], Restore[F]]
-    #: Whose bodies it looks at: None for all. Of others it is told that there was one.
-    kinds: Collection[int] | None = None
 
 
 class Pace:
@@ -102,34 +100,33 @@ class Leaves:
 
     async def read(self, start: int, limit: int) -> Sequence[bytes]:
         """Return up to ``limit`` consecutive sealed leaves from ``start``, at least one where one exists."""
+        return [leaf for leaf, _ in await self.with_frames(start, limit)]
+
+    async def with_frames(self, start: int, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Return leaves as `read` does, each with its frame, which is empty below the floor."""
         try:
-            return [codec.frame_leaf(entry.frame) for entry in await self.store.read(start, limit)]
+            return [(codec.frame_leaf(entry.frame), entry.frame) for entry in await self.store.read(start, limit)]
         except CursorBelowFloor:
             bundle, skipped = divmod(start, TILE_WIDTH)
-            return decode_bundle(await self.history.bundle(bundle))[skipped : skipped + limit]
+            leaves = decode_bundle(await self.history.bundle(bundle))[skipped : skipped + limit]
+            return [(leaf, b"") for leaf in leaves]
 
 
 class Replay(Generic[F]):
     """A fold, and the tree of exactly the leaves that it has taken."""
 
-    def __init__(
-        self, leaves: Leaves, fold: F, range_: CompactRange | None = None, kinds: Collection[int] | None = None
-    ) -> None:
-        """Go on from this fold, made of the leaves under this range; from leaf 0 without one.
-
-        ``kinds`` as in `Recipe`.
-        """
+    def __init__(self, leaves: Leaves, fold: F, range_: CompactRange | None = None) -> None:
+        """Go on from this fold, made of the leaves under this range; from leaf 0 without one."""
         self._leaves = leaves
         self.fold = fold
         self.range = range_ or CompactRange()
-        self._kinds = kinds
 
     async def read_to(self, size: int, pace: Pace | None = None) -> None:
         """Take all leaves below ``size``, which is sealed; hold them against its root with `require`, afterwards."""
         while self.range.size < size:
             page = await self._leaves.read(self.range.size, min(PAGE, size - self.range.size))
             for data in page:
-                self.fold.apply(*self._read(data))
+                self.fold.apply(*_read(data))
                 self.range = self.range.extend((leaf_hash(data),))
                 if pace is not None:
                     await pace.breathe()
@@ -144,7 +141,7 @@ class Replay(Generic[F]):
         while range_.size < head.size:
             page = await self._leaves.read(range_.size, min(PAGE, head.size - range_.size))
             for data in page:
-                new.append(self._read(data))
+                new.append(_read(data))
                 range_ = range_.extend((leaf_hash(data),))
                 if pace is not None:
                     await pace.breathe()
@@ -157,8 +154,10 @@ class Replay(Generic[F]):
         """Return if what was taken is the tree of this head. Raises `Fatal`."""
         _require(self.range, head)
 
-    def _read(self, data: bytes) -> tuple[Header, int]:
-        return codec.decode_for_fold(data, self._kinds)
+
+def _read(data: bytes) -> tuple[Header, int]:
+    said = codec.decode_sequenced(data)
+    return said.header, said.received_at_ms
 
 
 def _require(range_: CompactRange, head: TreeHead) -> None:

@@ -222,7 +222,7 @@ def view_that_begins_where_it_wakes(patch: Patch) -> None:
 
     async def from_here(self: LifeView) -> None:
         size = (await self._store.head()).sealed.size
-        await self.facts.take([], await compact_range(self._history, size))
+        await self.facts.take([], await compact_range(self._leaves.history, size))
         await run(self)
 
     patch.setattr(LifeView, "run", from_here)

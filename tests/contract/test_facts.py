@@ -29,7 +29,6 @@ from exchange.domain.bodies import (
     RetractionReason,
     SourceAction,
 )
-from exchange.domain.elections import ElectionFacts
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.lag import Stage
@@ -103,19 +102,20 @@ async def test_acknowledgements_only_move_on(book: Book) -> None:
     assert book.facts.member("nobody") == MemberFacts()
 
 
-async def test_elections_are_kept_by_the_id_of_their_statement(book: Book) -> None:
+async def test_what_is_said_by_few_statements_is_found_by_its_place(book: Book) -> None:
     vote = Election("vote", "A vote", NOW_MS, NOW_MS + 9, (1, 3), 60_000, 600_000, 14)
-    entry = ToldEntry(
-        0, community_header(vote), NOW_MS, late=False, directory_size=10, audience=None, statement_id=digest("vote")
-    )
-    assert book.facts.elections() == {}
-    await book.facts.take([entry], CompactRange().extend((digest("leaf"),)))
-    assert book.facts.elections() == {digest("vote"): ElectionFacts(digest("vote"), 0, vote)}
+    await book.tell(signal_body(), ids=(ONE,))
+    await book.tell(vote, "operator")
+    await book.tell(ERROR)
+    await book.tell(vote, "operator")
+    assert list(book.facts.few()) == [1, 3]
+    await book.facts.forget(2)
+    assert list(book.facts.few()) == [1, 3]  # they stand for ever
     again = await FactsFile.open(book.facts._path)
-    assert again.elections() == book.facts.elections()
+    assert list(again.few()) == [1, 3]
     await again.aclose()
     await book.facts.forget(None)
-    assert book.facts.elections() == {}
+    assert list(book.facts.few()) == []
 
 
 async def test_quarantine_and_release(book: Book) -> None:
@@ -156,8 +156,8 @@ async def test_wherever_a_signal_was_said_again_its_record_goes_with_the_first(b
 
 
 async def test_a_number_that_no_table_holds_is_the_logs_trouble_alone(book: Book) -> None:
-    vote = Election("vote", "A vote", NOW_MS, NOW_MS + 9, (1,), 1, 1 << 63, 14)
-    entry = ToldEntry(0, community_header(vote), NOW_MS, late=False, directory_size=1, audience=None)
+    flag = Quarantine("alpha", 1 << 63, QuarantineReason.BURST)
+    entry = ToldEntry(0, community_header(flag), NOW_MS, late=False, directory_size=1, audience=None)
     with pytest.raises(Fatal):
         await book.facts.take([entry], CompactRange())
 

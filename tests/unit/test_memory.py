@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
 from exchange.opening import LEAST_BYTES, Judging, Memory, OpenLog, Room, at_once, make_log, open_log
+from exchange.stores.facts import FactsFile
 from exchange.stores.folders import Folders
-from exchange.views.keeper import Keeper
 from tests.unit.publish.fakes import FakeClock
 
 MIB = 2**20
@@ -72,14 +72,14 @@ def test_what_was_for_logs_that_did_not_open_is_free() -> None:
     assert opened(memory, late) == Room(48 * MIB, 24 * MIB)
 
 
-async def test_a_log_whose_key_epochs_cannot_be_read_is_closed_again(
+async def test_a_log_whose_fold_cannot_be_opened_is_closed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders, (origin,) = Folders(tmp_path / "data", tmp_path / "keys"), some_communities(1)
     await make_log(folders, origin)
 
-    async def load(_: object) -> None:
-        raise Fatal("a tile is damaged")
+    async def refused(_: object) -> None:
+        raise Fatal("no such folder can be made")
 
     async def open_it() -> OpenLog:
         judging, clock, memory = Judging(lambda _: 0, at_once, 1), FakeClock().watched(), Memory(Room(0, 0))
@@ -87,8 +87,8 @@ async def test_a_log_whose_key_epochs_cannot_be_read_is_closed_again(
             folders, origin, judging, clock, lambda: 0.0, memory=memory, adopt=True, committed=lambda *_: None
         )
 
-    with monkeypatch.context() as broken, pytest.raises(Fatal, match="a tile is damaged"):
-        broken.setattr(Keeper, "load", load)
+    with monkeypatch.context() as broken, pytest.raises(Fatal, match="no such folder"):
+        broken.setattr(FactsFile, "open", refused)
         await open_it()
     await (await open_it()).aclose()
 

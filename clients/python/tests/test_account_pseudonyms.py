@@ -45,7 +45,7 @@ class Place:
 
     def say(self, *bodies: KeyEpoch) -> None:
         for body in bodies:
-            self.epochs.apply(Header("x/uk", kind_of(body), "oprf", self.now_ms, bytes(16), (), body), self.now_ms)
+            self.epochs.apply(0, Header("x/uk", kind_of(body), "oprf", self.now_ms, bytes(16), (), body))
 
     async def read(self) -> KeyEpochs:
         if self.ledger_away:

@@ -19,10 +19,8 @@ from exchange.domain.guidance import (
     MAX_PLATFORMS,
     MAX_PROFILE_BYTES,
     Guidances,
-    GuidancesRestore,
     canonical,
     guidance_of,
-    guidance_rows,
     holds_identifier,
     read_profile,
     validate_guidance,
@@ -55,8 +53,8 @@ def said(body: Body, by: Actor = OPERATOR) -> Header:
 
 def folded(*headers: Header) -> Guidances:
     found = Guidances()
-    for header in headers:
-        found.apply(header, NOW_MS)
+    for index, header in enumerate(headers):
+        found.apply(index, header, NOW_MS)
     return found
 
 
@@ -80,7 +78,7 @@ def test_the_newest_version_counts_and_the_first_of_two() -> None:
     found = folded(said(signal_body()), said(first), said(second), said(rival), said(first))
     entry = found.entries["chatter"]
     assert (entry.version, entry.index, entry.profile_sha256) == (2, 2, second.profile_sha256)
-    assert (entry.confirmed, entry.publisher, found.size) == (False, "operator", 5)
+    assert (entry.confirmed, entry.publisher) == (False, "operator")
 
 
 def test_what_the_platform_says_itself_is_confirmed_until_an_operator_says_another() -> None:
@@ -88,17 +86,17 @@ def test_what_the_platform_says_itself_is_confirmed_until_an_operator_says_anoth
     later = guidance_of(profile(version=3), "alpha")
     known = folded(said(compiled))
     judge(own, ALPHA_LIAISON, known)
-    known.apply(said(own, ALPHA_LIAISON), NOW_MS)
+    known.apply(1, said(own, ALPHA_LIAISON), NOW_MS)
     assert known.entries["chatter"].confirmed
     judge(later, OPERATOR, known)
-    known.apply(said(later), NOW_MS)
+    known.apply(2, said(later), NOW_MS)
     assert not known.entries["chatter"].confirmed
 
 
 def test_what_is_withdrawn_is_in_force_no_more_and_can_come_again() -> None:
     known = folded(said(guidance_of(PROFILE)))
     judge(withdrawn(), known=known)
-    known.apply(said(withdrawn()), NOW_MS)
+    known.apply(3, said(withdrawn()), NOW_MS)
     assert not known.in_force()
     judge(guidance_of(profile(version=3)), known=known)
     with pytest.raises(InvalidStatement, match=r"version.*above 2"):
@@ -220,18 +218,3 @@ def test_any_bytes_are_a_profile_or_refused(data: bytes) -> None:
     except Rejected:
         return
     pytest.fail("no random bytes are this profile")
-
-
-def test_the_rows_make_the_fold_again() -> None:
-    found = folded(said(guidance_of(PROFILE, "alpha")), said(withdrawn()), said(guidance_of(profile(platform="b"))))
-    restore = GuidancesRestore()
-    for row in json.loads(json.dumps(list(guidance_rows(found)))):
-        restore.put(row)
-    again = restore.done()
-    assert (again.size, again.entries) == (found.size, found.entries)
-
-
-@pytest.mark.parametrize("row", [[], ["profile"], ["guidance", "x"], ["profile", "a", 1, "", "", 5, "zz", 1, 1, False]])
-def test_other_rows_are_refused(row: list[Any]) -> None:
-    with pytest.raises(Rejected):
-        GuidancesRestore().put(row)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exchange.codec_bodies import kind_of
 from exchange.domain.bodies import (
@@ -26,14 +23,12 @@ from exchange.domain.key_epochs import (
     MAX_STANDING,
     MAX_STEP,
     KeyEpochs,
-    KeyEpochsRestore,
-    key_epoch_rows,
     validate_budget,
     validate_key_epoch,
 )
 from exchange.domain.statement import Header
 from exchange.domain.validation import DAY_MS
-from exchange.errors import InvalidStatement, Rejected
+from exchange.errors import InvalidStatement
 from tests.unit.builders import NOW_MS, UK, digest, signal_body
 
 SERVICE, OTHER = "pseudonyms.example", "other.example"
@@ -59,8 +54,8 @@ def said(body: Body | None, by: str = SERVICE) -> Header:
 
 def folded(*headers: Header) -> KeyEpochs:
     epochs = KeyEpochs()
-    for header in headers:
-        epochs.apply(header, NOW_MS)
+    for index, header in enumerate(headers):
+        epochs.apply(index, header)
     return epochs
 
 
@@ -96,52 +91,11 @@ def test_what_is_destroyed_is_live_no_more() -> None:
 )
 def test_the_first_announcement_wins_and_only_its_publisher_ends_it(second: Header) -> None:
     once, twice = folded(said(announced(1))), folded(said(announced(1)), second)
-    assert (twice.entries, twice.size) == (once.entries, 2)
+    assert twice.entries == once.entries
 
 
 def test_an_older_number_comes_too_late() -> None:
     assert list(folded(said(announced(3)), said(announced(2))).entries) == [3]
-
-
-NUMBERS = st.integers(0, 6)
-HEADERS = st.builds(
-    said,
-    st.one_of(
-        st.none(),
-        st.builds(announced, NUMBERS, state=st.sampled_from([0, 1, 2])),
-        st.builds(ended, NUMBERS),
-    ),
-    st.sampled_from([SERVICE, OTHER]),
-)
-
-
-def written(epochs: KeyEpochs) -> list[list[Any]]:
-    return [json.loads(json.dumps(row)) for row in key_epoch_rows(epochs)]
-
-
-def restored(rows: Sequence[list[Any]]) -> KeyEpochs:
-    making = KeyEpochsRestore()
-    for row in rows:
-        making.put(row)
-    return making.done()
-
-
-@given(st.lists(HEADERS, max_size=20), st.lists(HEADERS, max_size=20))
-def test_rows_are_all_there_is(before: list[Header], after: list[Header]) -> None:
-    straight, stored = folded(*before), restored(written(folded(*before)))
-    assert written(stored) == written(straight)
-    for epochs in (straight, stored):
-        for header in after:
-            epochs.apply(header, NOW_MS)
-    assert (stored.size, stored.newest, stored.entries) == (straight.size, straight.newest, straight.entries)
-
-
-@pytest.mark.parametrize(
-    "row", [[], ["key_epochs", 1], ["key_epoch", 1], ["key_epoch", 1, "zz", 1, 2, [], "p", 1, None]]
-)
-def test_what_is_no_row_is_refused(row: list[Any]) -> None:
-    with pytest.raises(Rejected):
-        KeyEpochsRestore().put(row)
 
 
 def violations(check: Callable[[], None]) -> set[str]:
@@ -205,7 +159,7 @@ def test_a_publisher_fills_no_more_than_its_own_place() -> None:
     following = announced(many.newest + 1)
     assert violations(lambda: validate_key_epoch(said(following), following, many)) == {"key_epoch"}
     validate_key_epoch(said(following, OTHER), following, many)
-    many.apply(said(following, OTHER), NOW_MS)
+    many.apply(100, said(following, OTHER))
     assert many.entries[following.number].publisher == OTHER
 
 
@@ -215,13 +169,12 @@ def test_of_what_is_destroyed_the_newest_are_remembered_and_no_number_comes_agai
     for number in range(1, last + 1):
         for body in (announced(number), ended(number)):
             validate_key_epoch(said(body), body, epochs)
-            epochs.apply(said(body), NOW_MS)
+            epochs.apply(number, said(body))
     assert list(epochs.entries) == list(range(last - MAX_DESTROYED + 1, last + 1))
     assert len(list(epochs.told_at())) == 2 * MAX_DESTROYED
-    for source in (epochs, restored(written(epochs))):
-        source.apply(said(announced(1)), NOW_MS)
-        assert 1 not in source.entries
-        assert source.newest == last
+    epochs.apply(last + 1, said(announced(1)))
+    assert 1 not in epochs.entries
+    assert epochs.newest == last
 
 
 TODAY = NOW_MS // DAY_MS

@@ -54,7 +54,7 @@ class MemoryLedgers:
         return None
 
     def show(self, origin: str, body: Body, publisher: str = SERVICE) -> None:
-        self.shown.setdefault(origin, KeyEpochs()).apply(header(origin, body, publisher), 1)
+        self.shown.setdefault(origin, KeyEpochs()).apply(1, header(origin, body, publisher))
 
     async def who_am_i(self) -> Hello:
         self._check()

@@ -320,7 +320,7 @@ def test_guidance_is_judged_by_what_there_is_already() -> None:
     first = guidance_of({"platform": "chatter", "version": 1, "languages": ["en"]}, "alpha")
     said = community_statement(first, OPERATOR)
     found = desk.candidate(said, OPERATOR.workload)
-    desk.guidance.apply(found.header, NOW_MS)
+    desk.guidance.apply(0, found.header, NOW_MS)
     own = guidance_of({"platform": "chatter", "version": 2, "languages": ["en"]}, "alpha")
     assert desk.candidate(community_statement(own, ALPHA_LIAISON), ALPHA_LIAISON.workload).header.body == own
     again = desk.refusal(community_statement(first, OPERATOR, created_at_ms=NOW_MS + 1), OPERATOR.workload)

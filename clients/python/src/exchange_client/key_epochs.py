@@ -30,14 +30,15 @@ def fold_key_epochs(
     """
     tree = open_checkpoint(checkpoint, verifier)
     epochs = KeyEpochs()
+    behind = -1
     for proven in leaves:
         index = proven.index
-        if not epochs.size <= index < tree.size:
+        if not behind < index < tree.size:
             raise VerificationFailed(Reason.BAD_PROOF, "leaves about key epochs are not in their order")
         verify_inclusion(
             leaf_hash=leaf_hash(proven.leaf), index=index, size=tree.size, proof=proven.proof, root=tree.root
         )
         entry = check_entry(directory, origin, index, Delivered.bare(proven.leaf))
-        epochs.size = index  # what lies between says nothing of key epochs, or is kept back
-        epochs.apply(entry.header, entry.leaf.received_at_ms)
+        epochs.apply(index, entry.header)
+        behind = index
     return epochs
