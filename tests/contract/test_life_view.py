@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,112 +15,23 @@ import pytest
 from exchange import codec
 from exchange.domain.bodies import (
     Body,
-    DataVersion,
-    Election,
     Erasure,
     ErasureReason,
-    KeyEpoch,
     Retraction,
     RetractionReason,
-    State,
 )
-from exchange.domain.guidance import guidance_of
-from exchange.domain.statement import Leaf, Statement, statement_id
+from exchange.domain.statement import Statement
 from exchange.errors import Fatal, Unavailable
-from exchange.ledger.merkle import leaf_hash
-from exchange.ports import Doomed, StoredEntry
-from exchange.stores.facts import FactsFile
+from exchange.ports import Doomed
 from exchange.views.erasing import Eraser
-from exchange.views.life import LifeView
-from tests.contract.builders import WIDTH, Chain, seal
-from tests.contract.memory_store import MemoryStore
-from tests.unit.builders import ALPHA, NOW_MS, UK, community_statement, digest, pdq_record, signal_statement
-from tests.unit.views.directory_log import Clock
-
-DEADLINE_S = 20.0
-
-
-def entry(index: int, statement: Statement) -> StoredEntry:
-    """Return a statement as it is stored."""
-    leaf = codec.encode_leaf(Leaf(index, NOW_MS + index, False, 9, statement.payload, statement.signatures))
-    frame = codec.full_frame(leaf, statement.records, statement.audience_record)
-    return StoredEntry(index, statement_id(statement.payload), leaf_hash(leaf), NOW_MS + index, frame)
-
-
-def a_signal(name: str, **changes: object) -> Statement:
-    """Return a signal about one photograph."""
-    return signal_statement(records=[pdq_record(name)], seed=name, **changes).statement  # type: ignore[arg-type]
-
-
-def ids_of(statement: Statement) -> tuple[bytes, ...]:
-    return codec.decode_header(statement.payload, strict=True).signal_ids
-
-
-class CountingStore(MemoryStore):
-    """Remembers which entries were read, and what was done in which order."""
-
-    def __init__(self) -> None:
-        super().__init__(read_at_most=50)
-        self.read_indices: set[int] = set()
-        self.done: list[str] = []
-
-    async def read(self, start: int, limit: int) -> Sequence[StoredEntry]:
-        found = await super().read(start, limit)
-        self.read_indices.update(each.index for each in found)
-        return found
-
-    async def erase(self, frames: Mapping[int, bytes]) -> None:
-        await super().erase(frames)
-        self.done.append(f"store {sorted(frames)}")
-
-
-class Community:
-    """A community's log, and what follows it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = CountingStore()
-        self.chain = Chain()
-        self.facts: FactsFile
-
-    async def say(self, *statements: Statement) -> None:
-        """Commit statements as one group."""
-        grown, group = self.chain.grow_by(
-            tuple(entry(self.chain.size + at, each) for at, each in enumerate(statements))
-        )
-        await self.store.append(self.chain.head, group)
-        await seal(self.store, grown.head)
-        self.chain = grown
-
-    @asynccontextmanager
-    async def following(self) -> AsyncIterator[LifeView]:
-        """Run the view for as long as the block lasts."""
-        self.facts = await FactsFile.open(self.folder / "life")
-        view = LifeView(self.store, self.store, self.facts, Clock())
-        task = asyncio.create_task(view.run())
-        try:
-            yield view
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self.facts.aclose()
+from tests.contract.builders import WIDTH
+from tests.contract.followed_log import DEADLINE_S, Community, a_signal, caught_up, entry, ids_of
+from tests.unit.builders import ALPHA, NOW_MS, UK, community_statement, pdq_record, signal_statement
 
 
 @pytest.fixture
 def community(tmp_path: Path) -> Community:
     return Community(tmp_path)
-
-
-async def caught_up(view: LifeView, size: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                await view.reached(size)
-                view.current()
-            except Unavailable:
-                await asyncio.sleep(0.01)
-            else:
-                return
 
 
 async def test_it_reads_what_is_there_and_follows(community: Community) -> None:
@@ -174,82 +85,6 @@ async def test_what_is_not_the_logs_own_is_not_taken(community: Community) -> No
         assert community.facts.place().size == 0
         with pytest.raises(Unavailable):
             view.current()
-
-
-EPOCH = KeyEpoch(1, State.ACTIVE, b"\x02" + digest("point"), NOW_MS, NOW_MS + 9, (DataVersion("unicode", "14.0.0"),))
-VOTE = Election("vote", "A vote", NOW_MS, NOW_MS + 9, (1, 3), 60_000, 600_000, 14)
-PROFILE = {"platform": "chatter", "version": 1, "languages": ["en"]}
-
-
-async def say_what_is_few(community: Community) -> None:
-    """Say one statement of each kind of which there are few, between others."""
-    few = [community_statement(body) for body in (EPOCH, VOTE, guidance_of(PROFILE))]
-    await community.say(*(a_signal(str(n)) for n in range(60)), *few, *(a_signal(f"then {n}") for n in range(3)))
-
-
-async def test_small_folds_are_made_as_the_log_is_read_and_again_of_their_own_leaves_alone(
-    community: Community,
-) -> None:
-    await say_what_is_few(community)
-    for reads in (set(range(66)), {60, 61, 62}):
-        community.store.read_indices.clear()
-        async with community.following() as view:
-            with pytest.raises(Unavailable):
-                view.folds()  # nothing has been read yet: nothing is judged
-            await caught_up(view, 66)
-            folds = view.folds()
-        assert folds.key_epochs.entries[1].epoch == EPOCH
-        assert folds.key_epochs.entries[1].announced_at == 60
-        ((id_, vote),) = folds.elections.entries.items()
-        assert (id_, vote.id, vote.index, vote.election) == (id_, id_, 61, VOTE)
-        assert id_ == community.store._disk.entries[61].statement_id
-        assert folds.guidances.entries["chatter"].index == 62
-        assert community.store.read_indices == reads
-    await community.store.archive(64)
-    async with community.following() as view:
-        await caught_up(view, 66)
-        assert list(view.folds().key_epochs.entries) == [1]
-
-
-async def test_where_a_place_is_not_what_it_was_the_log_is_read_again(community: Community) -> None:
-    await say_what_is_few(community)
-    async with community.following() as view:
-        await caught_up(view, 66)
-    entries = community.store._disk.entries
-    held, entries[60] = entries[60], replace(entry(60, community_statement(VOTE)), leaf_hash=entries[60].leaf_hash)
-    async with community.following() as view:
-        with pytest.raises(Fatal, match="are not those of the log's tree"):
-            await view.run()
-    entries[60] = held
-    async with community.following() as view:
-        await caught_up(view, 66)
-        assert list(view.folds().key_epochs.entries) == [1]
-
-
-async def test_nobody_judges_by_what_is_not_in_the_tree_in_a_long_burst_neither(
-    community: Community, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("exchange.views.life.PAGE", 4)
-    await community.say(a_signal("one"))
-    async with community.following() as view:
-        await caught_up(view, 1)
-        folds = view.folds()
-        forged = community_statement(EPOCH)
-        entries = community.store._disk.entries
-        # A tree of twelve signals, in whose rows stands something else: no page of them is taken.
-        burst = [a_signal(f"burst {n}") for n in range(12)]
-        grown, group = community.chain.grow_by(tuple(entry(1 + at, each) for at, each in enumerate(burst)))
-        await community.store.append(community.chain.head, group)
-        entries[2] = replace(entry(2, forged), leaf_hash=entries[2].leaf_hash)
-        await seal(community.store, grown.head)
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                try:
-                    view.current()
-                except Unavailable:
-                    break
-                await asyncio.sleep(0.01)
-        assert folds.key_epochs.entries == {}
 
 
 async def test_who_may_read_what_is_read_with_it_and_below_the_floor_it_is_nobody(community: Community) -> None:

@@ -31,7 +31,7 @@ from exchange.domain.statement import Statement, audience_id, signal_ids
 from exchange.stores.facts import FactsFile
 from exchange.stores.facts_referrals import FactsReferrals
 from exchange.views.erasing import Eraser
-from tests.contract.test_life_view import Community, caught_up
+from tests.contract.followed_log import Community, caught_up
 from tests.unit.builders import ALPHA_LIAISON, NOW_MS, POLICE, UK, Actor, community_header, community_statement, digest
 
 HOUR_MS = 3_600_000
