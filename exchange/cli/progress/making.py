@@ -132,7 +132,7 @@ def report(
 
 def election_of(ledger: Ledger, named: str) -> ElectionFacts:
     """Return an election of the ledger by its name or its id in hexadecimal. Raises `Rejected` (NOT_FOUND)."""
-    known = ledger.facts.elections().values()
+    known = ledger.folded_elections().entries.values()
     for each in known:
         if named in (each.election.name, each.id.hex()):
             return each

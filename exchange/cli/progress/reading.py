@@ -17,9 +17,11 @@ from typing import Any
 
 import click
 
+from exchange import codec
 from exchange.cli.output import visible, watched
 from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import Audience, Election, SignalHeader
+from exchange.domain.elections import Elections
 from exchange.domain.statement import statement_id
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Rejected
@@ -40,6 +42,17 @@ class Ledger:
     position: Position = field(default_factory=Position)
     #: Of each day (since 1970, UTC) with an entry, the index of its first one.
     days: dict[int, int] = field(default_factory=dict)
+    #: Of each election, the index of its entry and what was signed.
+    elections: dict[int, bytes] = field(default_factory=dict)
+
+    def folded_elections(self) -> Elections:
+        """Return the elections that were taken."""
+        folded = Elections()
+        for index, payload in self.elections.items():
+            body = codec.decode_header(payload, strict=False).body
+            if isinstance(body, Election):
+                folded.apply(index, statement_id(payload), body)
+        return folded
 
     @property
     def size(self) -> int:
@@ -96,6 +109,7 @@ def _noted(ledger: Ledger) -> bytes:
         "received_at_ms": place.received_at_ms,
         "directory_size": place.directory_size,
         "days": {str(day): index for day, index in ledger.days.items()},
+        "elections": {str(index): payload.hex() for index, payload in ledger.elections.items()},
     }
     return json.dumps(data).encode()
 
@@ -108,7 +122,8 @@ def _of_note(facts: FactsFile, data: dict[str, Any]) -> Ledger:
         received_at_ms=int(data["received_at_ms"]),
         directory_size=int(data["directory_size"]),
     )
-    return Ledger(facts, place, {int(day): int(index) for day, index in data["days"].items()})
+    elections = {int(index): bytes.fromhex(payload) for index, payload in data["elections"].items()}
+    return Ledger(facts, place, {int(day): int(index) for day, index in data["days"].items()}, elections)
 
 
 async def _read(
@@ -128,6 +143,8 @@ async def _read(
 async def _take(ledger: Ledger, page: Sequence[VerifiedEntry], position: Position) -> None:
     for entry in page:
         ledger.days.setdefault(entry.leaf.received_at_ms // DAY_MS, entry.leaf.index)
+        if isinstance(entry.header.body, Election):
+            ledger.elections[entry.leaf.index] = entry.leaf.payload
     await ledger.facts.take([_told(entry) for entry in page], position.range)
     ledger.position = position
 
@@ -136,7 +153,6 @@ def _told(entry: VerifiedEntry) -> ToldEntry:
     """Return an entry as facts take it. The ledger does not say who a restricted one is for: nobody is known."""
     leaf, body = entry.leaf, entry.header.body
     restricted = isinstance(body, Addressed) or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
-    named = statement_id(leaf.payload) if isinstance(body, Election) else b""
     return ToldEntry(
         leaf.index,
         entry.header,
@@ -144,5 +160,4 @@ def _told(entry: VerifiedEntry) -> ToldEntry:
         leaf.late,
         leaf.directory_size,
         frozenset() if restricted else None,
-        statement_id=named,
     )

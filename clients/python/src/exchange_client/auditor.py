@@ -143,9 +143,9 @@ class Auditor:
                 if tree is not None and checker.range.size == tree.size:
                     break
                 checker.take(entry)
-                header, received_at_ms = codec.decode_for_fold(entry.leaf)
-                if until_ms is None or received_at_ms < until_ms:
-                    cut.apply(header, received_at_ms)
+                said = codec.decode_sequenced(entry.leaf)
+                if until_ms is None or said.received_at_ms < until_ms:
+                    cut.apply(said.header, said.received_at_ms)
                 tree = tree or _opened(note, origin, checker.directory)
         if (tree.size, tree.root) != (checker.range.size, checker.range.root()):
             raise VerificationFailed(Reason.BAD_CHECKPOINT, "the directory's signed root is not that of its entries")
