@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import click
 import msgspec
 
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.guidance import STALE, today
+from exchange.cli.made_files import of_extra, write
 from exchange.cli.output import emit, json_option, say
 from exchange.domain.lag import Stage, added
 from exchange.errors import Reason, Rejected
@@ -31,18 +30,6 @@ def guide() -> None:
     Example:
       exchange guide build site --address https://guide.example.org/
     """
-
-
-def _building() -> ModuleType:
-    """Return what needs the packages of the extra; a hub does without them."""
-    try:
-        return import_module("exchange.guide.building")
-    except ModuleNotFoundError as error:
-        raise Rejected(
-            Reason.CONFIG,
-            f"the guide needs the package {error.name}",
-            hint="pip install 'signal-exchange[guide]'",
-        ) from error
 
 
 @guide.command()
@@ -85,7 +72,7 @@ def build(
 
     The same facts and the same day make the same bytes. Nothing in it needs a script, or anything from elsewhere.
     """
-    building = _building()
+    building = of_extra("guide", "building", "the guide")
     entries = {profile.platform: Entry(profile) for profile in map(read_profile_file, files or own_profiles())}
     if name:
         if client_path is None:
@@ -94,7 +81,7 @@ def build(
     ordered = tuple(entry for _, entry in sorted(entries.items()))
     whole = Guide(read_country(), ordered, today(), stale_days, address)
     made = building.files_of(whole, font=font)
-    building.write(made, folder)
+    write(made, folder)
     row = {"folder": str(folder), "files": len(made), "platforms": sorted(entries)}
     emit(row, as_json=as_json, lines=[f"{len(made)} files in {folder}, for {', '.join(sorted(entries))}"])
     if not address:

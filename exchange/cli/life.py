@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import click
 
 from exchange.cli.cosigning import to_sign_option
-from exchange.cli.lines import Source
-from exchange.cli.output import client_option, community_option, json_option
-from exchange.cli.refusals import rejects_option
-from exchange.cli.saying import Ask
+from exchange.cli.saying import say_of_signals
+from exchange.cli.speaking import Asked, F, said_by_arguments, saying_options, words_option
 from exchange.domain.bodies import (
     DispositionReason,
     DispositionState,
@@ -26,27 +23,12 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.kinds import Kind
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_LINES = click.option(
-    "--lines", type=Source(), metavar="FILE", help="Say many things, one JSON object a line; - for stdin."
-)
 _CASE = click.option("--case", "case_ref", metavar="REF", help="All signals that you published under this case.")
 _IDS = click.argument("signal_ids", metavar="[SIGNAL_ID]...", nargs=-1)
 
 
-def _words(name: str, words: type[IntEnum], text: str = "") -> Callable[[F], F]:
-    return click.option(f"--{name}", type=click.Choice([word.name.lower() for word in words]), help=text)
-
-
 def _time(name: str, text: str) -> Callable[[F], F]:
     return click.option(f"--{name}", help=f"{text}: a time with its zone, or Unix milliseconds.")
-
-
-def _common(command: F) -> F:
-    for option in (json_option, rejects_option, client_option, community_option, _LINES):
-        command = option(command)
-    return command
 
 
 def _say(
@@ -60,20 +42,17 @@ def _say(
     to_sign: Path | None = None,
     **values: object,
 ) -> None:
-    """Say what the arguments say, or the lines; a time that is a number is one."""
-    said = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if value}
-    for key in ("decided_at", "matched_at", "actioned_at"):
-        if str(said.get(key, "")).isdecimal():
-            said[key] = int(str(said[key]))
-    Ask(kind, name, client_path, said, lines, rejects, to_sign, as_json).say()
+    """Say what the arguments say, or the lines."""
+    said = said_by_arguments(values, times=("decided_at", "matched_at", "actioned_at"))
+    say_of_signals(kind, Asked(name, client_path, said, lines, rejects, as_json), to_sign)
 
 
 @click.command()
 @_IDS
 @_CASE
-@_words("reason", RetractionReason, "Why they are taken back.")
+@words_option("reason", RetractionReason, "Why they are taken back.")
 @_time("decided-at", "When that was decided")
-@_common
+@saying_options
 @to_sign_option
 def retract(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) -> None:  # noqa: ANN401 - click's
     """Take signals back: receivers forget them, and owe an answer where they acted on them.
@@ -97,8 +76,8 @@ def retract(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) 
 @click.command()
 @_IDS
 @_CASE
-@_words("reason", ErasureReason, "Why they are erased.")
-@_common
+@words_option("reason", ErasureReason, "Why they are erased.")
+@saying_options
 @to_sign_option
 def erase(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) -> None:  # noqa: ANN401 - click's
     """Let salt and data of signals leave every store before their time. Their entries and proofs stay.
@@ -116,9 +95,9 @@ def erase(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) ->
 
 @click.command()
 @_IDS
-@_words("category", OpinionCategory, "What you think of them.")
-@_words("reason", OpinionReason, "What that rests on.")
-@_common
+@words_option("category", OpinionCategory, "What you think of them.")
+@words_option("reason", OpinionReason, "What that rests on.")
+@saying_options
 def opine(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Say what you think of signals of others; your last opinion of each counts.
 
@@ -134,12 +113,12 @@ def opine(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - 
 
 @click.command()
 @_IDS
-@_words("state", DispositionState, "How it stands.")
-@_words("action", SourceAction, "What you did: with actioned and upheld.")
-@_words("reason", DispositionReason, "Why: mandatory with not_actioned and upheld.")
+@words_option("state", DispositionState, "How it stands.")
+@words_option("action", SourceAction, "What you did: with actioned and upheld.")
+@words_option("reason", DispositionReason, "Why: mandatory with not_actioned and upheld.")
 @_time("matched-at", "When you found your own content or account by it")
 @_time("actioned-at", "When you acted, or undid it")
-@_common
+@saying_options
 def dispose(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Say what you did with signals of others. After a retraction, that closes what you owe.
 
@@ -161,8 +140,8 @@ def dispose(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 
 @click.command()
 @click.argument("member", required=False, default="")
 @click.option("--from-index", type=click.IntRange(min=0), default=0, show_default=True, help="From this entry on.")
-@_words("reason", QuarantineReason, "Why it is flagged.")
-@_common
+@words_option("reason", QuarantineReason, "Why it is flagged.")
+@saying_options
 def quarantine(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Flag a member's entries: matchers hold them back until release. Nothing is withheld, and order holds.
 
@@ -178,7 +157,7 @@ def quarantine(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN4
 
 @click.command()
 @click.argument("member", required=False, default="")
-@_common
+@saying_options
 def release(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """End a member's quarantine: what was held back of it matches again.
 

@@ -101,14 +101,3 @@ def _pack(made: dict[str, bytes]) -> bytes:
                 entry.external_attr = 0o644 << 16
                 pack.writestr(entry, data)
     return out.getvalue()
-
-
-def write(made: dict[str, bytes], folder: Path) -> None:
-    """Write a guide's files into a folder; others in it are left alone. Raises `Rejected` (CONFIG)."""
-    try:
-        for place, data in made.items():
-            path = folder / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-    except OSError as error:
-        raise Rejected(Reason.CONFIG, f"{error.filename}: {error.strerror}") from error

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from msgspec.structs import replace
 
-from exchange.errors import Reason, Rejected
 from exchange.report.envelope import sealed
 from exchange.report.page import as_html
 from exchange.report.payload import ENVELOPE_FILE, PAYLOAD_FILE, Payload, digests, encoded
@@ -42,14 +39,3 @@ def files_of(payload: Payload, signer: Signer) -> dict[str, bytes]:
     made = forms_of(payload)
     said = encoded(replace(payload, files=digests(made)))
     return {**made, PAYLOAD_FILE: said, ENVELOPE_FILE: sealed(said, signer)}
-
-
-def write(files: dict[str, bytes], folder: Path) -> None:
-    """Write a report's files into a folder, which may hold an older report. Raises `Rejected` (CONFIG)."""
-    try:
-        for name, data in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-    except OSError as error:
-        raise Rejected(Reason.CONFIG, f"{error.filename}: {error.strerror}") from error

@@ -12,10 +12,11 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
+from exchange.cli.made_files import write
 from exchange.cli.progress.verifying import COUNTED, GROWN, SIGNED, TREE, WHO
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
-from exchange.report.building import files_of, write
+from exchange.report.building import files_of
 from exchange.report.payload import PAYLOAD_FILE, decoded, stated
 from exchange_client import ClientConfig
 from tests.e2e.command_line import Place, founded, lines, pdq_line, run

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import click
 
 from exchange.cli.connect import origin_of, with_client
+from exchange.cli.made_files import of_extra, write
 from exchange.cli.output import client_option, community_option, emit, json_option
 from exchange.cli.progress.counting import Wanted, counted, day_number, day_of
 from exchange.cli.progress.reading import Ledger, read_ledger
@@ -26,21 +25,11 @@ from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.auditor import Auditor, Tree
 
 LEAST = 5
+#: What needs the packages of the extra.
+WHAT = "a report"
 #: Who may vouch for a report: people, not pipelines.
 SIGNERS = frozenset({Role.LIAISON, Role.AUTHORITY, Role.OPERATOR})
 _DAY = click.DateTime(["%Y-%m-%d"])
-
-
-def of_extra(name: str) -> ModuleType:
-    """Return a module of the report that needs the packages of the extra; a hub does without them."""
-    try:
-        return import_module(f"exchange.report.{name}")
-    except ModuleNotFoundError as error:
-        raise Rejected(
-            Reason.CONFIG,
-            f"a report needs the package {error.name}",
-            hint="pip install 'signal-exchange[report]'",
-        ) from error
 
 
 @click.command()
@@ -95,7 +84,7 @@ def report(
       exchange report may --from 2027-05-01 --to 2027-05-31 --community uk-elections --client beta/liaison/client.toml
       exchange report polls --election general-2027 --community uk-elections --client beta/liaison/client.toml
     """
-    build = of_extra("building")
+    build = of_extra("report", "building", WHAT)
     if first is not None and last is not None and last < first:
         raise click.UsageError("--to lies before --from")
 
@@ -121,7 +110,7 @@ def report(
         return found
 
     files = with_client(client_path, job)
-    build.write(files, folder)
+    write(files, folder)
     row = {"folder": str(folder), "files": sorted(files)}
     lines = [
         f"{len(files)} files in {folder}: open report.html",

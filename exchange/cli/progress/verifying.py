@@ -11,11 +11,13 @@ import click
 import msgspec
 
 from exchange.cli.connect import with_client
+from exchange.cli.made_files import of_extra
 from exchange.cli.output import REFUSED, emit, json_option
 from exchange.cli.progress.counting import Wanted, counted, day_number
-from exchange.cli.progress.making import SIGNERS, election_line, election_of, of_extra
+from exchange.cli.progress.making import SIGNERS, WHAT, election_line, election_of
 from exchange.cli.progress.reading import read_ledger
 from exchange.domain.directory import Directory
+from exchange.domain.kinds import MemberClass
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.report.checking import Check, Opened, State, check_files, failed, open_report
@@ -59,7 +61,7 @@ def verify_report(folder: Path, client_path: Path | None, kept: Path | None, *, 
     """
     if client_path is None and not offline:
         raise click.UsageError("name a --client to ask the exchange with, or say --offline")
-    remaking = of_extra("remaking")
+    remaking = of_extra("report", "remaking", WHAT)
     files = _files(folder)
     try:
         found = open_report(files)
@@ -148,7 +150,7 @@ async def _signer(auditor: Auditor, found: Opened) -> str:
 
 
 def _runs(directory: Directory, member: str) -> bool:
-    return directory.members[member].member_class.name == "OPERATOR"
+    return directory.members[member].member_class is MemberClass.OPERATOR
 
 
 async def _tree(auditor: Auditor, payload: Payload) -> str:

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import click
 
-from exchange.cli.lines import Source
-from exchange.cli.output import client_option, community_option, json_option, say
-from exchange.cli.referrals.speaking import Ask
-from exchange.cli.refusals import rejects_option
+from exchange.cli.output import say
+from exchange.cli.referrals.speaking import RunToMembers
+from exchange.cli.speaking import Asked, said_by_arguments, saying_options, words_option
 from exchange.domain.addressed import ReferralOutcome, ReferralUrgency
 from exchange.domain.bodies import TargetClass
 from exchange.domain.labels import Label
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _EMERGENCY = "danger to life is no referral: in an emergency, call 999 first"
-_LINES = click.option(
-    "--lines", type=Source(), metavar="FILE", help="Say many things, one JSON object a line; - for stdin."
-)
 _REFERRAL = click.argument("referral", metavar="[REFERRAL]", required=False)
 _REFERENCE = click.option("--reference", metavar="REF", help="Your own reference, without spaces.")
 _AT = click.option("--at", help="When it was so: a time with its zone, or Unix milliseconds. Default: now.")
 _TEXT = click.option("--text", help="Written as a note before it: plain text, at most 1,000 characters.")
 _HOURS = click.option("--respond-within-hours", type=click.IntRange(1, 2160), help="By when an answer is hoped for.")
 _BY = click.option("--respond-by", help="The same as a time with its zone, or Unix milliseconds.")
-
-
-def _words(name: str, words: type[IntEnum], text: str) -> Callable[[F], F]:
-    return click.option(f"--{name}", type=click.Choice([word.name.lower() for word in words]), help=text)
-
-
-def _common(command: F) -> F:
-    for option in (json_option, rejects_option, client_option, community_option, _LINES):
-        command = option(command)
-    return command
 
 
 def _say(
@@ -51,26 +33,23 @@ def _say(
     as_json: bool,
     **values: object,
 ) -> None:
-    said = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if value}
-    for key in ("at", "respond_by"):
-        if str(said.get(key, "")).isdecimal():
-            said[key] = int(str(said[key]))
-    Ask(what, name, client_path, said, lines, rejects, as_json).say()
+    said = said_by_arguments(values, times=("at", "respond_by"))
+    RunToMembers(what, Asked(name, client_path, said, lines, rejects, as_json)).say()
 
 
 @click.command()
 @click.option("--authority", metavar="MEMBER", help="To whom: an authority member of the community.")
 @click.option("--label", metavar="LABEL", type=click.Choice([label.word for label in Label]), help="The harm.")
-@_words("urgency", ReferralUrgency, "How soon. Default: routine.")
+@words_option("urgency", ReferralUrgency, "How soon. Default: routine.")
 @_HOURS
 @_BY
 @click.option("--case-ref", metavar="REF", help="Your own reference of the case, without spaces.")
 @click.option("--contact", metavar="ADDRESS", help="Your desk to ask for the material: mailto:, https: or tel:.")
 @click.option("--handover", metavar="URL", help="Your own portal, where the material is handed over.")
 @click.option("--election", metavar="ID", help="The election that it is about, in hexadecimal.")
-@_words("target-class", TargetClass, "Whom the abuse is aimed at.")
+@words_option("target-class", TargetClass, "Whom the abuse is aimed at.")
 @click.option("--signal", "signal_ids", metavar="ID", multiple=True, help="A signal that it is about. Repeat for more.")
-@_common
+@saying_options
 def refer(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Refer a case to an authority: the police, an electoral or a security body.
 
@@ -98,7 +77,7 @@ def refer(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - 
 @_REFERRAL
 @_REFERENCE
 @_AT
-@_common
+@saying_options
 def acknowledge(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Say, as the authority, that you have a referral.
 
@@ -119,7 +98,7 @@ def acknowledge(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN
 @_BY
 @_REFERENCE
 @_AT
-@_common
+@saying_options
 def ask(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Ask, as the authority, the platform something; the question is written as a note.
 
@@ -139,7 +118,7 @@ def ask(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - cl
 @click.option("--authority", metavar="MEMBER", help="Who asked. Only a pipeline, which reads none, must say it.")
 @_REFERENCE
 @_AT
-@_common
+@saying_options
 def answer(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Answer, as the platform, what the authority asked; the answer is written as a note.
 
@@ -152,11 +131,11 @@ def answer(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 -
 
 @click.command()
 @_REFERRAL
-@_words("outcome", ReferralOutcome, "What came of it.")
+@words_option("outcome", ReferralOutcome, "What came of it.")
 @_TEXT
 @_REFERENCE
 @_AT
-@_common
+@saying_options
 def close(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Close a referral, as the authority.
 
@@ -174,7 +153,7 @@ def close(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - 
 @click.argument("target", metavar="[REFERRAL_OR_SIGNAL]", required=False)
 @click.option("--text", help="Plain text, at most 1,000 characters. Never content, names or account identifiers.")
 @click.option("--to", "audience", multiple=True, metavar="MEMBER", help="On a dispute: to whom. Repeat for more.")
-@_common
+@saying_options
 def note(name: str, client_path: Path, **said: Any) -> None:  # noqa: ANN401 - click's
     """Write a short note on a referral, or on a signal that is disputed.
 

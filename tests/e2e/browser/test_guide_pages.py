@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from exchange.guide.building import files_of, write
+from exchange.cli.made_files import write
+from exchange.guide.building import files_of
 from tests.unit.guide.example import own_guide
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]

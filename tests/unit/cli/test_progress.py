@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from exchange.cli import main
+from exchange.cli.made_files import write
 from exchange.cli.progress.counting import Wanted, day_number, day_of
 from exchange.cli.progress.verifying import _differences
-from exchange.report.building import files_of, write
+from exchange.report.building import files_of
 from tests.unit.builders import UK
 from tests.unit.report.example import KEY, payload
 

@@ -21,9 +21,10 @@ import pytest
 from babel.messages.pofile import read_po
 from jinja2.ext import babel_extract
 
+from exchange.cli.made_files import write
 from exchange.errors import Rejected
 from exchange.guide import files
-from exchange.guide.building import files_of, write
+from exchange.guide.building import files_of
 from exchange.guide.facts import Kind, Profile, read
 from exchange.guide.whole import Entry
 from exchange.guide.words import DRAFTS, LANGUAGES, LOCALES, words_of

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from exchange.cli.made_files import write
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.ledger.dsse import pae
-from exchange.report.building import files_of, forms_of, write
+from exchange.report.building import files_of, forms_of
 from exchange.report.checking import State, check_files, open_report
 from exchange.report.envelope import PAYLOAD_TYPE, opened, sealed
 from exchange.report.payload import ENVELOPE_FILE, MAX_BYTES, PAYLOAD_FILE, decoded, digests, encoded
