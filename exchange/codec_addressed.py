@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from exchange.codec import malformed, parse, parse_strict
+from exchange.codec_bodies import plain
 from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, UpdateRecord
 from exchange.domain.kinds import Kind
 from exchange.v1 import statement_pb2 as pb
+
+Message = pb.ReferralRecord | pb.ReferralUpdateRecord | pb.NoteRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    record: type[AddressedRecord]
+    message: type[Message]
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, record: type[AddressedRecord], message: type[Message]) -> _Row:
+        return cls(record, message, *plain(message, record))
+
+
+_ROWS: dict[int, _Row] = {
+    Kind.REFERRAL: _Row.of(ReferralRecord, pb.ReferralRecord),
+    Kind.REFERRAL_UPDATE: _Row.of(UpdateRecord, pb.ReferralUpdateRecord),
+    Kind.NOTE: _Row.of(NoteRecord, pb.NoteRecord),
+}
+_WRITERS = {row.record: row.write for row in _ROWS.values()}
 
 
 def encode_addressed(record: AddressedRecord) -> bytes:
@@ -15,80 +40,30 @@ def encode_addressed(record: AddressedRecord) -> bytes:
     return message_of(record).SerializeToString(deterministic=True)
 
 
-def message_of(record: AddressedRecord) -> pb.ReferralRecord | pb.ReferralUpdateRecord | pb.NoteRecord:
+def message_of(record: AddressedRecord) -> Message:
     """Return the message of a record."""
-    match record:
-        case ReferralRecord():
-            return pb.ReferralRecord(
-                salt=record.salt,
-                authority=record.authority,
-                label=record.label,  # type: ignore[arg-type]
-                election=record.election,
-                target_class=record.target_class,  # type: ignore[arg-type]
-                urgency=record.urgency,  # type: ignore[arg-type]
-                respond_by_ms=record.respond_by_ms,
-                case_ref=record.case_ref,
-                signal_ids=record.signal_ids,
-                contact=record.contact,
-                handover=record.handover,
-            )
-        case UpdateRecord():
-            return pb.ReferralUpdateRecord(
-                salt=record.salt,
-                referral=record.referral,
-                state=record.state,  # type: ignore[arg-type]
-                outcome=record.outcome,  # type: ignore[arg-type]
-                at_ms=record.at_ms,
-                reference=record.reference,
-                respond_by_ms=record.respond_by_ms,
-            )
-        case NoteRecord():
-            return pb.NoteRecord(salt=record.salt, target=record.target, text=record.text)
+    message: Message = _WRITERS[type(record)](record)
+    return message
 
 
 def decode_addressed(kind: int, records: Sequence[bytes], *, strict: bool) -> AddressedRecord:
     """Return what the one record of a statement of this kind says. Raises `Rejected` (MALFORMED)."""
     if len(records) != 1:
         raise malformed(f"records: must be exactly one, not {len(records)}")
-    read = parse_strict if strict else parse
-    raw = records[0]
-    match kind:
-        case Kind.REFERRAL:
-            return referral_of(read(pb.ReferralRecord(), raw, "record"))
-        case Kind.REFERRAL_UPDATE:
-            return update_of(read(pb.ReferralUpdateRecord(), raw, "record"))
-        case Kind.NOTE:
-            note = read(pb.NoteRecord(), raw, "record")
-            return NoteRecord(note.salt, note.target, note.text)
-        case _:
-            raise malformed("records: of a kind that has none for named members")
+    row = _ROWS.get(kind)
+    if row is None:
+        raise malformed("records: of a kind that has none for named members")
+    record: AddressedRecord = row.read((parse_strict if strict else parse)(row.message(), records[0], "record"))
+    return record
 
 
 def referral_of(message: pb.ReferralRecord) -> ReferralRecord:
     """Return what a message says."""
-    return ReferralRecord(
-        salt=message.salt,
-        authority=message.authority,
-        label=message.label,
-        urgency=message.urgency,
-        respond_by_ms=message.respond_by_ms,
-        case_ref=message.case_ref,
-        election=message.election,
-        target_class=message.target_class,
-        signal_ids=tuple(message.signal_ids),
-        contact=message.contact,
-        handover=message.handover,
-    )
+    record: ReferralRecord = _ROWS[Kind.REFERRAL].read(message)
+    return record
 
 
 def update_of(message: pb.ReferralUpdateRecord) -> UpdateRecord:
     """Return what a message says."""
-    return UpdateRecord(
-        salt=message.salt,
-        referral=message.referral,
-        state=message.state,
-        at_ms=message.at_ms,
-        outcome=message.outcome,
-        reference=message.reference,
-        respond_by_ms=message.respond_by_ms,
-    )
+    record: UpdateRecord = _ROWS[Kind.REFERRAL_UPDATE].read(message)
+    return record

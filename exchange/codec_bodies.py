@@ -154,7 +154,7 @@ def _fields(body: Body) -> dict[str, Any]:
     return {name: getattr(body, name) for name in body.__slots__}
 
 
-def _plain(message: type[Any], body: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+def plain(message: type[Any], body: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Return reader and writer of a body whose fields are the message's own, one to one."""
     names = tuple(body.__slots__)
 
@@ -170,27 +170,27 @@ def _plain(message: type[Any], body: type[Any]) -> tuple[Callable[[Any], Any], C
 
 _BODIES: dict[Kind, _BodyRow] = {
     Kind.SIGNAL: _BodyRow("signal", SignalHeader, _read_signal, lambda b: pb.SignalHeader(**_fields(b))),
-    Kind.RETRACTION: _BodyRow("retraction", Retraction, *_plain(pb.Retraction, Retraction)),
-    Kind.OPINION: _BodyRow("opinion", Opinion, *_plain(pb.Opinion, Opinion)),
-    Kind.DISPOSITION: _BodyRow("disposition", Disposition, *_plain(pb.Disposition, Disposition)),
+    Kind.RETRACTION: _BodyRow("retraction", Retraction, *plain(pb.Retraction, Retraction)),
+    Kind.OPINION: _BodyRow("opinion", Opinion, *plain(pb.Opinion, Opinion)),
+    Kind.DISPOSITION: _BodyRow("disposition", Disposition, *plain(pb.Disposition, Disposition)),
     Kind.ACKNOWLEDGEMENT: _BodyRow("acknowledgement", Acknowledgement, _read_acknowledgement, _write_acknowledgement),
-    Kind.NOTE: _BodyRow("note", Note, *_plain(pb.Note, Note)),
-    Kind.REFERRAL: _BodyRow("referral", Referral, *_plain(pb.Referral, Referral)),
-    Kind.REFERRAL_UPDATE: _BodyRow("referral_update", ReferralUpdate, *_plain(pb.ReferralUpdate, ReferralUpdate)),
-    Kind.ELECTION: _BodyRow("election", Election, *_plain(pb.Election, Election)),
-    Kind.GUIDANCE: _BodyRow("guidance", Guidance, *_plain(pb.Guidance, Guidance)),
-    Kind.QUARANTINE: _BodyRow("quarantine", Quarantine, *_plain(pb.Quarantine, Quarantine)),
-    Kind.RELEASE: _BodyRow("release", Release, *_plain(pb.Release, Release)),
-    Kind.ERASURE: _BodyRow("erasure", Erasure, *_plain(pb.Erasure, Erasure)),
+    Kind.NOTE: _BodyRow("note", Note, *plain(pb.Note, Note)),
+    Kind.REFERRAL: _BodyRow("referral", Referral, *plain(pb.Referral, Referral)),
+    Kind.REFERRAL_UPDATE: _BodyRow("referral_update", ReferralUpdate, *plain(pb.ReferralUpdate, ReferralUpdate)),
+    Kind.ELECTION: _BodyRow("election", Election, *plain(pb.Election, Election)),
+    Kind.GUIDANCE: _BodyRow("guidance", Guidance, *plain(pb.Guidance, Guidance)),
+    Kind.QUARANTINE: _BodyRow("quarantine", Quarantine, *plain(pb.Quarantine, Quarantine)),
+    Kind.RELEASE: _BodyRow("release", Release, *plain(pb.Release, Release)),
+    Kind.ERASURE: _BodyRow("erasure", Erasure, *plain(pb.Erasure, Erasure)),
     Kind.BUDGET: _BodyRow("budget", Budget, _read_budget, _write_budget),
     Kind.KEY_EPOCH: _BodyRow("key_epoch", KeyEpoch, _read_key_epoch, _write_key_epoch),
     Kind.GENESIS: _BodyRow("genesis", Genesis, _read_genesis, _write_genesis),
     Kind.MEMBER: _BodyRow("member", Member, _read_member, _write_member),
-    Kind.KEY: _BodyRow("key", Key, *_plain(pb.Key, Key)),
-    Kind.MEMBERSHIP: _BodyRow("membership", Membership, *_plain(pb.Membership, Membership)),
-    Kind.SUSPENSION: _BodyRow("suspension", Suspension, *_plain(pb.Suspension, Suspension)),
-    Kind.COMMUNITY: _BodyRow("community", Community, *_plain(pb.Community, Community)),
-    Kind.QUOTA: _BodyRow("quota", Quota, *_plain(pb.Quota, Quota)),
+    Kind.KEY: _BodyRow("key", Key, *plain(pb.Key, Key)),
+    Kind.MEMBERSHIP: _BodyRow("membership", Membership, *plain(pb.Membership, Membership)),
+    Kind.SUSPENSION: _BodyRow("suspension", Suspension, *plain(pb.Suspension, Suspension)),
+    Kind.COMMUNITY: _BodyRow("community", Community, *plain(pb.Community, Community)),
+    Kind.QUOTA: _BodyRow("quota", Quota, *plain(pb.Quota, Quota)),
 }
 _FIELDS = {row.field: kind for kind, row in _BODIES.items()}
 _KIND_OF = {row.type: kind for kind, row in _BODIES.items()}

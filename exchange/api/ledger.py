@@ -6,9 +6,9 @@ Whoever reads takes turns with whoever publishes: a page in small pieces, a proo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import grpc
@@ -18,6 +18,7 @@ from exchange.api.logs import Hub, Log
 from exchange.domain.policy import Sight, Workload, visible_to
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.item import item_of
+from exchange.ports import StoredEntry
 from exchange.proving import consistency_proof, inclusion_proof
 from exchange.v1 import ledger_pb2 as pb
 from exchange.v1 import ledger_pb2_grpc
@@ -30,6 +31,8 @@ _ENTRY_WORK = 5
 _PROOF_WORK = 120
 #: Entries of a page made in one turn.
 _PIECE = 24
+
+E = TypeVar("E")
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -82,20 +85,25 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return response
 
     async def _frames(self, workload: Workload, log: Log, sight: Sight, request: pb.ListEntriesRequest) -> list[bytes]:
-        frames: list[bytes] = []
-        total = 0
-        page = await log.store.read(request.start, min(request.limit or MAX_PAGE, MAX_PAGE))
-        for number, entry in enumerate(page):
-            if number % _PIECE == 0:
-                await self._hub.turns.take(workload.member, _PIECE * _ENTRY_WORK)
+        def seen(entry: StoredEntry) -> bytes:
             item = item_of(entry)
-            seen = sight is Sight.RECORDS and visible_to(workload, item.kind, item.publisher, item.audience)
-            frame = item.full if seen else item.bare
-            total += len(frame)
-            if frames and total > MAX_PAGE_BYTES:
+            open_ = sight is Sight.RECORDS and visible_to(workload, item.kind, item.publisher, item.audience)
+            return item.full if open_ else item.bare
+
+        return await self._fitting(await log.store.read(request.start, _limit(request.limit)), seen)
+
+    async def _fitting(self, page: Sequence[E], part_of: Callable[[E], bytes]) -> list[bytes]:
+        """Return the parts of a page that one answer holds, at least one where there is one; others go between."""
+        parts, total, member = list[bytes](), 0, caller().member
+        for number, each in enumerate(page):
+            if number % _PIECE == 0:
+                await self._hub.turns.take(member, _PIECE * _ENTRY_WORK)
+            part = part_of(each)
+            total += len(part)
+            if parts and total > MAX_PAGE_BYTES:
                 break
-            frames.append(frame)
-        return frames
+            parts.append(part)
+        return parts
 
     async def ListLeaves(  # noqa: D102
         self,
@@ -103,17 +111,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         context: _Context,  # noqa: ARG002
     ) -> pb.ListLeavesResponse:
         log, _ = self._log(request.origin)
-        member, size = caller().member, (await log.store.head()).sealed.size
-        leaves, total = list[bytes](), 0
-        async with self._one_at_a_time(member):
-            page = await Leaves(log.store, log.history).read(request.start, min(request.limit or MAX_PAGE, MAX_PAGE))
-            for number, leaf in enumerate(page):
-                if number % _PIECE == 0:
-                    await self._hub.turns.take(member, _PIECE * _ENTRY_WORK)
-                total += len(leaf)
-                if leaves and total > MAX_PAGE_BYTES:
-                    break
-                leaves.append(leaf)
+        size = (await log.store.head()).sealed.size
+        async with self._one_at_a_time(caller().member):
+            page = await Leaves(log.store, log.history).read(request.start, _limit(request.limit))
+            leaves = await self._fitting(page, bytes)
         return pb.ListLeavesResponse(leaves=leaves, sealed_size=size)
 
     async def GetInclusionProof(  # noqa: D102
@@ -170,6 +171,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         await self._hub.turns.take(caller().member, _PROOF_WORK)
         (leaf,) = await Leaves(log.store, log.history).read(index, 1)
         return pb.ProvenLeaf(leaf=leaf, inclusion_proof=await inclusion_proof(log.history, index, size))
+
+
+def _limit(asked: int) -> int:
+    return min(asked or MAX_PAGE, MAX_PAGE)
 
 
 def _size(asked: int, sealed: int) -> int:

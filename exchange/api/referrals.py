@@ -6,7 +6,7 @@ words. So what is erased is nowhere. A referral whose record is gone meanwhile i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -162,39 +162,40 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
         )
 
     async def _steps(self, workload: Workload, log: Log, said: Sequence[SaidOf]) -> list[pb.ReferralStep]:
-        steps = []
-        for each in said:
-            if each.kind == Kind.REFERRAL_UPDATE:
-                record = await self._record(workload, log, each.index, each.kind)
-                if isinstance(record, UpdateRecord):
-                    steps.append(
-                        pb.ReferralStep(
-                            id=each.id,
-                            index=each.index,
-                            publisher=each.publisher,
-                            received_at_ms=each.received_at_ms,
-                            record=_without_salt(record),
-                        )
-                    )
-        return steps
+        return [
+            pb.ReferralStep(
+                id=each.id,
+                index=each.index,
+                publisher=each.publisher,
+                received_at_ms=each.received_at_ms,
+                record=_without_salt(record),
+            )
+            async for each, record in self._said(workload, log, said, Kind.REFERRAL_UPDATE)
+            if isinstance(record, UpdateRecord)
+        ]
 
     async def _notes(self, workload: Workload, log: Log, said: Sequence[SaidOf]) -> list[pb.NoteSummary]:
-        notes = []
+        to_us = [each for each in said if workload.member in each.audience]
+        return [
+            pb.NoteSummary(
+                id=each.id,
+                index=each.index,
+                publisher=each.publisher,
+                received_at_ms=each.received_at_ms,
+                text=record.text,
+                audience=sorted(each.audience),
+            )
+            async for each, record in self._said(workload, log, to_us, Kind.NOTE)
+            if isinstance(record, NoteRecord)
+        ]
+
+    async def _said(
+        self, workload: Workload, log: Log, said: Sequence[SaidOf], kind: Kind
+    ) -> AsyncIterator[tuple[SaidOf, AddressedRecord | None]]:
+        """Yield what was said of one kind, each with its record."""
         for each in said:
-            if each.kind == Kind.NOTE and workload.member in each.audience:
-                record = await self._record(workload, log, each.index, each.kind)
-                if isinstance(record, NoteRecord):
-                    notes.append(
-                        pb.NoteSummary(
-                            id=each.id,
-                            index=each.index,
-                            publisher=each.publisher,
-                            received_at_ms=each.received_at_ms,
-                            text=record.text,
-                            audience=sorted(each.audience),
-                        )
-                    )
-        return notes
+            if each.kind == kind:
+                yield each, await self._record(workload, log, each.index, each.kind)
 
 
 def _without_salt(record: Any) -> Any:  # noqa: ANN401 - a record, and its message

@@ -109,8 +109,8 @@ class FactsFile:
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
         """See `Facts.signals`."""
-        with self._typed(), self._looking:  # in one transaction: beginning one costs more than looking
-            rows = [row for id_ in ids for row in self._looking.execute(SIGNAL, (id_,))]
+        # In one transaction: beginning one costs more than looking.
+        rows = self.looks(lambda file: [row for id_ in ids for row in file.execute(SIGNAL, (id_,))])
         return {row[0]: signal_of(row) for row in rows}
 
     def member(self, member: str) -> MemberFacts:
@@ -121,8 +121,7 @@ class FactsFile:
 
     def few(self) -> Sequence[int]:
         """See `Facts.few`."""
-        with self._typed():
-            rows: list[tuple[Any, ...]] = self._looking.execute("SELECT idx FROM few ORDER BY idx").fetchall()
+        rows: list[Any] = self.looks(lambda file: file.execute("SELECT idx FROM few ORDER BY idx").fetchall())
         return [index for (index,) in rows]
 
     async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:

@@ -15,6 +15,7 @@ from exchange.domain.elections import Elections
 from exchange.domain.guidance import Guidances
 from exchange.domain.guidance_body import Guidance
 from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.kinds import FEW
 from exchange.domain.statement import Header, statement_id
 from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange.ledger.proofs import verify_inclusion
@@ -40,14 +41,16 @@ class SmallFolds:
             (leaf,) = await leaves.read(index, 1)
             proof = await inclusion_proof(leaves.history, index, tree.size)
             verify_inclusion(leaf_hash=leaf_hash(leaf), index=index, size=tree.size, proof=proof, root=root)
-            said = codec.decode_sequenced(leaf)
-            folds._apply(index, said.header, said.received_at_ms, statement_id(codec.decode_leaf(leaf).payload))
+            said = codec.decode_leaf(leaf)
+            header = codec.decode_header(said.payload, strict=False)
+            folds._apply(index, header, said.received_at_ms, statement_id(said.payload))
         return folds
 
     def take(self, entries: Sequence[ToldEntry]) -> None:
         """Take the next entries, of all kinds."""
         for entry in entries:
-            self._apply(entry.index, entry.header, entry.received_at_ms, entry.statement_id)
+            if entry.header.kind in FEW:
+                self._apply(entry.index, entry.header, entry.received_at_ms, entry.statement_id)
 
     def _apply(self, index: int, header: Header, received_at_ms: int, id_: bytes) -> None:
         match header.body:

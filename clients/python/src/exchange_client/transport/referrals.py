@@ -76,9 +76,7 @@ class ReferralCalls:
                 member.member,
                 member.display_name,
                 word(statement_pb2.MemberClass, member.member_class, "MEMBER_CLASS_"),
-                tuple(
-                    Contact(each.purpose, each.address, each.hours, tuple(each.languages)) for each in member.contacts
-                ),
+                tuple(map(_contact, member.contacts)),
             )
             for member in answer.members
         )
