@@ -14,6 +14,7 @@ from exchange_client import ExchangeClient, ReceivedSignal
 from tests.e2e.answers import get
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, World
 from tests.e2e.sdk_clients import a_signal, client_config
+from tests.oracle.hub import patiently
 
 pytestmark = pytest.mark.e2e
 
@@ -56,7 +57,7 @@ async def test_the_page_says_what_works(world: World, tmp_path: Path) -> None:
             await acted.wait()
             await page["appeal_granted"](a, UK, "T-1042")
             await restored.wait()
-            while (await a.signal(UK, id_)).dispositions != {DispositionState.REVERSED: 1}:
+            while (await patiently(lambda: a.signal(UK, id_))).dispositions != {DispositionState.REVERSED: 1}:
                 await asyncio.sleep(0.05)
         receiving.cancel()
         await asyncio.wait((receiving,))
