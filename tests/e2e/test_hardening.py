@@ -355,11 +355,14 @@ async def test_a_flood_of_resets_leaves_nothing_behind(world: World) -> None:
 
 
 async def test_opening_and_cancelling_is_charged_to_its_member(tmp_path: Path) -> None:
-    async with hub_with(tmp_path, quotas=Quotas(calls_per_minute=100)) as world:
+    async with hub_with(tmp_path, quotas=Quotas(calls_per_minute=20)) as world:
         party, verifier = world.party("beta"), world.exchange.verifier(UK)
-        for _ in range(100):
-            await (await Follower.start(party, verifier)).stop()
-        refused = await refusal(party.checkpoint(UK))
+
+        async def open_and_cancel() -> None:
+            for _ in range(100):  # one is given back every three seconds
+                await (await Follower.start(party, verifier)).stop()
+
+        refused = await refusal(open_and_cancel())
         assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.OVER_QUOTA.value)
         assert refused.retry_ms
         await eventually(lambda: not world.app._intake._quotas._open)
