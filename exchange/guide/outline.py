@@ -137,7 +137,7 @@ def _platform(showing: Showing, on: OnPlatform) -> Iterator[Piece]:
             (words("What response the platform promised"), route.response),
         ):
             if fact is None:
-                yield Piece(Part.TEXT, f"{title} {unknown}")
+                yield Piece(Part.FACT, _titled(title, unknown))
             else:
                 yield from _fact(showing, fact, check, title)
     yield Piece(Part.HEAD, words("Measured: how long this platform took to act on other platforms' signals"))
@@ -168,7 +168,7 @@ def _facts(showing: Showing, facts: Iterable[Shown], check: str) -> Iterator[Pie
 def _fact(showing: Showing, fact: Shown, check: str, title: str = "") -> Iterator[Piece]:
     words = showing.words
     text = f"“{fact.said.text}”" if fact.official else fact.said.text
-    text = f"{title}: {text}" if title else text
+    text = _titled(title, text) if title else text
     if fact.grade == "old":
         text += f" ({words('May have changed:')} {check})"
     if fact.stale:
@@ -177,6 +177,10 @@ def _fact(showing: Showing, fact: Shown, check: str, title: str = "") -> Iterato
     if fact.address:
         yield Piece(Part.SOURCE, fact.address)
     yield from _numbers(showing, fact)
+
+
+def _titled(title: str, text: str) -> str:
+    return f"{title} {text}" if title.endswith("?") else f"{title}: {text}"
 
 
 def _numbers(showing: Showing, fact: Shown) -> Iterator[Piece]:

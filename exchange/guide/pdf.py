@@ -39,6 +39,9 @@ _SET = {
     Part.SOURCE: (7.5, 0, _QUIET, False),
 }
 
+#: What is never left alone at the foot of a page: what belongs to it follows.
+_KEPT = frozenset({Part.CHAPTER, Part.SECTION, Part.HEAD, Part.WARNING, Part.FACT, Part.ALARM})
+
 
 def as_pdf(showing: Showing, font: Path | None = None) -> bytes:
     """Return the guide as a PDF. Raises `Rejected` (CONFIG) for a font that cannot be read, or lacks a letter."""
@@ -51,7 +54,7 @@ def as_pdf(showing: Showing, font: Path | None = None) -> bytes:
             leading=size * 1.35,
             spaceBefore=before,
             textColor=ink,
-            keepWithNext=part in (Part.CHAPTER, Part.SECTION, Part.HEAD),
+            keepWithNext=part in _KEPT,
             leftIndent=10 if part in (Part.FACT, Part.SOURCE) else 0,
         )
         for part, (size, before, ink, heavy) in _SET.items()

@@ -9,6 +9,7 @@ from tests.fuzz import (
     hub_targets,
     ledger_targets,
     privacy_targets,
+    report_targets,
     store_targets,
     text_targets,
     wire_targets,
@@ -20,6 +21,7 @@ TARGETS: dict[str, Target] = {
     for module in (
         ledger_targets,
         privacy_targets,
+        report_targets,
         wire_targets,
         addressed_targets,
         hub_targets,

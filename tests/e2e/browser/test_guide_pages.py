@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from exchange.cli.made_files import write
 from exchange.guide.building import files_of
+from tests.e2e.browser.looking import PHONE, fits, wrong_by_axe
 from tests.unit.guide.example import own_guide
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -31,9 +30,6 @@ PAGES = (
     "cy/index.html",
     "cy/harass.html",
 )
-#: The narrowest that must do without scrolling to the side (WCAG 1.4.10).
-PHONE = {"width": 320, "height": 640}
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 def headers() -> dict[str, str]:
@@ -67,34 +63,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert chromium, "there is no chromium on this machine: apt-get install chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def phone(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def desk(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, bypass_csp=True)
-    yield context
-    context.close()
-
-
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
 def test_on_a_telephone_nothing_runs_off_the_side_and_nothing_comes_from_elsewhere(
@@ -196,12 +164,7 @@ def test_on_paper(site: str, desk: BrowserContext) -> None:
 
 
 def test_axe_finds_nothing(site: str, desk: BrowserContext) -> None:
-    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
     page = desk.new_page()
     for place in PAGES:
         page.goto(site + place)
-        page.evaluate(axe)
-        found = page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", WCAG)
-        assert found["passes"], place
-        wrong = {each["id"]: [node["html"][:100] for node in each["nodes"][:3]] for each in found["violations"]}
-        assert wrong == {}, place
+        assert wrong_by_axe(page) == {}, place

@@ -3,9 +3,9 @@
 Founds an exchange, starts the hub on the embedded store, publishes photographs from one platform, shows the others
 receiving and matching altered copies, kills the hub with SIGKILL in the middle of it all, shows that nothing that was
 acknowledged is lost. Then one platform suspends a user, whom the others find among their own under other spellings of
-the same mailbox, by a pseudonym alone; an appeal is granted, and they let the user come back. At last the ledger is
-verified from outside, and all that was written is searched for the mailbox. Ends with 0 when everything was as it must
-be.
+the same mailbox, by a pseudonym alone; an appeal is granted, and they let the user come back. A progress report and a
+guide for candidates are made of all that. At last the ledger is verified from outside, and all that was written is
+searched for the mailbox. Ends with 0 when everything was as it must be.
 """
 
 from __future__ import annotations
@@ -257,6 +257,27 @@ def undo(receivers: list[Process]) -> list[str]:
     return [] if closed == expected else [f"debts: {closed}"]
 
 
+def tell_others() -> list[str]:
+    """Make the progress report of all this and check it, and the guide for candidates; return what is wrong."""
+    ours = ("--community", "uk-elections", "--client", WORK / "beta" / "liaison" / "client.toml")
+    report, guide = WORK / "report", WORK / "guide"
+    exchange("report", report, *ours)
+    checked = exchange("verify-report", report, *ours[2:])
+    say(checked.rstrip())
+    exchange("guide", "build", guide, *ours)
+    say(f"   the progress report:      {(report / 'report.html').relative_to(Path.cwd())}, and .pdf, .csv, .json")
+    say(
+        f"   the guide for candidates: {(guide / 'index.html').relative_to(Path.cwd())}, and guide-en.pdf, guide-cy.pdf"
+    )
+    total = f"{len(photographs.PUBLISHED) + PIECES + 1:,}"
+    told = f"<td>{total}</td>" in (report / "report.html").read_text()
+    return (
+        []
+        if told and checked.count("holds") == 7
+        else [f"the report does not tell of {total} signals, or does not hold"]
+    )
+
+
 def check_accounts(receivers: list[Process]) -> list[str]:
     """Compare who was found, when all is over; return what is not as it must be."""
     wrong = []
@@ -317,6 +338,8 @@ def main() -> None:
         pseudonym = suspend_and_match(receivers)
         step("alpha grants that user's appeal: who acted on its word undoes it, and says so on the ledger")
         wrong += undo(receivers)
+        step("What others are told: a progress report that anybody here can count again, and a guide for candidates")
+        wrong += tell_others()
         for child in children:
             child.stop()
         wrong += check_accounts(receivers)
