@@ -45,7 +45,7 @@ from exchange.ports import ToldEntry
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
-from exchange.publish.sequencer import Sequencer
+from exchange.publish.sequencer import Committed, Sequencer
 from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.facts import FactsFile
@@ -200,11 +200,11 @@ class App:
     async def _open_log(self, origin: Origin, judging: Judging) -> Log:
         name = str(origin)
 
-        def committed(statements: int, records: int, seconds: float) -> None:
-            self.metrics.commit_seconds.labels(name).observe(seconds)
-            self.metrics.statements.labels(name, "accepted").inc(statements)
-            self.metrics.records.labels(name).inc(records)
-            self.metrics.group_statements.labels(name).observe(statements)
+        def committed(done: Committed) -> None:
+            self.metrics.commit_seconds.labels(name).observe(done.seconds)
+            self.metrics.statements.labels(name, "accepted").inc(len(done.said))
+            self.metrics.records.labels(name).inc(done.records)
+            self.metrics.group_statements.labels(name).observe(len(done.said))
             self.metrics.last_seal_timestamp.labels(name).set(time.time())
 
         opened: OpenLog = await open_log(

@@ -29,7 +29,7 @@ from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
-from exchange.publish.sequencer import Sequencer
+from exchange.publish.sequencer import Committed, Sequencer
 from exchange.signatures.signed import signed
 from exchange.stores.facts import FactsFile
 from exchange.stores.facts_referrals import FactsReferrals
@@ -38,6 +38,7 @@ from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.snapshot_file import FoldFile
 from exchange.stores.sqlite import SqliteStore
+from exchange.views.just_said import JustSaid
 from exchange.views.keeper import Keeper
 from exchange.views.life import LifeView
 from exchange.views.replay import F, Leaves, Recipe
@@ -138,7 +139,7 @@ async def open_log(
     *,
     memory: Memory,
     adopt: bool,
-    committed: Callable[[int, int, float], None],
+    committed: Callable[[Committed], None],
     canaries: frozenset[tuple[int, bytes]] = frozenset(),
 ) -> OpenLog:
     """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
@@ -146,6 +147,13 @@ async def open_log(
     room = memory.part(origin)
     store = await SqliteStore.open(folders.log(origin.log), origin=str(origin), recent_bytes=room.recent)
     mark = SealedMarkFile(folders.mark(origin.log))
+    just_said = JustSaid()
+
+    def tell(done: Committed) -> None:
+        committed(done)
+        if not origin.is_directory:
+            just_said.put(done.first, done.said)
+
     try:
         sequencer = Sequencer(
             str(origin),
@@ -157,7 +165,7 @@ async def open_log(
             judge=judging.judge,
             ready=judging.ready,
             max_group=judging.max_group,
-            committed=committed,
+            committed=tell,
         )
         await sequencer.open(adopt=adopt)
         tail = Tail(store, clock_s, ring_bytes=room.ring)
@@ -167,7 +175,9 @@ async def open_log(
         if not origin.is_directory:
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
             referrals = FactsReferrals(facts)
-            life = LifeView(store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts)
+            life = LifeView(
+                store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts, just_said=just_said
+            )
             log = replace(log, folds=Folds(life, FactsReports(facts), referrals))
     except BaseException:
         await store.aclose()
@@ -243,7 +253,7 @@ async def found_exchange(folders: Folders, statement: Statement, clock: WatchedC
         lambda: 0.0,
         memory=Memory(Room(0, 0)),
         adopt=True,
-        committed=lambda statements, records, seconds: None,
+        committed=lambda _: None,
     )
     sequencer = opened.log.sequencer
     task = asyncio.create_task(sequencer.run())

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from exchange import codec
+from exchange.codec import SequencedHeader
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.statement import (
     Header,
@@ -39,10 +40,24 @@ from exchange.publish.waiting import MAX_GROUP, Receipt, Waiting, WaitingRoom
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """A group that is sealed."""
+
+    #: Index of its first entry.
+    first: int
+    #: What its leaves say.
+    said: Sequence[SequencedHeader]
+    records: int
+    #: What its append took.
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Built:
     group: Group
     extension: Extension
     leaves: tuple[bytes, ...]
+    said: tuple[SequencedHeader, ...]
 
 
 class Sequencer:
@@ -60,11 +75,11 @@ class Sequencer:
         judge: Callable[[Candidate], int],
         ready: Callable[[int], Awaitable[None]],
         max_group: int = MAX_GROUP,
-        committed: Callable[[int, int, float], None] = lambda statements, records, seconds: None,
+        committed: Callable[[Committed], None] = lambda _: None,
     ) -> None:
         """``judge`` runs policy at group time and returns the directory size; ``ready(size)`` waits until it may.
 
-        ``committed`` hears of each sealed group: its statements, its records, and the seconds its append took.
+        ``committed`` hears of each group that this sequencer has sealed.
         """
         self.origin = origin
         self._store = store
@@ -170,7 +185,7 @@ class Sequencer:
                 self._tree = built.extension.tree
                 self._answer(batch, built, checkpoint)
                 records = sum(len(waiting.candidate.statement.records) for waiting in batch)
-                self._committed(len(batch), records, seconds)
+                self._committed(Committed(built.group.entries[0].index, built.said, records, seconds))
                 return
 
     def _build(self, batch: list[Waiting], head: Head) -> tuple[list[Waiting], _Built | None]:
@@ -179,6 +194,7 @@ class Sequencer:
         kept: list[Waiting] = []
         entries: list[StoredEntry] = []
         leaves: list[bytes] = []
+        said: list[SequencedHeader] = []
         directory_size = head.last_directory_size
         for waiting in batch:
             accepted = self._accepted(waiting)
@@ -191,12 +207,13 @@ class Sequencer:
             kept.append(first)
             leaves.append(leaf)
             entries.append(entry)
+            said.append(SequencedHeader(first.candidate.header, received_at_ms, first.candidate.late, directory_size))
         if not kept:
             return kept, None
         extension = self._tree.extend([entry.leaf_hash for entry in entries])
         new_head = TreeHead(extension.tree.size, extension.tree.root())
         group = Group(tuple(entries), extension.full_tiles, new_head, directory_size)
-        return kept, _Built(group, extension, tuple(leaves))
+        return kept, _Built(group, extension, tuple(leaves), tuple(said))
 
     def _accepted(self, waiting: Waiting) -> tuple[Waiting, int] | None:
         """Judge a statement again; return it with the directory's size, or None once it was answered with a refusal.

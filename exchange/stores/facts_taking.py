@@ -29,6 +29,7 @@ from exchange.domain.kinds import FEW
 from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.ports import ToldEntry
+from exchange.stores.facts_signals import SignalRows
 from exchange.stores.referrals_taking import erase_addressed, take_addressed
 
 _ADD_LAG = "INSERT INTO lag VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
@@ -82,11 +83,13 @@ class _Taking:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
+        self._signals = SignalRows(connection)
         self._lag: dict[tuple[int, int, str, str, int, bytes, int], int] = {}
         self._activity: dict[tuple[int, str, int, int, bytes], tuple[int, int]] = {}
 
     def flush(self) -> None:
         """Write what was added up."""
+        self._signals.flush()
         self._db.executemany(_ADD_LAG, [(*key, count) for key, count in self._lag.items()])
         self._db.executemany(_ADD_ACTIVITY, [(*key, *counts) for key, counts in self._activity.items()])
 
@@ -95,9 +98,11 @@ class _Taking:
         self._count_activity(entry)
         if entry.header.kind in FEW:
             self._db.execute("INSERT INTO few VALUES (?)", (entry.index,))
+        if isinstance(entry.header.body, SignalHeader):
+            self._signal(entry, entry.header.body)
+            return
+        self._signals.flush()
         match entry.header.body:
-            case SignalHeader() as body:
-                self._signal(entry, body)
             case Retraction() as body:
                 self._ending(entry, body.targets, body.reason, "retracted_at")
                 if body.decided_at_ms and not entry.late:
@@ -130,49 +135,23 @@ class _Taking:
 
     def _signal(self, entry: ToldEntry, body: SignalHeader) -> None:
         in_lag = not (entry.late or body.backfill)
-        audience = None if entry.audience is None else " ".join(sorted(entry.audience))
-        self._db.execute(
-            "INSERT INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            (
-                entry.index,
-                entry.header.publisher,
-                body.label,
-                body.election,
-                body.expires_at_ms,
-                entry.received_at_ms,
-                body.actioned_at_ms,
-                entry.directory_size,
-                audience,
-                in_lag,
-            ),
-        )
-        self._db.executemany(
-            "INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)",
-            [(id_, entry.index) for id_ in entry.header.signal_ids],
-        )
-        self._note_repeats(entry)
-        for id_ in body.replaces:
-            self._db.execute(
-                "UPDATE signals SET replaced_at = ? WHERE signal_id = ? AND replaced_at IS NULL"
-                " AND (SELECT publisher FROM statements WHERE statements.idx = signals.idx) = ?",
-                (entry.index, id_, entry.header.publisher),
-            )
+        self._signals.add(entry, body, in_lag=in_lag)
+        if body.replaces:
+            self._replace(entry, body)
         if in_lag:
             key = (entry.header.publisher, body.label, body.election)
             if body.actioned_at_ms:
                 self._note(Stage.REPORTED, entry, key, "", entry.received_at_ms - body.actioned_at_ms)
             self._note(Stage.RECEIVED, entry, key, "", entry.received_at_ms - entry.header.created_at_ms)
 
-    def _note_repeats(self, entry: ToldEntry) -> None:
-        """Note which of the entry's signals were said before: seldom any."""
-        if self._db.changes() == len(entry.header.signal_ids) == 1:
-            return
-        ids = entry.header.signal_ids
-        count = self._db.execute("SELECT count(*) FROM signals WHERE idx = ?", (entry.index,)).fetchall()
-        if count == [(len(ids),)]:
-            return
-        query = "INSERT OR IGNORE INTO repeats SELECT signal_id, ?, 0 FROM signals WHERE signal_id = ? AND idx != ?"
-        self._db.executemany(query, [(entry.index, id_, entry.index) for id_ in ids])
+    def _replace(self, entry: ToldEntry, body: SignalHeader) -> None:
+        self._signals.flush()
+        for id_ in body.replaces:
+            self._db.execute(
+                "UPDATE signals SET replaced_at = ? WHERE signal_id = ? AND replaced_at IS NULL"
+                " AND (SELECT publisher FROM statements WHERE statements.idx = signals.idx) = ?",
+                (entry.index, id_, entry.header.publisher),
+            )
 
     def _acknowledged(self, signal_id: bytes) -> str:
         """Return who has acknowledged a signal by now."""

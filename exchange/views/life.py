@@ -22,6 +22,7 @@ from exchange.errors import Fatal, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.merkle import CompactRange, leaf_hash
 from exchange.ports import Facts, History, LogStore, ToldEntry, TreeHead
 from exchange.proving import compact_range
+from exchange.views.just_said import JustSaid
 from exchange.views.replay import Leaves, Pace
 from exchange.views.small_folds import SmallFolds
 
@@ -44,8 +45,13 @@ class LifeView:
         *,
         canaries: frozenset[tuple[int, bytes]] = frozenset(),
         addressed: AddressedFacts | None = None,
+        just_said: JustSaid | None = None,
     ) -> None:
-        """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are indicators, as type and value."""
+        """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are indicators, as type and value.
+
+        ``just_said`` is filled by whoever writes to the log in this process.
+        """
+        self._just_said = just_said or JustSaid()
         self._addressed = addressed or AddressedFacts()
         self._store = store
         self._leaves = Leaves(store, history)
@@ -158,7 +164,7 @@ class LifeView:
         return found, place.extend(hashes)
 
     def _told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
-        said = codec.decode_sequenced(leaf)
+        said = self._just_said.at(index) or codec.decode_sequenced(leaf)
         body = said.header.body
         addressed = isinstance(body, Addressed)
         restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)

@@ -13,6 +13,7 @@ from exchange.errors import Unavailable
 from exchange.ledger.merkle import leaf_hash
 from exchange.ports import StoredEntry
 from exchange.stores.facts import FactsFile
+from exchange.views.just_said import JustSaid
 from exchange.views.life import LifeView
 from tests.contract.builders import Chain, seal
 from tests.contract.memory_store import MemoryStore
@@ -75,10 +76,10 @@ class Community:
         self.chain = grown
 
     @asynccontextmanager
-    async def following(self) -> AsyncIterator[LifeView]:
+    async def following(self, just_said: JustSaid | None = None) -> AsyncIterator[LifeView]:
         """Run the view for as long as the block lasts."""
         self.facts = await FactsFile.open(self.folder / "life")
-        view = LifeView(self.store, self.store, self.facts, Clock())
+        view = LifeView(self.store, self.store, self.facts, Clock(), just_said=just_said)
         task = asyncio.create_task(view.run())
         try:
             yield view

@@ -24,6 +24,7 @@ from exchange.domain.statement import Statement
 from exchange.errors import Fatal, Unavailable
 from exchange.ports import Doomed
 from exchange.views.erasing import Eraser
+from exchange.views.just_said import JustSaid
 from tests.contract.builders import WIDTH
 from tests.contract.followed_log import DEADLINE_S, Community, a_signal, caught_up, entry, ids_of
 from tests.unit.builders import ALPHA, NOW_MS, UK, community_statement, pdq_record, signal_statement
@@ -47,6 +48,26 @@ async def test_it_reads_what_is_there_and_follows(community: Community) -> None:
         await caught_up(view, 202)
         assert view.current().signals((id_,))[id_].retracted_at == 201
         assert view.current().size == 202
+
+
+async def test_what_was_just_said_here_is_not_read_again(community: Community, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements, just_said = [a_signal(str(n)) for n in range(100)], JustSaid()
+    await community.say(*statements)
+    leaves = [codec.frame_leaf(each.frame) for each in await community.store.read(0, 50)]
+    just_said.put(10, [codec.decode_sequenced(leaf) for leaf in leaves[10:40]])
+    read, decode = list[bytes](), codec.decode_sequenced
+
+    def noted(leaf: bytes) -> codec.SequencedHeader:
+        read.append(leaf)
+        return decode(leaf)
+
+    monkeypatch.setattr(codec, "decode_sequenced", noted)
+    async with community.following(just_said) as view:
+        await caught_up(view, 100)
+        ids = [id_ for each in statements for id_ in ids_of(each)]
+        assert [view.current().signals((id_,))[id_].index for id_ in ids] == list(range(100))
+    assert len(read) == 70
+    assert not set(read) & set(leaves[10:40])
 
 
 async def test_it_goes_on_where_it_was(community: Community) -> None:

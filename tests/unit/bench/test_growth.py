@@ -44,7 +44,7 @@ async def test_a_filled_ledger_is_one_that_a_hub_opens(tmp_path: Path) -> None:
         time.monotonic,
         memory=Memory(Room(0, 0)),
         adopt=False,
-        committed=lambda statements, records, seconds: None,
+        committed=lambda _: None,
     )
     head = await opened.store.head()
     entries = [entry for start in range(0, 3_000, 500) for entry in await opened.store.read(start, 500)]

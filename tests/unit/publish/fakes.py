@@ -15,6 +15,7 @@ from typing import TypeVar
 import pytest
 
 from exchange import codec
+from exchange.codec import SequencedHeader
 from exchange.domain.directory import Directory
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError
@@ -24,7 +25,7 @@ from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.proofs import verify_inclusion
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
-from exchange.publish.sequencer import Sequencer
+from exchange.publish.sequencer import Committed, Sequencer
 from exchange.publish.waiting import MAX_GROUP, Receipt
 from tests.contract.faulty_store import FaultyStore
 from tests.contract.memory_store import Disk, MemoryStore
@@ -133,6 +134,8 @@ class Rig:
     mark: Mark = field(init=False)
     store: MemoryStore | None = None
     committed: list[tuple[int, int]] = field(default_factory=list)
+    #: What was told of each entry, by its index.
+    told: dict[int, SequencedHeader] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.mark = Mark(self.faults)
@@ -161,8 +164,12 @@ class Rig:
             judge=self._judge,
             ready=self._ready,
             max_group=self.max_group,
-            committed=lambda statements, records, seconds: self.committed.append((statements, records)),
+            committed=self._hear,
         )
+
+    def _hear(self, done: Committed) -> None:
+        self.committed.append((len(done.said), done.records))
+        self.told.update(enumerate(done.said, start=done.first))
 
     async def open(self, *, adopt: bool = False) -> Sequencer:
         """Start the hub again, as after a crash."""

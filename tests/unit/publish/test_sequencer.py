@@ -35,6 +35,16 @@ async def test_what_is_offered_at_once_is_one_group() -> None:
     assert rig.payloads() == [each.statement.payload for each in said]
 
 
+async def test_what_is_told_of_a_group_is_what_its_leaves_say() -> None:
+    rig = Rig(max_group=2)
+    async with rig.running() as sequencer:
+        await publish(sequencer, rig, *statements(3))
+    async with rig.running() as sequencer:
+        await sequencer.offer(rig.candidate(statements(1, first=3)[0], late=True))
+    leaves = [codec.frame_leaf(entry.frame) for entry in rig.disk.entries]
+    assert rig.told == dict(enumerate(map(codec.decode_sequenced, leaves)))
+
+
 async def test_what_is_stored_is_the_leaf_and_the_records() -> None:
     rig = Rig()
     said = signal_statement(audience=["beta"])
