@@ -5,21 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.guidance import STALE, today
 from exchange.cli.made_files import of_extra, write
 from exchange.cli.output import emit, json_option, say
-from exchange.domain.lag import Stage, added
+from exchange.cli.told_guidance import told_by
 from exchange.errors import Reason, Rejected
-from exchange.guide.facts import Profile, read
 from exchange.guide.files import own_profiles, read_country, read_profile_file
-from exchange.guide.whole import Entry, Guide, Measured
+from exchange.guide.whole import Entry, Guide
 from exchange_client import ClientConfig, ExchangeClient
-
-#: Fewer cases than this are nobody's usual time, and might be told apart.
-LEAST_COUNT = 20
 
 
 @click.group()
@@ -71,13 +66,16 @@ def build(
     """Make the guide: pages, plain text, PDF, JSON; with --address a QR code and a snippet; and a pack of all of it.
 
     The same facts and the same day make the same bytes. Nothing in it needs a script, or anything from elsewhere.
+    With --community every leaf of its ledger is read and checked; what may not be shown is left out, and told.
     """
     building = of_extra("guide", "building", "the guide")
     entries = {profile.platform: Entry(profile) for profile in map(read_profile_file, files or own_profiles())}
     if name:
         if client_path is None:
             raise Rejected(Reason.INVALID, "--community needs --client")
-        entries |= _from_ledger(client_path, name, entries)
+        entries, left_out = _from_ledger(client_path, name, entries, stale_days, quiet=as_json)
+        for each in left_out:
+            say(f"left out: {each}", err=True)
     ordered = tuple(entry for _, entry in sorted(entries.items()))
     whole = Guide(read_country(), ordered, today(), stale_days, address)
     made = building.files_of(whole, font=font)
@@ -88,35 +86,13 @@ def build(
         say("no QR code and no snippet: --address says where the guide will be", err=True)
 
 
-def _from_ledger(client_path: Path, name: str, known: dict[str, Entry]) -> dict[str, Entry]:
+def _from_ledger(
+    client_path: Path, name: str, known: dict[str, Entry], days: int, *, quiet: bool
+) -> tuple[dict[str, Entry], list[str]]:
     """Return the profiles that a community's ledger has, and all of them with the times that it has measured."""
 
-    async def job(client: ExchangeClient, settings: ClientConfig) -> dict[str, Entry]:
+    async def job(client: ExchangeClient, settings: ClientConfig) -> tuple[dict[str, Entry], list[str]]:
         origin = origin_of(settings.exchange, name)
-        found, members = dict(known), dict[str, str]()
-        for each in await client.guidance(origin):
-            said = await client.guidance_of(origin, each.platform)
-            members[each.platform] = each.member
-            try:
-                profile = read(Profile, msgspec.json.encode(said.profile), f"{each.platform} in the ledger")
-            except Rejected as error:
-                say(f"left out: {error.message}", err=True)
-                continue
-            found[each.platform] = Entry(profile, said.confirmed)
-        report = await client.lag(origin)
-        for platform, entry in found.items():
-            member = members.get(platform, "")
-            rows = [row.counts for row in report.rows if row.stage == Stage.ACTIONED and row.receiver == member]
-            found[platform] = Entry(entry.profile, entry.confirmed, _measured(rows) if member else None)
-        return found
+        return await told_by(client, origin, known, today=today(), days=days, quiet=quiet)
 
     return with_client(client_path, job)
-
-
-def _measured(rows: list[tuple[int, ...]]) -> Measured | None:
-    """Return how long a platform took, or None where it acted too few times to say."""
-    histogram = added(rows)
-    half, most = histogram.quantile_ms(0.5), histogram.quantile_ms(0.95)
-    if half is None or most is None or histogram.total < LEAST_COUNT:
-        return None
-    return Measured(histogram.total, half, most)

@@ -174,18 +174,33 @@ def validate_guidance(header: Header, body: Guidance, known: Guidances, director
     findings.raise_if_any()
 
 
+def may_speak(publisher: str, body: Guidance, last: GuidanceEntry | None, directory: Directory) -> bool:
+    """Whether a member speaks for a platform: an operator, or the member that the platform is, after its ``last``."""
+    if _is_operator(publisher, directory):
+        return True
+    return _is_own(publisher, body, last) and body.member == publisher
+
+
+def _is_operator(publisher: str, directory: Directory) -> bool:
+    known = directory.members.get(publisher)
+    return known is not None and known.member_class is MemberClass.OPERATOR
+
+
+def _is_own(publisher: str, body: Guidance, last: GuidanceEntry | None) -> bool:
+    owner = last.member if last else ""
+    return owner == publisher or (not owner and body.platform == publisher)
+
+
 def _check_whose(
     findings: Findings, header: Header, body: Guidance, last: GuidanceEntry | None, directory: Directory
 ) -> None:
-    publisher = directory.members.get(header.publisher)
-    if publisher is not None and publisher.member_class is MemberClass.OPERATOR:
+    if _is_operator(header.publisher, directory):
         named = directory.members.get(body.member)
         platform = named is not None and named.member_class is MemberClass.PLATFORM
         right = platform and directory.in_community(body.member, header.origin)
         findings.check(not body.member or right, "guidance.member", "is not a platform in this community")
         return
-    owner = last.member if last else ""
-    own = owner == header.publisher or (not owner and body.platform == header.publisher)
+    own = _is_own(header.publisher, body, last)
     findings.check(own, "guidance.platform", "is not yours: an operator says first which member a platform is")
     findings.check(body.member == header.publisher, "guidance.member", "must be the member that says it")
 

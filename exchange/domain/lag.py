@@ -48,6 +48,10 @@ class Stage(IntEnum):
 
 #: What was done so shortly before it could be known counts as done at once: clocks differ.
 _CLOCKS_APART_MS = 2_000
+#: Fewer than this are nobody's usual time, and might be told apart.
+LEAST_MEASURED = 20
+#: In place of how many were measured: other sums of the same signals would tell what is kept back of them.
+_BANDS = (100_000, 10_000, 1_000, 100, LEAST_MEASURED)
 
 
 def lags_of(
@@ -121,6 +125,11 @@ class Histogram:
             if seen >= wanted:
                 return upper_bound_ms(bucket)
         return None
+
+
+def band_of(count: int) -> int | None:
+    """Return how many were measured, as it is told to others: at least so many; None of too few to tell."""
+    return next((band for band in _BANDS if count >= band), None)
 
 
 def added(histograms: Iterable[Sequence[int]]) -> Histogram:

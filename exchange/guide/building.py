@@ -25,6 +25,12 @@ from exchange.guide.words import LANGUAGES, words_of
 
 #: What a party or a returning officer sends on; the pages are for a server.
 _PACKED = (".txt", ".pdf", ".svg", ".png", "snippet-en.html", "snippet-cy.html", "guide.json")
+#: What the numbers under "measured" are, for whoever reads them without the pages.
+_MEASURES = {
+    "what": "how long this platform took to act on other platforms' signals; not how long it takes to answer a report",
+    "from": "the signal's arrival at the exchange",
+    "to": "when the platform says that it acted",
+}
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
@@ -68,7 +74,8 @@ def _data(guide: Guide) -> bytes:
     entries: list[dict[str, Any]] = [
         {
             "confirmed": entry.confirmed,
-            "measured": msgspec.to_builtins(entry.measured),
+            "said_by": entry.said_by,
+            "measured": entry.measured and _MEASURES | msgspec.to_builtins(entry.measured),
             "profile": plain(entry.profile),
         }
         for entry in guide.entries

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from urllib.parse import urlsplit
 
 from exchange.domain.guidance import MAX_COMPRESSED_BYTES, guidance_of, holds_identifier
 from exchange.guide.facts import ADDRESS, Country, Fact, Grade, Kind, Origin, Profile, Source, facts, plain, texts
@@ -94,6 +95,8 @@ def _check_facts(value: Profile | Country, today: date, stale_days: int) -> Iter
 def _check_source(where: str, source: Source, today: date, stale_days: int) -> Iterator[Finding]:
     if not source.address:
         yield Finding(where, "has no address")
+    elif not urlsplit(source.address).path.strip("/"):
+        yield Finding(f"{where}.address", "is a whole site's: name the page")
     yield from _check_address(f"{where}.address", source.address)
     try:
         age = age_days(source, today)

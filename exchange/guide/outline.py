@@ -115,12 +115,7 @@ def _situation(showing: Showing, kind: Kind) -> Iterator[Piece]:
 def _platform(showing: Showing, on: OnPlatform) -> Iterator[Piece]:
     words = showing.words
     check, unknown = words("check with the platform."), words("Not found: check with the platform.")
-    standing = (
-        words("Confirmed by the platform, version {number}.", number=on.version)
-        if on.confirmed
-        else words("Compiled from public sources, not confirmed by the platform.")
-    )
-    yield Piece(Part.WARNING, standing)
+    yield Piece(Part.WARNING, showing.standing(on))
     yield Piece(Part.HEAD, words("Which rule it breaks"))
     for rule in on.rules:
         yield from _fact(showing, rule.fact, check, rule.policy)
@@ -141,23 +136,7 @@ def _platform(showing: Showing, on: OnPlatform) -> Iterator[Piece]:
             else:
                 yield from _fact(showing, fact, check, title)
     yield Piece(Part.HEAD, words("Measured: how long this platform took to act on other platforms' signals"))
-    yield Piece(Part.TEXT, measured(showing, on))
-
-
-def measured(showing: Showing, on: OnPlatform) -> str:
-    """Return what was measured, and what it does not say."""
-    words, found = showing.words, on.measured
-    said = (
-        words(
-            "Half of {count} within {half}, nineteen of twenty within {most}.",
-            count=found.count,
-            half=showing.duration(found.half_below_ms),
-            most=showing.duration(found.most_below_ms),
-        )
-        if found
-        else words("Not measured.")
-    )
-    return f"{said} {words('This is not how long it takes to answer your report.')}"
+    yield Piece(Part.TEXT, showing.measured(on))
 
 
 def _facts(showing: Showing, facts: Iterable[Shown], check: str) -> Iterator[Piece]:
@@ -172,7 +151,7 @@ def _fact(showing: Showing, fact: Shown, check: str, title: str = "") -> Iterato
     if fact.grade == "old":
         text += f" ({words('May have changed:')} {check})"
     if fact.stale:
-        text += f" ({words('Not checked since {day}:', day=fact.sources[0].seen_on)} {check})"
+        text += f" ({words('Not checked since {day}:', day=fact.checked_on)} {check})"
     yield Piece(Part.FACT, text)
     if fact.address:
         yield Piece(Part.SOURCE, fact.address)

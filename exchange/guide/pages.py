@@ -78,7 +78,8 @@ class Pages:
         words, guide = showing.words, showing.guide
         self._shared: dict[str, Any] = {
             "_": words,
-            "duration": showing.duration,
+            "standing": showing.standing,
+            "measured": showing.measured,
             "language": words.language,
             "others": self._others,
             "policy": POLICY,

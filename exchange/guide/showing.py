@@ -54,6 +54,11 @@ class Shown:
         """Whether every source was seen too long ago."""
         return all(each.stale for each in self.sources)
 
+    @property
+    def checked_on(self) -> str:
+        """The last day on which any of its sources was seen."""
+        return max(self.sources, key=lambda each: each.seen).seen_on
+
 
 @dataclass(frozen=True, slots=True)
 class ShownRule:
@@ -81,6 +86,7 @@ class OnPlatform:
     name: str
     version: int
     confirmed: bool
+    said_by: str
     measured: Measured | None
     rules: tuple[ShownRule, ...]
     routes: tuple[ShownRoute, ...]
@@ -153,6 +159,7 @@ class Showing:
             profile.name,
             profile.version,
             entry.confirmed,
+            entry.said_by,
             entry.measured,
             tuple(ShownRule(rule.policy, self.shown(rule.fact, profile.sources)) for rule in rules),
             tuple(
@@ -174,6 +181,30 @@ class Showing:
 
     def _maybe(self, fact: Fact | None, profile: Profile) -> Shown | None:
         return None if fact is None else self.shown(fact, profile.sources)
+
+    def standing(self, on: OnPlatform) -> str:
+        """Return who vouches for what is said of a platform."""
+        if not on.confirmed:
+            return self.words("Compiled from public sources, not confirmed by the platform.")
+        return self.words("Confirmed by the platform ({who}), version {number}.", who=on.said_by, number=on.version)
+
+    def measured(self, on: OnPlatform) -> str:
+        """Return what was measured of a platform, by whose word, and what it does not say."""
+        found, words = on.measured, self.words
+        said = [words("Not measured, or too few times to say.")]
+        if found is not None:
+            said = [
+                words(
+                    "Half within {half}, nineteen of twenty within {most}; {count} signals or more, {first} to {last}.",
+                    half=self.duration(found.half_below_ms),
+                    most=self.duration(found.most_below_ms),
+                    count=f"{found.at_least:,}",
+                    first=words.day(found.first_day),
+                    last=words.day(found.last_day),
+                ),
+                words("Counted in the exchange's ledger, from when a signal came to when the platform says it acted."),
+            ]
+        return " ".join([*said, words("This is not how long it takes to answer your report.")])
 
     def duration(self, milliseconds: int) -> str:
         """Return an upper bound as it is said."""

@@ -11,14 +11,17 @@ from exchange.guide.facts import Country, Profile
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How long this platform took to act on other platforms' signals."""
+    """How long this platform took to act on other platforms' signals, as a ledger adds it up."""
 
-    #: How many times it acted.
-    count: int
+    #: It acted so many times, or more.
+    at_least: int
     #: Half of them took less, in milliseconds.
     half_below_ms: int
     #: Nineteen of twenty took less.
     most_below_ms: int
+    #: The days (UTC) that were looked at, the last one too.
+    first_day: date
+    last_day: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Entry:
     profile: Profile
     #: The platform's own member said it.
     confirmed: bool = False
+    #: What the directory calls the member that said it; empty where nobody in a ledger did.
+    said_by: str = ""
     measured: Measured | None = None
 
 

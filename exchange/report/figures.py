@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 from exchange.domain.bodies import DispositionState, ErasureReason, RetractionReason, SourceAction
 from exchange.domain.kinds import KINDS, Kind, Log
 from exchange.domain.labels import Label
-from exchange.domain.lag import Histogram, Stage
+from exchange.domain.lag import LEAST_MEASURED, Histogram, Stage, band_of
 from exchange.report.payload import Cell, Division, Figures, LagLine, MemberLine, Plainly, Row, Table
 from exchange.report.suppression import is_few, parts_of
 
 NOT_SHOWN = "not shown"
-#: Fewer than this are nobody's usual time, and might be told apart.
-LEAST_MEASURED = 20
-_BANDS = (100_000, 10_000, 1_000, 100, LEAST_MEASURED)
 #: Kinds of statement that are about signals, and so about people; the others are about organisations and keys.
 ABOUT_SIGNALS = (
     Kind.SIGNAL,
@@ -167,7 +164,7 @@ def _lag(histograms: Mapping[tuple[int, str], Histogram]) -> tuple[LagLine, ...]
 
 def _lag_line(stage: int, of: str, histogram: Histogram) -> LagLine:
     word = Stage(stage).word
-    band = next((band for band in _BANDS if histogram.total >= band), None)
+    band = band_of(histogram.total)
     if band is None:
         return LagLine(word, of, few(LEAST_MEASURED), None, None, None)
     return LagLine(word, of, f"{band:,} or more", *(histogram.quantile_ms(share) for share in (0.5, 0.95, 0.99)))

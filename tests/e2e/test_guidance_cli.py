@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from exchange.domain.lag import LEAST_MEASURED
+from exchange.guide.facts import Kind
 from exchange.guide.files import PROFILES
-from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, run
+from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, pdq_line, run
 
 pytestmark = pytest.mark.e2e
 
@@ -56,13 +60,53 @@ def _from_a_file_to_a_guide(place: Place, folder: Path) -> None:
     site = folder / "site"
     run("guide", "build", site, *common, "--client", liaison, "--address", "https://guide.example.org/")
     page = (site / "en" / "threat.html").read_text()
-    assert "Confirmed by the platform, version 2." in page
+    assert "Confirmed by the platform (alpha), version 2." in page
     assert "Facebook, said by itself" in page
-    assert "Not measured." in page
+    assert page.count("Not measured, or too few times to say.") == 3
     assert page.count("Compiled from public sources, not confirmed by the platform.") == 2
+
+    _measured_times(place, folder)
 
     run("guidance", "withdraw", "facebook", *common, "--client", liaison)
     until(listed, [])
+
+
+def _measured_times(place: Place, folder: Path) -> None:
+    """Beta publishes, alpha acts at once and says so; the guide tells it of alpha's platform, and of no other."""
+    common = ("--community", "uk", "--client")
+    text = "\n".join(pdq_line(f"{number:02x}") for number in range(LEAST_MEASURED + 1))
+    ids = [
+        line["signal_id"]
+        for line in lines(run("publish", "-", *common, place.client("beta"), "--json", stdin=text).stdout)
+    ]
+    now = datetime.now(UTC).isoformat()
+    acted = [{"signal_ids": [id_], "state": "actioned", "action": "removed", "actioned_at": now} for id_ in ids]
+    run("dispose", "--lines", "-", *common, place.client("alpha"), stdin="\n".join(map(json.dumps, acted)))
+    site = folder / "measured"
+    run("guide", "build", site, *common, place.client("beta", "liaison"))
+    said = re.compile(r"Half within (\d+) (seconds|minutes), nineteen of twenty within \d+ \w+; 20 signals or more, ")
+    for name in ("threat", "platform-facebook"):
+        page = (site / "en" / f"{name}.html").read_text()
+        (found,) = said.finditer(page)
+        before = page[: found.start()]
+        assert "What response the platform promised" in before, "beside the promise"
+        label = before.rindex("Measured: how long this platform took to act on other platforms&#39; signals")
+        assert label > before.rindex("What response the platform promised")
+        after = page[found.end() :][:400]
+        assert "This is not how long it takes to answer your report." in after
+    assert "Not measured, or too few times to say." in (site / "en" / "platform-x.html").read_text()
+    welsh = (site / "cy" / "threat.html").read_text()
+    assert welsh.count("pedwar ar bymtheg o bob ugain o fewn") == 1
+    assert welsh.count("Heb ei fesur, neu rhy ychydig o weithiau i allu dweud.") == 2
+    flat = " ".join((site / "guide-en.txt").read_text().split())
+    assert len(said.findall(flat)) == len(Kind)
+    data = {each["profile"]["platform"]: each for each in json.loads((site / "guide.json").read_text())["platforms"]}
+    assert data["x"]["measured"] is None
+    measured = data["facebook"]["measured"]
+    assert (measured["at_least"], measured["last_day"]) == (20, now[:10])
+    assert "not how long it takes to answer a report" in measured["what"]
+    bounds = (measured["half_below_ms"], measured["most_below_ms"])
+    assert 0 < bounds[0] <= bounds[1] <= 2 * DEADLINE_S * 1000
 
 
 def test_a_file_that_is_wrong_is_told_and_not_published(tmp_path: Path) -> None:

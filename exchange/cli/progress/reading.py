@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from exchange import codec
 from exchange.cli.output import visible, watched
 from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import Audience, Election, SignalHeader
+from exchange.domain.directory import Directory
 from exchange.domain.elections import Elections
 from exchange.domain.statement import statement_id
 from exchange.domain.validation import DAY_MS
@@ -32,6 +33,8 @@ from exchange.stores.facts import FactsFile
 from exchange_client.auditor import Auditor, Tree
 from exchange_client.cursors import Position
 from exchange_client.verify import VerifiedEntry
+
+Also = Callable[[Sequence[VerifiedEntry], Directory], None]
 
 
 @dataclass(slots=True)
@@ -66,10 +69,18 @@ class Ledger:
 
 @asynccontextmanager
 async def read_ledger(
-    auditor: Auditor, tree: Tree, kept: Path | None, *, until_ms: int | None, quiet: bool, processes: int = 1
+    auditor: Auditor,
+    tree: Tree,
+    kept: Path | None,
+    *,
+    until_ms: int | None,
+    quiet: bool,
+    also: Also | None = None,
+    processes: int = 1,
 ) -> AsyncIterator[Ledger]:
     """Read a tree's entries that were received before ``until_ms``, into a folder that is kept, or a passing one.
 
+    ``also`` is given every page that is read, with the directory; of what was kept it hears nothing.
     Raises `VerificationFailed` when anything does not hold; then nothing of it is kept.
     """
     with TemporaryDirectory(prefix="exchange-report-") as passing:
@@ -78,7 +89,7 @@ async def read_ledger(
         try:
             ledger = await _kept(Ledger(facts), folder, tree, until_ms)
             (folder / "read.json").unlink(missing_ok=True)
-            await _read(ledger, auditor, tree, until_ms, quiet=quiet, processes=processes)
+            await _read(ledger, auditor, tree, until_ms, quiet=quiet, also=also, processes=processes)
             replace(folder / "read.json", _noted(ledger))
             yield ledger
         finally:
@@ -127,7 +138,14 @@ def _of_note(facts: FactsFile, data: dict[str, Any]) -> Ledger:
 
 
 async def _read(
-    ledger: Ledger, auditor: Auditor, tree: Tree, until_ms: int | None, *, quiet: bool, processes: int
+    ledger: Ledger,
+    auditor: Auditor,
+    tree: Tree,
+    until_ms: int | None,
+    *,
+    quiet: bool,
+    also: Also | None,
+    processes: int,
 ) -> None:
     hidden = quiet or not watched()
     start = ledger.position
@@ -137,6 +155,8 @@ async def _read(
     ) as bar:
         async for page in pages:
             await _take(ledger, page, auditor.position)
+            if also is not None:
+                also(page, auditor.directory)
             bar.update(len(page))
 
 

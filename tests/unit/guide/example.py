@@ -76,9 +76,11 @@ def country(data: dict[str, Any]) -> Country:
 
 def guide(*entries: Entry, **changes: Any) -> Guide:
     """Return a guide of these, or of a platform that has confirmed its profile and was measured."""
-    measured = Measured(40, 90_000, 7_200_000)
+    measured = Measured(100, 90_000, 7_200_000, date(2026, 6, 3), TODAY)
     values: dict[str, Any] = {"country": read_country(), "today": TODAY, "address": ADDRESS} | changes
-    return Guide(entries=entries or (Entry(profile(), confirmed=True, measured=measured),), **values)
+    return Guide(
+        entries=entries or (Entry(profile(), confirmed=True, said_by="Chatter plc", measured=measured),), **values
+    )
 
 
 def own_guide() -> Guide:

@@ -130,7 +130,7 @@ def test_what_is_not_known_says_check_with_the_platform() -> None:
     made = pages(files_of(guide(entry), pdf=()))
     page = made["en/threat.html"].words()
     assert "What response the platform promised Not found: check with the platform." in page
-    assert "Not measured. This is not how long it takes to answer your report." in page
+    assert "Not measured, or too few times to say. This is not how long it takes to answer your report." in page
     assert "Compiled from public sources, not confirmed by the platform." in page
     assert "Nothing was found." in made["en/hacked.html"].words()
 
@@ -138,10 +138,15 @@ def test_what_is_not_known_says_check_with_the_platform() -> None:
 def test_what_the_platform_said_itself_and_what_was_measured_are_labelled() -> None:
     made = pages(files_of(guide(), pdf=()))
     page = made["en/threat.html"].words()
-    assert "Confirmed by the platform, version 3." in page
+    assert "Confirmed by the platform (Chatter plc), version 3." in page
     assert "not confirmed" not in page
     label = "Measured: how long this platform took to act on other platforms' signals"
-    assert f"{label} Half of 40 within 90 seconds, nineteen of twenty within 2 hours. This is not how long" in page
+    says = (
+        "Half of them within 90 seconds, nineteen of twenty within 2 hours; 100 signals or more, 3 June 2026 to"
+        " 29 November 2026. Counted in the exchange's ledger, from when a signal came to when the platform says it"
+        " acted. This is not how long it takes to answer your report."
+    )
+    assert f"{label} {says}" in page
     assert "Within a week." in page.partition(label)[0]
 
 

@@ -1,6 +1,7 @@
 """A platform's profile for candidates as the ledger has it: its leaf proven, its signature checked.
 
-The hub is believed in one thing: that there is no newer one.
+The hub is believed in two things: that there is no newer one, and that it let nobody speak for a platform but those who
+may. Whoever reads the ledger whole need not believe it: `exchange guide build --community` does.
 """
 
 from __future__ import annotations
