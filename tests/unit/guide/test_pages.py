@@ -142,7 +142,7 @@ def test_what_the_platform_said_itself_and_what_was_measured_are_labelled() -> N
     assert "not confirmed" not in page
     label = "Measured: how long this platform took to act on other platforms' signals"
     says = (
-        "Half of them within 90 seconds, nineteen of twenty within 2 hours; 100 signals or more, 3 June 2026 to"
+        "Half within 90 seconds, nineteen of twenty within 2 hours; 100 signals or more, 3 June 2026 to"
         " 29 November 2026. Counted in the exchange's ledger, from when a signal came to when the platform says it"
         " acted. This is not how long it takes to answer your report."
     )
