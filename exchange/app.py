@@ -35,13 +35,13 @@ from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.life import LifeFacts
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
-from exchange.opening import Judging, Memory, OpenLog, Room, at_once, keeper_of, open_log, origin_here
+from exchange.opening import Judging, Memory, OpenLog, Room, keeper_of, open_log, origin_here
 from exchange.ops import clocks
 from exchange.ops.grpc_ops import HUB, ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
 from exchange.ops.tls_files import TLSFiles
-from exchange.ports import ToldEntry
+from exchange.ports import Head, ToldEntry
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate, Intake
 from exchange.publish.quota import Limits, Quotas
@@ -50,6 +50,7 @@ from exchange.publish.signatures import Signatures
 from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.facts import FactsFile
 from exchange.stores.folders import read_key
+from exchange.stores.opened import stores_in
 from exchange.stores.retention import first_younger
 from exchange.stores.value_list import read_values
 from exchange.views.directory import DIRECTORY, DirectoryView
@@ -60,6 +61,8 @@ from exchange.views.lag_told import told_lag
 _log = structlog.get_logger()
 
 _FOLLOW_AGAIN_S = 0.5
+#: How long a group waits for this hub to read the directory as far as another hub has.
+_JUDGE_S = 5.0
 
 
 class App:
@@ -71,6 +74,7 @@ class App:
         self._adopt = adopt
         self._accept_clock = accept_clock
         self._folders = config.folders
+        self._stores = stores_in(self._folders, config.place)
         self._clock = WatchedClock(clocks.wall_ms, clocks.monotonic_ms, on_jump=self._clock_jumped)
         self._logs: dict[str, Log] = {}
         self._memory = Memory(Room(config.feed.ring_bytes, config.feed.recent_bytes))
@@ -100,7 +104,7 @@ class App:
         quotas = Quotas(Limits(**asdict(self._config.quotas)), clocks.monotonic_ms)
         directory = await self._open_directory(quotas)
         communities = self._view.directory.communities
-        with self._memory.expecting(sum(origin_here(self._folders, each) is not None for each in communities)):
+        with self._memory.expecting(sum(origin_here(self._stores, each) is not None for each in communities)):
             for origin in communities:
                 await self._open_new_community(origin)
         await self._check_clock()
@@ -130,8 +134,8 @@ class App:
     async def _open_directory(self, quotas: Quotas) -> Directory:
         origin = Origin(self._config.exchange, Origin.DIRECTORY_LOG)
 
-        async def ready(size: int) -> None:
-            await self._view.reached(size)
+        async def ready(head: Head) -> None:
+            await self._view.reached(head.durable.size)
 
         def judge(candidate: Candidate) -> int:
             return self._intake.judge(candidate)
@@ -176,7 +180,7 @@ class App:
         return keeper_of(DIRECTORY, log, self._folders, key, time.monotonic)
 
     async def _open_community(self, text: str) -> None:
-        if (origin := origin_here(self._folders, text)) is None:
+        if (origin := origin_here(self._stores, text)) is None:
             _log.warning("community_is_not_on_this_hub", origin=text)
             return
         key = read_key(self._folders.key(origin.log))
@@ -186,7 +190,15 @@ class App:
                 reason=Reason.CONFIG,
                 hint="bring back the right key file; the hub must not sign with another one",
             )
-        await self._open_log(origin, Judging(self._intake.judge, at_once, MAX_GROUP))
+        await self._open_log(origin, Judging(self._intake.judge, self._as_judged_before, MAX_GROUP))
+
+    async def _as_judged_before(self, head: Head) -> None:
+        """Return once the view is no older than the one that another hub has judged the last entry by."""
+        try:
+            async with asyncio.timeout(_JUDGE_S):
+                await self._view.reached(head.last_directory_size)
+        except TimeoutError as error:
+            raise Unavailable("this hub has not read the directory's newest entries", retry_after_ms=500) from error
 
     async def _open_new_community(self, origin: str) -> None:
         """Open a community; one whose key file is wrong hurts nobody else. A log not to be served raises `Fatal`."""
@@ -217,6 +229,7 @@ class App:
             adopt=self._adopt,
             committed=committed,
             canaries=self._canaries,
+            stores=self._stores,
         )
         self._open_logs.push_async_callback(opened.aclose)
         self._logs[name] = opened.log

@@ -21,6 +21,7 @@ from exchange.errors import Reason, Rejected
 from exchange.opening import LEAST_BYTES
 from exchange.publish.quota import Limits
 from exchange.stores.folders import Folders
+from exchange.stores.redis_place import RedisPlace, anchored, is_redis, parse_place
 
 C = TypeVar("C")
 
@@ -185,6 +186,11 @@ class Config(Section, frozen=True):
     #: Folder of this machine's marks of the last sealed checkpoints. Empty: "marks" inside data. Keep it out of the
     #: snapshots and copies that data goes into: an old mark that comes back with an old log proves nothing.
     marks: Path | None = None
+    #: Where logs lie. Empty: each in a file of its own in data. Else Redis or Valkey, such as "redis://10.0.0.5:6379",
+    #: which several hubs may share; docs/redis.md shows every form.
+    store: str = ""
+    #: With `store`: folder of entry bundles that all hubs of the store share. Empty: beside the logs inside data.
+    bundles: Path | None = None
     #: debug, info, warning or error.
     log_level: str = "info"
     ops: Ops = Ops()
@@ -206,7 +212,12 @@ class Config(Section, frozen=True):
     @property
     def folders(self) -> Folders:
         """Where everything lies."""
-        return Folders(self.data, self.keys_folder, self.marks)
+        return Folders(self.data, self.keys_folder, self.marks, self.bundles)
+
+    @property
+    def place(self) -> RedisPlace | None:
+        """Where the store is; None for the embedded one. Paths in it are whole once the file has been loaded."""
+        return parse_place(self.store, Path()) if self.store else None
 
     @property
     def keys_folder(self) -> Path:
@@ -270,6 +281,8 @@ def _check(path: Path, config: Config) -> None:
     }
     if config.automation.member and config.automation.key is None:
         raise _wrong(path, "`automation.key` is missing: the member signs what it says")
+    if config.store and not is_redis(config.store):
+        raise _wrong(path, f"`store`: {config.store!r} is not redis://... and nothing else is known")
     check_shared(config.log_level, config.listen, addresses, lambda what: _wrong(path, what))
 
 
@@ -309,6 +322,8 @@ def _anchored(config: Config, base: Path) -> Config:
         tls=tls,
         keys=under(config.keys),
         marks=under(config.marks),
+        bundles=under(config.bundles),
+        store=anchored(config.store, base) if config.store else "",
         protected=protected,
         automation=automation,
     )

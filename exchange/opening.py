@@ -27,6 +27,7 @@ from exchange.fanout.tail import Tail
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
+from exchange.ports import Head
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Committed, Sequencer
@@ -35,17 +36,17 @@ from exchange.stores.facts import FactsFile
 from exchange.stores.facts_referrals import FactsReferrals
 from exchange.stores.facts_reports import FactsReports
 from exchange.stores.folders import Folders, make_key, read_key
+from exchange.stores.opened import Embedded, Store, Stores
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.snapshot_file import FoldFile
-from exchange.stores.sqlite import SqliteStore
 from exchange.views.just_said import JustSaid
 from exchange.views.keeper import Keeper
 from exchange.views.life import LifeView
 from exchange.views.replay import F, Leaves, Recipe
 
 
-async def at_once(_: int) -> None:
-    """Wait for nothing before a group is judged: what a community needs, whose directory is another log."""
+async def at_once(_: Head) -> None:
+    """Wait for nothing before a group is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Judging:
     """How a log's statements are judged when their group is built (`Sequencer`)."""
 
     judge: Callable[[Candidate], int]
-    ready: Callable[[int], Awaitable[None]]
+    ready: Callable[[Head], Awaitable[None]]
     max_group: int
 
 
@@ -111,7 +112,7 @@ class OpenLog:
     """A log with what must be closed after it."""
 
     log: Log
-    store: SqliteStore
+    store: Store
     mark: SealedMarkFile
     #: The fold of its life; None for the directory, which has none.
     facts: FactsFile | None
@@ -124,10 +125,10 @@ class OpenLog:
         await self.mark.aclose()
 
 
-def origin_here(folders: Folders, text: str) -> Origin | None:
-    """Return the origin of a log whose folder is on this machine; None for any other."""
+def origin_here(stores: Stores, text: str) -> Origin | None:
+    """Return the origin of a log that this hub is to serve; None for any other."""
     origin = Origin.parse(text)
-    return origin if origin is not None and folders.log(origin.log).is_dir() else None
+    return origin if origin is not None and stores.here(origin) else None
 
 
 async def open_log(
@@ -141,11 +142,16 @@ async def open_log(
     adopt: bool,
     committed: Callable[[Committed], None],
     canaries: frozenset[tuple[int, bytes]] = frozenset(),
+    stores: Stores | None = None,
 ) -> OpenLog:
-    """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail."""
+    """Open a log that exists: finish what a crash left, check it against the mark, load tree and tail.
+
+    Without ``stores`` it lies in these folders, too.
+    """
     key = read_key(folders.key(origin.log))
     room = memory.part(origin)
-    store = await SqliteStore.open(folders.log(origin.log), origin=str(origin), recent_bytes=room.recent)
+    stores = stores or Embedded(folders)
+    store = await stores.open(origin, recent_bytes=room.recent)
     mark = SealedMarkFile(folders.mark(origin.log))
     just_said = JustSaid()
 
@@ -168,6 +174,7 @@ async def open_log(
             committed=tell,
         )
         await sequencer.open(adopt=adopt)
+        stores.share(store, sequencer.saw)
         tail = Tail(store, clock_s, ring_bytes=room.ring)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
@@ -197,11 +204,10 @@ def keeper_of(
     )
 
 
-async def make_log(folders: Folders, origin: Origin) -> SigningKey:
+async def make_log(folders: Folders, origin: Origin, stores: Stores | None = None) -> SigningKey:
     """Make an empty log and its signing key. Raises `Rejected` or `Fatal` when either is there already."""
     key = make_key(folders.key(origin.log))
-    store = await SqliteStore.open(folders.log(origin.log), origin=str(origin), create=True)
-    await store.aclose()
+    await (stores or Embedded(folders)).make(origin)
     return key
 
 
@@ -237,7 +243,9 @@ def genesis_statement(
     return signed(header, keys[Role.OPERATOR][0])
 
 
-async def found_exchange(folders: Folders, statement: Statement, clock: WatchedClock) -> bytes:
+async def found_exchange(
+    folders: Folders, statement: Statement, clock: WatchedClock, stores: Stores | None = None
+) -> bytes:
     """Write a genesis as entry 0 of an empty directory log; return its leaf hash, which clients pin."""
     header = codec.decode_header(statement.payload, strict=True)
     validate_genesis(header)
@@ -254,6 +262,7 @@ async def found_exchange(folders: Folders, statement: Statement, clock: WatchedC
         memory=Memory(Room(0, 0)),
         adopt=True,
         committed=lambda _: None,
+        stores=stores,
     )
     sequencer = opened.log.sequencer
     task = asyncio.create_task(sequencer.run())

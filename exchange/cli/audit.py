@@ -14,14 +14,15 @@ from exchange.ledger.merkle import EMPTY_ROOT, leaf_hash
 from exchange.ledger.note import Verifier
 from exchange.ledger.tiles import TILE_WIDTH
 from exchange.ledger.tree import Tree
-from exchange.stores.sqlite_reader import LogFiles, LogState, RawEntry
+from exchange.stores.reading import Reading
+from exchange.stores.sqlite_reader import LogState, RawEntry
 from exchange.stores.sqlite_schema import checksum
 
 
 class Audit:
     """Takes every entry of a log in order, then judges what its files say of the whole."""
 
-    def __init__(self, files: LogFiles, state: LogState, key: Verifier, mark: bytes | None) -> None:
+    def __init__(self, files: Reading, state: LogState, key: Verifier, mark: bytes | None) -> None:
         """``mark`` is this machine's memory of the last checkpoint; it must have been read before ``state``."""
         self._files = files
         self._state = state
@@ -76,7 +77,7 @@ class Audit:
         self._check_mark()
         damage = self._files.damage()
         if damage:
-            raise _broken(f"SQLite finds the file damaged: {damage}")
+            raise _broken(f"the store is damaged beside its entries: {damage}")
 
     def _check_checkpoint(self) -> None:
         state = self._state

@@ -16,7 +16,8 @@ from exchange.domain.identifiers import Origin
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import SigningKey
 from exchange.opening import make_log
-from exchange.stores.folders import Folders, read_key
+from exchange.stores.folders import read_key
+from exchange.stores.opened import stores_in
 from exchange_client import ClientConfig, ExchangeClient
 
 
@@ -64,7 +65,7 @@ def create(
     if origin is None or origin.is_directory:
         raise Rejected(Reason.INVALID, f"{name!r} cannot be a community's name")
     _refuse_existing(client_path, str(origin))
-    key = asyncio.run(_log_key(settings.folders, origin))
+    key = asyncio.run(_log_key(settings, origin))
     body = Community(
         str(origin),
         title or name,
@@ -92,11 +93,17 @@ def _refuse_existing(client_path: Path, origin: str) -> None:
         raise Rejected(Reason.CONFLICT, f"{origin} exists already; nothing was changed")
 
 
-async def _log_key(folders: Folders, origin: Origin) -> SigningKey:
+async def _log_key(settings: config.Config, origin: Origin) -> SigningKey:
     """Make the log, or go on with one whose statement did not get through the first time."""
-    if folders.log(origin.log).is_dir() and folders.key(origin.log).exists():
-        return read_key(folders.key(origin.log))
-    return await make_log(folders, origin)
+    folders, stores = settings.folders, stores_in(settings.folders, settings.place)
+    if not stores.here(origin) or not folders.key(origin.log).exists():
+        return await make_log(folders, origin, stores)
+    try:
+        await stores.make(origin)
+    except Rejected as error:
+        if error.reason is not Reason.CONFLICT:
+            raise
+    return read_key(folders.key(origin.log))
 
 
 @community.command(name="list")

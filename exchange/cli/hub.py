@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +22,15 @@ from exchange.opening import found_exchange, genesis_statement, make_log
 from exchange.ops import certificates, clocks, logging
 from exchange.publish.clock import WatchedClock
 from exchange.stores.folders import Folders, make_key
+from exchange.stores.opened import stores_in
+from exchange.stores.redis_place import RedisPlace, parse_place
 
 _HUB_TOML = """\
 # The hub of {exchange}. `exchange check-config` checks it; docs/configuration.md explains every key.
 exchange = "{exchange}"
 data = "data"
 listen = "{listen}"
-
+{store}
 [tls]
 certificate = "{certificate}"
 key = "{key}"
@@ -45,6 +48,7 @@ listen = "{ops}"
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", show_default=True)
 @click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address of the member-facing port.")
 @click.option("--ops-listen", default="127.0.0.1:9464", show_default=True, help="Address for health and metrics.")
+@click.option("--store", default="", help="Where logs lie, where not in files: redis://..., see docs/redis.md.")
 @click.option("--host", "hosts", multiple=True, help="Names in the hub's development certificate. Default: localhost.")
 @json_option
 def init(
@@ -54,6 +58,7 @@ def init(
     folder: Path,
     listen: str,
     ops_listen: str,
+    store: str,
     hosts: tuple[str, ...],
     *,
     as_json: bool,
@@ -63,9 +68,11 @@ def init(
     Writes hub.toml, data/, pki/ and operator/ into the folder, and prints the genesis hash that every client pins.
 
     \b
-    Example:
+    Examples:
       exchange init --exchange my.exchange --operator my-org --folder hub
+      exchange init --exchange my.exchange --operator my-org --folder hub --store redis://10.0.0.5:6379
     """
+    place = parse_place(store, folder.absolute()) if store else None
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "data" / "logs" / Origin.DIRECTORY_LOG).is_dir() or (folder / "hub.toml").exists():
         raise Rejected(Reason.CONFIG, f"{folder}: there is an exchange already", hint="nothing was changed")
@@ -77,10 +84,11 @@ def init(
     except (ValueError, OSError) as error:
         raise Rejected(Reason.CONFIG, str(error)) from error
     operator_key = make_key(folder / "operator" / "signing.seed")
-    pin = asyncio.run(_found(folder, name, operator, operator_name or operator, operator_key))
+    pin = asyncio.run(_found(folder, name, operator, operator_name or operator, operator_key, place))
     text = _HUB_TOML.format(
         exchange=name,
         listen=listen,
+        store=f"store = {json.dumps(store)}\n" if store else "",
         ops=ops_listen,
         certificate=hub.certificate.relative_to(folder),
         key=hub.key.relative_to(folder),
@@ -94,14 +102,17 @@ def init(
     )
 
 
-async def _found(folder: Path, name: str, operator: str, operator_name: str, key: SigningKey) -> bytes:
+async def _found(
+    folder: Path, name: str, operator: str, operator_name: str, key: SigningKey, place: RedisPlace | None
+) -> bytes:
     folders = Folders(folder / "data", folder / "data" / "keys")
     now = clocks.wall_ms()
-    log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG))
+    stores = stores_in(folders, place)
+    log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG), stores)
     statement = genesis_statement(
         name, log_key, operator, operator_name, {Role.OPERATOR: [key]}, 1, now_ms=now, nonce=secrets.token_bytes(16)
     )
-    return await found_exchange(folders, statement, WatchedClock(clocks.wall_ms, clocks.monotonic_ms))
+    return await found_exchange(folders, statement, WatchedClock(clocks.wall_ms, clocks.monotonic_ms), stores)
 
 
 @click.command()
@@ -144,4 +155,8 @@ def _unusable(settings: config.Config) -> Iterator[str]:
     folders = {"data": settings.data, "keys": settings.keys_folder}
     if settings.marks_folder.exists():  # else it is made with the first mark
         folders["marks"] = settings.marks_folder
+    if settings.place is not None:
+        files |= settings.place.files()
+        if settings.bundles is not None:
+            folders["bundles"] = settings.bundles
     yield from unreadable(files, folders)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,23 +14,29 @@ from exchange import codec
 from exchange.cli.audit import Audit
 from exchange.cli.output import REFUSED, emit, json_option, visible, watched
 from exchange.codec import Delivered
+from exchange.config import Config, load
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, VerificationFailed
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.merkle import HASH_BYTES
+from exchange.stores.reading import Reading
+from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sealed_mark import read_slots
 from exchange.stores.sqlite_reader import LogFiles, LogState, RawEntry
 from exchange_client import ClientConfig, FeedVerifier
 from exchange_client.directory import DirectoryChecker
+
+#: A log's name, the file of its mark, and what opens it.
+_Place = tuple[str, Path, Callable[[], Reading]]
 
 _NOT_FOR_YOU = 2
 _STEP = 500
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("data", type=click.Path(path_type=Path, file_okay=False, exists=True), required=False)
 @click.option("--genesis", help="Leaf hash of the directory's entry 0, which members pin.")
 @click.option(
     "--genesis-of",
@@ -41,9 +48,23 @@ _STEP = 500
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the machine's marks, where it is not `marks` inside DATA.",
 )
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="In place of DATA: the hub's file, which names the store that its logs lie in, and everything else.",
+)
 @json_option
-def verify(data: Path, genesis: str | None, genesis_of: Path | None, marks: Path | None, *, as_json: bool) -> None:
-    """Check every log in a hub's DATA folder: offline, from entry 0 to the last checkpoint.
+def verify(
+    data: Path | None,
+    genesis: str | None,
+    genesis_of: Path | None,
+    marks: Path | None,
+    config_path: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Check every log in a hub's DATA folder, or in its store: offline, from entry 0 to the last checkpoint.
 
     Checks each leaf's place and format, each member's signature by keys that were in force, each record against its
     signal id, and the recomputed root against the signed checkpoint; then that everything else in the files follows
@@ -53,19 +74,20 @@ def verify(data: Path, genesis: str | None, genesis_of: Path | None, marks: Path
     Examples:
       exchange verify hub/data --genesis 3f1c...
       exchange verify hub/data --genesis-of alpha/pipeline/client.toml
+      exchange verify --config hub/hub.toml --genesis-of alpha/pipeline/client.toml
     """
     pin = _pin(genesis, genesis_of)
+    if (data is None) == (config_path is None):
+        raise click.UsageError("say what to check: the hub's DATA folder, or --config with the hub's file")
+    found = _in_files(data, marks or data / "marks") if data is not None else _in_store(load(config_path or Path()))
     failed = False
-    if not (data / "logs").is_dir():
-        raise Rejected(Reason.CONFIG, f"{data}: there are no logs", hint="name the hub's `data` folder, not its parent")
-    folders = sorted((data / "logs").iterdir(), key=lambda folder: (folder.name != Origin.DIRECTORY_LOG, folder.name))
     directory = Directory()
-    for folder in folders:
-        origin = folder.name
+    for name, mark, read in sorted(found, key=lambda each: (each[0] != Origin.DIRECTORY_LOG, each[0])):
+        origin = name
         try:
-            with closing(_Log(folder, (marks or data / "marks") / folder.name)) as log:
+            with closing(_Log(read, mark)) as log:
                 origin = log.state.origin
-                if folder.name == Origin.DIRECTORY_LOG:
+                if name == Origin.DIRECTORY_LOG:
                     directory = _check_directory(log, pin)
                 else:
                     _check_community(directory, log, quiet=as_json)
@@ -83,12 +105,32 @@ def verify(data: Path, genesis: str | None, genesis_of: Path | None, marks: Path
         sys.exit(REFUSED)
 
 
-class _Log:
-    """A log's files, its mark, and what they say: the mark first, for a hub may be running."""
+def _in_files(data: Path, marks: Path) -> list[_Place]:
+    """Return the logs in a hub's folder."""
+    if not (data / "logs").is_dir():
+        raise Rejected(Reason.CONFIG, f"{data}: there are no logs", hint="name the hub's `data` folder, not its parent")
+    return [(each.name, marks / each.name, partial(LogFiles, each)) for each in (data / "logs").iterdir()]
 
-    def __init__(self, folder: Path, mark: Path) -> None:
+
+def _in_store(settings: Config) -> list[_Place]:
+    """Return the logs that a hub has the keys of, wherever its file says that they lie."""
+    folders, place = settings.folders, settings.place
+    if place is None:
+        return _in_files(settings.data, settings.marks_folder)
+
+    def read(name: str) -> Reading:
+        return RedisLog(place, folders.bundle_files(name), str(Origin(settings.exchange, name)))
+
+    names = [key.stem for key in folders.keys.glob("*.seed")]
+    return [(name, folders.mark(name), partial(read, name)) for name in names]
+
+
+class _Log:
+    """A log, its mark, and what they say: the mark first, for a hub may be running."""
+
+    def __init__(self, read: Callable[[], Reading], mark: Path) -> None:
         self.mark, self.torn = read_slots(mark)
-        self.files = LogFiles(folder)
+        self.files = read()
         try:
             self.state = self.files.state()
         except BaseException:

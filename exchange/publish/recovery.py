@@ -19,6 +19,8 @@ from exchange.ledger.tree import Tree
 from exchange.ports import Head, History, SealedMark, TreeHead
 from exchange.proving import consistency_proof
 
+#: New entries beyond which tiles are quicker to read.
+_MANY = 4_096
 _DAMAGED = "the file is damaged: bring back a good copy of this log; `exchange verify` tells which one is"
 
 
@@ -84,6 +86,22 @@ async def load_tree(origin: str, head: Head, history: History) -> Tree:
     if TreeHead(tree.size, tree.root()) != head.durable:
         raise Fatal(f"{origin}: the unsealed entries do not make the stored root", hint=_DAMAGED)
     return tree
+
+
+async def continued(origin: str, tree: Tree, head: Head, history: History) -> Tree:
+    """Return the tree of the durable head, which continues this one. Raises `Fatal` (ROLLED_BACK) where it does not."""
+    if head.durable.size < tree.size:
+        raise _fork(origin)
+    if tree.size < head.floor or head.durable.size - tree.size > _MANY:
+        now = await load_tree(origin, head, history)
+        proof = await consistency_proof(history, tree.size, head.sealed.size) if tree.size else ()
+        _compare(origin, Checkpoint(origin, tree.size, tree.root()), head.sealed, proof)
+        return now
+    new = await history.durable_entries(tree.size, head.durable.size)
+    now = tree.extend([entry.leaf_hash for entry in new]).tree
+    if TreeHead(now.size, now.root()) != head.durable:
+        raise _fork(origin)
+    return now
 
 
 async def check_head(origin: str, head: Head, history: History, key: SigningKey) -> None:

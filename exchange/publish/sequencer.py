@@ -35,7 +35,7 @@ from exchange.ports import AlreadyCommitted, Group, Head, History, LogStore, Sea
 from exchange.proving import inclusion_proof
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
-from exchange.publish.recovery import check_head, check_mark, load_tree
+from exchange.publish.recovery import check_head, check_mark, continued, load_tree
 from exchange.publish.waiting import MAX_GROUP, Receipt, Waiting, WaitingRoom
 
 
@@ -73,11 +73,11 @@ class Sequencer:
         clock: WatchedClock,
         *,
         judge: Callable[[Candidate], int],
-        ready: Callable[[int], Awaitable[None]],
+        ready: Callable[[Head], Awaitable[None]],
         max_group: int = MAX_GROUP,
         committed: Callable[[Committed], None] = lambda _: None,
     ) -> None:
-        """``judge`` runs policy at group time and returns the directory size; ``ready(size)`` waits until it may.
+        """``judge`` runs policy at group time and returns the directory size; ``ready(head)`` waits until it may.
 
         ``committed`` hears of each group that this sequencer has sealed.
         """
@@ -92,6 +92,11 @@ class Sequencer:
         self._committed = committed
         self._waiting = WaitingRoom(max_group)
         self._tree = Tree()
+        #: Head of that tree.
+        self._at = TreeHead(0, self._tree.root())
+        #: The largest size that the mark holds, and who writes it.
+        self._marked = 0
+        self._marking = asyncio.Lock()
         self._fatal: ExchangeError | None = None
         self._ended = False
 
@@ -108,7 +113,7 @@ class Sequencer:
         """
         head = await self._store.head()
         await check_mark(self.origin, head, self._history, self._mark, self._key, adopt=adopt)
-        self._tree = await load_tree(self.origin, head, self._history)
+        self._stand_on(await load_tree(self.origin, head, self._history))
         await check_head(self.origin, head, self._history, self._key)
         if head.sealed != head.durable or not head.checkpoint:
             await self._seal(head.durable)
@@ -164,29 +169,35 @@ class Sequencer:
     async def _commit(self, batch: list[Waiting]) -> None:
         while batch:
             try:
-                head = await self._store.head()
-                await self._ready(head.durable.size)
-                batch, built = self._build(batch, head)
-                if built is None:
-                    return
-                started = time.monotonic()
-                await self._store.append(head.durable, built.group)
-                seconds = time.monotonic() - started
-            except AlreadyCommitted as repeat:
-                batch = await self._answer_repeats(batch, repeat.indices)
-            except Conflict:
-                await self._catch_up()
+                batch = await self._attempt(batch)
             except Unavailable as error:
                 for waiting in batch:
                     waiting.fail_all(error)
                 return
-            else:
-                checkpoint = await self._seal(built.group.head)
-                self._tree = built.extension.tree
-                self._answer(batch, built, checkpoint)
-                records = sum(len(waiting.candidate.statement.records) for waiting in batch)
-                self._committed(Committed(built.group.entries[0].index, built.said, records, seconds))
-                return
+
+    async def _attempt(self, batch: list[Waiting]) -> list[Waiting]:
+        """Commit a group, or find out what is in the way; return what is to be tried again."""
+        head = await self._store.head()
+        if head.durable != self._at or head.sealed != head.durable:
+            head = await self._catch_up(head)
+        await self._ready(head)
+        batch, built = self._build(batch, head)
+        if built is None:
+            return batch
+        started = time.monotonic()
+        try:
+            await self._store.append(head.durable, built.group)
+        except AlreadyCommitted as repeat:
+            return await self._answer_repeats(batch, repeat.indices)
+        except Conflict:
+            return batch
+        seconds = time.monotonic() - started
+        checkpoint = await self._seal(built.group.head)
+        self._tree, self._at = built.extension.tree, built.group.head
+        self._answer(batch, built, checkpoint)
+        records = sum(len(waiting.candidate.statement.records) for waiting in batch)
+        self._committed(Committed(built.group.entries[0].index, built.said, records, seconds))
+        return []
 
     def _build(self, batch: list[Waiting], head: Head) -> tuple[list[Waiting], _Built | None]:
         """Judge each statement again and make the group; refused ones are answered and drop out."""
@@ -234,16 +245,37 @@ class Sequencer:
     async def _seal(self, head: TreeHead) -> bytes:
         """Sign a durable head, remember it on this machine, make it visible; return the signed checkpoint."""
         checkpoint = sign_checkpoint(Checkpoint(self.origin, head.size, head.root), self._key)
-        await self._mark.record(checkpoint)
+        await self._remember(head, checkpoint)
         await self._store.seal(head, checkpoint)
         return checkpoint
 
-    async def _catch_up(self) -> None:
-        """Somebody else wrote: load the tree as it is now, and seal what is unsealed."""
-        head = await self._store.head()
-        self._tree = await load_tree(self.origin, head, self._history)
+    async def saw(self, head: TreeHead, checkpoint: bytes) -> None:
+        """Remember what another hub has sealed, before this one lets anybody see it. Raises `Fatal` if it is not ours.
+
+        All hubs of a log have one key, and signing is deterministic: what another one signed we would have signed.
+        """
+        if checkpoint != sign_checkpoint(Checkpoint(self.origin, head.size, head.root), self._key):
+            raise Fatal(f"{self.origin}: the store's checkpoint is not that of its sealed size")
+        await self._remember(head, checkpoint)
+
+    async def _remember(self, head: TreeHead, checkpoint: bytes) -> None:
+        async with self._marking:
+            if head.size > self._marked or not head.size:
+                await self._mark.record(checkpoint)
+                self._marked = head.size
+
+    def _stand_on(self, tree: Tree) -> None:
+        self._tree, self._at = tree, TreeHead(tree.size, tree.root())
+
+    async def _catch_up(self, head: Head) -> Head:
+        """Somebody else wrote: take what is new into the tree, and seal what is unsealed; return the head then.
+
+        Raises `Fatal` when it does not continue the tree that this hub has signed.
+        """
+        self._stand_on(await continued(self.origin, self._tree, head, self._history))
         if head.sealed != head.durable:
             await self._seal(head.durable)
+        return await self._store.head()
 
     def _answer(self, batch: list[Waiting], built: _Built, checkpoint: bytes) -> None:
         prove = built.extension.tree.prover()

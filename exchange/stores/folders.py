@@ -2,6 +2,7 @@
 
 <data>/logs/<log>/       the log's database, lock and entry bundles
 <data>/logs/<log>/folds/ folds of the log and snapshots of them; they can be made again
+<bundles>/<log>/         its entry bundles, where several hubs share a store: the same folder for all of them
 <marks>/<log>            this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
                          copy of a log does not bring back an old mark with it
 <keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
@@ -29,10 +30,16 @@ class Folders:
     keys: Path
     #: None: "marks" inside data.
     marks: Path | None = None
+    #: None: beside each log.
+    bundles: Path | None = None
 
     def log(self, name: str) -> Path:
         """Return the folder of a log."""
         return self.data / "logs" / name
+
+    def bundle_files(self, name: str) -> Path:
+        """Return the folder of a log's entry bundles, where the log itself lies in a store that several hubs share."""
+        return self.log(name) if self.bundles is None else self.bundles / name
 
     def fold(self, log: str, name: str) -> Path:
         """Return the file of a log's fold, or of a snapshot of it."""

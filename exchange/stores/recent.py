@@ -25,6 +25,10 @@ class RecentEntries:
         """Whether the entry at this index, and all after it, are held."""
         return bool(self._entries) and start >= self._entries[0].index
 
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all entries [start, end) are held: where others write too, the newest may be missing."""
+        return self.covers(start) and end <= self._entries[-1].index + 1
+
     def slice(self, start: int, end: int) -> Sequence[StoredEntry]:
         """Return entries [start, end); `covers` must hold for ``start``."""
         first = self._entries[0].index
@@ -40,6 +44,14 @@ class RecentEntries:
             self._bytes -= len(self._entries[surplus].frame)
             surplus += 1
         del self._entries[:surplus]
+
+    def follow(self, entries: Sequence[StoredEntry]) -> None:
+        """Add entries, of which some may be held; where they do not continue what is held, hold them alone."""
+        end = self._entries[-1].index + 1 if self._entries else -1
+        if not entries[0].index <= end <= entries[-1].index + 1:
+            self._entries, self._bytes, end = [], 0, entries[0].index
+        if new := entries[end - entries[0].index :]:
+            self.add(new)
 
     def replace_frames(self, frames: Mapping[int, bytes]) -> None:
         """Put new frames in place of those held."""

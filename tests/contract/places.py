@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from exchange.stores.redis import RedisStore
+from exchange.stores.redis_place import RedisPlace
 from exchange.stores.sqlite import SqliteStore
 from tests.contract.builders import ORIGIN, Store
 from tests.contract.memory_store import Disk, MemoryStore
@@ -45,6 +47,24 @@ class SqlitePlace:
     async def open(self) -> Store:
         await self.aclose()
         self._store = await SqliteStore.open(self._folder, origin=ORIGIN, create=self._store is None)
+        return self._store
+
+    async def aclose(self) -> None:
+        if self._store is not None:
+            await self._store.aclose()
+
+
+class RedisStorePlace:
+    """In a server that is empty, or at least has no log of this origin."""
+
+    def __init__(self, place: RedisPlace, folder: Path) -> None:
+        self._place = place
+        self._folder = folder
+        self._store: RedisStore | None = None
+
+    async def open(self) -> RedisStore:
+        await self.aclose()
+        self._store = await RedisStore.open(self._place, self._folder, origin=ORIGIN, create=self._store is None)
         return self._store
 
     async def aclose(self) -> None:

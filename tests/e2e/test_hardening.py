@@ -19,6 +19,7 @@ from exchange.api.publish import MEMBER_WINDOW, WINDOW
 from exchange.config import Connections, Ops, Quotas, Tiles
 from exchange.domain.bodies import Quota
 from exchange.errors import Fatal, Reason
+from exchange.ports import Head
 from exchange.publish.intake import Candidate
 from exchange.publish.waiting import Receipt
 from exchange.v1 import feed_pb2, publish_pb2
@@ -220,10 +221,10 @@ async def held_up(world: World) -> AsyncIterator[asyncio.Event]:
     sequencer, may, holds = world.app._logs[UK].sequencer, asyncio.Event(), asyncio.Event()
     ready = sequencer._ready
 
-    async def later(size: int) -> None:
+    async def later(head: Head) -> None:
         holds.set()
         await may.wait()
-        await ready(size)
+        await ready(head)
 
     sequencer._ready = later
     try:

