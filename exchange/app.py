@@ -244,6 +244,7 @@ class App:
                 opened.log.tail.erased,
                 clocks.wall_ms,
                 ready=folds.life.placed,
+                at_once=self._stores.erase_at_once,
             )
             folds.life.listeners.append(partial(self._tell_lag, name, facts))
             following = [folds.life.run, eraser.run]

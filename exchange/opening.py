@@ -174,8 +174,8 @@ async def open_log(
             committed=tell,
         )
         await sequencer.open(adopt=adopt)
-        stores.share(store, sequencer.saw)
         tail = Tail(store, clock_s, ring_bytes=room.ring)
+        stores.share(store, sequencer.saw, tail.erased)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
         facts = None

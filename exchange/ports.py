@@ -130,8 +130,9 @@ class LogStore(Protocol):
     async def erase(self, frames: Mapping[int, bytes]) -> None:
         """Replace the frames at these indices, durably; the old bytes are gone from the store's files on return.
 
-        The leaf inside each new frame must be the old leaf. Indices below the floor are ignored (bundles hold no
-        records). Raises `CursorAboveSize` for an index that is not durable, before anything is changed.
+        So are those of every erasure before, also with no frames. The leaf inside each new frame must be the old leaf.
+        Indices below the floor are ignored (bundles hold no records). Raises `CursorAboveSize` for an index that is not
+        durable, before anything is changed.
         """
         ...
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from exchange.domain.policy import Sight
-from exchange.errors import CursorAboveSize
+from exchange.errors import CursorAboveSize, CursorBelowFloor
 from exchange.fanout.item import Item, item_of
 from exchange.ports import LogStore
 
@@ -110,11 +110,11 @@ class Tail:
             at += len(page)
         self._ring.extend(new)
         self._ring_bytes += sum(item.size for item in new)
-        surplus = 0
-        while self._ring_bytes > self._ring_limit and surplus < len(self._ring):
-            self._ring_bytes -= self._ring[surplus].size
+        surplus, held = 0, self._ring_bytes
+        while held > self._ring_limit and surplus < len(self._ring):
+            held -= self._ring[surplus].size
             surplus += 1
-        del self._ring[:surplus]
+        self._drop(surplus)
         self.sealed = Sealed(head.sealed.size, head.checkpoint)
 
     def wake(self) -> None:
@@ -189,15 +189,28 @@ class Tail:
 
     async def erased(self, indices: Sequence[int]) -> None:
         """Replace items that the store has erased, before the erasure is reported done."""
+        if not indices:
+            return
         async with self._taking:
             for index in indices:
                 if self.ring_start <= index < self.sealed.size:
-                    (entry,) = await self.store.read(index, 1)
-                    at, item = index - self.ring_start, item_of(entry)
-                    self._ring_bytes += item.size - self._ring[at].size
-                    self._ring[at] = item
+                    await self._read_again(index)
             self._forget_pages()
             self.erasures += 1
+
+    async def _read_again(self, index: int) -> None:
+        try:
+            (entry,) = await self.store.read(index, 1)
+        except CursorBelowFloor as gone:
+            self._drop(max(0, gone.floor - self.ring_start))
+            return
+        at, item = index - self.ring_start, item_of(entry)
+        self._ring_bytes += item.size - self._ring[at].size
+        self._ring[at] = item
+
+    def _drop(self, count: int) -> None:
+        self._ring_bytes -= sum(item.size for item in self._ring[:count])
+        del self._ring[:count]
 
     def drain(self) -> None:
         """Tell every feed to say where to go on, and end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from exchange.domain.identifiers import Origin
@@ -18,10 +18,14 @@ class Store(LogStore, History, Protocol):
 
 
 Seen = Callable[[TreeHead, bytes], Awaitable[None]]
+Erased = Callable[[Sequence[int]], Awaitable[None]]
 
 
 class Stores(Protocol):
     """Where logs lie."""
+
+    #: Entries to erase in one go. Old bytes leave the files by a transaction, or by writing a whole file anew.
+    erase_at_once: int
 
     def here(self, origin: Origin) -> bool:
         """Whether this hub is to serve a log."""
@@ -35,13 +39,18 @@ class Stores(Protocol):
         """Make an empty log. Raises `Rejected` when it is there already."""
         ...
 
-    def share(self, store: Store, seen: Seen) -> None:
-        """From now on tell of what other hubs seal in it, before anybody sees it."""
+    def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+        """From now on tell of what other hubs seal in it, before anybody sees it.
+
+        And of what this hub has erased in it, as soon as it is replaced: until it is out of the files takes longer.
+        """
         ...
 
 
 class Embedded:
     """Each log in a file; this hub alone has it open."""
+
+    erase_at_once = 64
 
     def __init__(self, folders: Folders) -> None:
         """Keep logs in these folders."""
@@ -61,12 +70,14 @@ class Embedded:
         store = await SqliteStore.open(self._folders.log(origin.log), origin=str(origin), create=True)
         await store.aclose()
 
-    def share(self, store: Store, seen: Seen) -> None:
-        """There are no others."""
+    def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+        """There are no others, and what is replaced is out of the file at once."""
 
 
 class Shared:
     """In Redis. A hub serves the logs that it has the keys of."""
+
+    erase_at_once = 4_096
 
     def __init__(self, folders: Folders, place: RedisPlace) -> None:
         """Keep what is hot there, and entry bundles in the folder that all hubs share."""
@@ -88,10 +99,10 @@ class Shared:
         store = await RedisStore.open(self._place, folder, origin=str(origin), create=True)
         await store.aclose()
 
-    def share(self, store: Store, seen: Seen) -> None:
+    def share(self, store: Store, seen: Seen, erased: Erased) -> None:
         """See `Stores.share`."""
         if isinstance(store, RedisStore):
-            store.tell_of_others(seen)
+            store.tell(seen, erased)
 
 
 def stores_in(folders: Folders, place: RedisPlace | None) -> Stores:

@@ -35,7 +35,7 @@ from exchange.stores import redis_calls as calls
 from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.redis_bundles import Bundles
 from exchange.stores.redis_cold import Cold
-from exchange.stores.redis_erasing import Rewriter
+from exchange.stores.redis_erasing import Erasing
 from exchange.stores.redis_master import Master, patiently
 from exchange.stores.redis_place import RedisPlace
 from exchange.stores.redis_rows import RawHead, read_head
@@ -65,8 +65,8 @@ class RedisStore:
         self._bundles = Bundles(folder)
         self._worker = Worker(f"bundles {origin}")
         self._cold = Cold(self._master, self._keys, self._bundles, self._worker)
-        self._rewriter = Rewriter(self._master, self._keys)
         self._recent = RecentEntries(max_bytes=recent_bytes)
+        self._erasing = Erasing(self._master, self._keys, self._recent)
         self._archiving = asyncio.Lock()
         self._under_way: set[asyncio.Task[Any]] = set()
         self._watcher: asyncio.Task[None] | None = None
@@ -116,12 +116,17 @@ class RedisStore:
         self._watcher = asyncio.create_task(self._watch())
 
     async def _check_ends(self, head: Head) -> None:
-        """Return if the entries begin and end where the head says. Raises `Fatal`."""
+        """Return if the entries begin and end where the head says. Raises `Fatal`.
+
+        Another hub may have gone on since the head was read: then they end where it says now.
+        """
         for index, there in ((head.floor, True), (head.durable.size - 1, True), (head.durable.size, False)):
             if there and not head.floor <= index < head.durable.size:
                 continue
             if bool(await self._cold.entries(index, index + 1)) != there:
-                raise Fatal(f"entry {index} is {'missing in' if there else 'beyond the end of'} the store")
+                now = await self._read_head()
+                if now is None or (now.head.floor == head.floor and now.head.durable == head.durable):
+                    raise Fatal(f"entry {index} is {'missing in' if there else 'beyond the end of'} the store")
 
     @property
     def _known(self) -> Standing:
@@ -132,9 +137,12 @@ class RedisStore:
             raise self._standing.broken
         return self._standing
 
-    def tell_of_others(self, seen: Callable[[TreeHead, bytes], Awaitable[None]]) -> None:
-        """Call this with what other hubs have sealed, before anybody else learns of it."""
+    def tell(
+        self, seen: Callable[[TreeHead, bytes], Awaitable[None]], erased: Callable[[Sequence[int]], Awaitable[None]]
+    ) -> None:
+        """Tell what other hubs have sealed, before anybody else learns of it; and what this one has erased."""
         self._known.seen = seen
+        self._erasing.told = erased
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something to its end, also when whoever asked for it has gone."""
@@ -157,11 +165,8 @@ class RedisStore:
         said, *values = await self._master.write(calls.confirm(self._keys), changes=calls.wrote)
         raw = read_head(values) if said == b"ok" else None
         if raw is None:
-            raise self._gone()
+            raise calls.gone(self._keys)
         return raw
-
-    def _gone(self) -> Fatal:
-        return Fatal(f"the log {self._keys.origin} is gone from the store", reason=Reason.ROLLED_BACK)
 
     async def head(self) -> Head:
         """See `LogStore.head`."""
@@ -181,7 +186,7 @@ class RedisStore:
         standing = self._known
         before, raw = standing.head, await self._read_head()
         if raw is None:
-            raise self._gone()
+            raise calls.gone(self._keys)
         head = await standing.learn(before, raw)
         self._recent.drop_below(head.floor)
         return head
@@ -209,7 +214,7 @@ class RedisStore:
             case b"conflict" | b"unsealed":
                 await self._meet(TreeHead(int(more[0]), more[1]), group.head)
             case _:
-                raise self._gone()
+                raise calls.gone(self._keys)
         standing.appended(group.head, group.entries[-1].received_at_ms, group.directory_size)
         self._recent.follow(group.entries)
 
@@ -238,7 +243,7 @@ class RedisStore:
             now = await self._look()
             raise Conflict(f"the durable size is {now.durable.size}, not {head.size}")
         if said != b"ok":
-            raise self._gone()
+            raise calls.gone(self._keys)
         self._known.sealed(head, checkpoint)
 
     async def read(self, start: int, limit: int) -> Sequence[StoredEntry]:
@@ -255,10 +260,12 @@ class RedisStore:
             return ()
         if self._recent.holds(start, end):
             return self._recent.slice(start, end)
+        erasures = self._erasing.count
         found = await self._cold.entries(start, end)
         if not found:
             raise await self._missing(start)
-        if found[-1].index + 1 == head.sealed.size and head.sealed == head.durable:
+        newest = found[-1].index + 1 == head.sealed.size and head.sealed == head.durable
+        if newest and erasures == self._erasing.count:
             self._recent.follow(found)
         return found
 
@@ -283,22 +290,7 @@ class RedisStore:
     async def erase(self, frames: Mapping[int, bytes]) -> None:
         """See `LogStore.erase`. Other hubs erase what they hold in memory by themselves."""
         _ = self._known
-        if frames:
-            await self._whole(self._erase(frames))
-
-    async def _erase(self, frames: Mapping[int, bytes]) -> None:
-        call = calls.erase(self._keys, frames)
-        said, *more = await self._master.write(call, changes=calls.wrote)
-        match said:
-            case b"ok":
-                self._recent.replace_frames(frames)
-            case b"above":
-                raise CursorAboveSize(int(more[0]))
-            case b"leaf":
-                raise Fatal(f"the frame to replace that of entry {int(more[0])} holds another leaf")
-            case _:
-                raise self._gone()
-        await self._rewriter.until(int(more[0]), int(more[1]))
+        await self._whole(self._erasing.erase(frames))
 
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See `History.tile`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from exchange.errors import Fatal
+from exchange.errors import Fatal, Reason
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ledger.tiles import TILE_WIDTH
 from exchange.ports import Group, TreeHead
@@ -12,6 +12,9 @@ from exchange.stores import redis_scripts as scripts
 from exchange.stores.redis_master import Call
 from exchange.stores.redis_rows import frame_part, hash_of_leaf_in, root_row, row_of
 from exchange.stores.redis_scripts import Keys
+
+#: Of one script: what else waits for the server waits that long.
+_ERASED_AT_ONCE = 64
 
 
 def create(keys: Keys, bundles: str) -> Call:
@@ -67,14 +70,20 @@ def confirm(keys: Keys) -> Call:
     return Call(scripts.CONFIRM, [keys.head], scripts.HEAD_FIELDS)
 
 
-def erase(keys: Keys, frames: Mapping[int, bytes]) -> Call:
-    """Put these frames in the place of others with the same leaves."""
-    places = _Places(keys.head)
-    arguments: list[str | bytes | int] = []
-    for index, frame in sorted(frames.items()):
-        place = places.of(keys.entries(index // TILE_WIDTH))
-        arguments += (place, index, hash_of_leaf_in(frame), frame_part(frame))
-    return Call(scripts.ERASE, places.keys, arguments)
+def erase(keys: Keys, frames: Mapping[int, bytes]) -> Iterator[tuple[Call, Mapping[int, bytes]]]:
+    """Put these frames in the place of others with the same leaves; yield calls, at least one, with what is in each.
+
+    The last entries go first: one that is not durable is refused before anything is changed.
+    """
+    indices = sorted(frames, reverse=True)
+    for start in range(0, max(1, len(indices)), _ERASED_AT_ONCE):
+        part = {index: frames[index] for index in indices[start : start + _ERASED_AT_ONCE]}
+        places = _Places(keys.head)
+        arguments: list[str | bytes | int] = []
+        for index, frame in part.items():
+            place = places.of(keys.entries(index // TILE_WIDTH))
+            arguments += (place, index, hash_of_leaf_in(frame), frame_part(frame))
+        yield Call(scripts.ERASE, places.keys, arguments), part
 
 
 def drop(keys: Keys, bundles: Sequence[int]) -> Call:
@@ -82,6 +91,11 @@ def drop(keys: Keys, bundles: Sequence[int]) -> Call:
     floor = (bundles[-1] + 1) * TILE_WIDTH
     held = [keys.entries(each) for each in bundles]
     return Call(scripts.DROP, [keys.head, keys.ids, keys.tiles(0), *held], (floor, *bundles))
+
+
+def gone(keys: Keys) -> Fatal:
+    """Return the error for a log that is not where it was."""
+    return Fatal(f"the log {keys.origin} is gone from the store", reason=Reason.ROLLED_BACK)
 
 
 def wrote(reply: Sequence[object]) -> bool:

@@ -20,8 +20,10 @@ from exchange.ports import Doomed, Facts, LogStore
 _log = structlog.get_logger()
 
 EVERY_S = 1.0
-#: Entries erased in one transaction of the store.
+#: Entries erased in one go, where the store says nothing else.
 BATCH = 64
+#: What their new frames may take in memory.
+BATCH_BYTES = 16 * 1024 * 1024
 
 
 class Eraser:
@@ -36,12 +38,15 @@ class Eraser:
         now_ms: Callable[[], int],
         *,
         ready: Callable[[], Awaitable[None]],
+        at_once: int = BATCH,
     ) -> None:
         """``erased`` replaces these entries wherever else this hub holds them.
 
-        ``ready`` returns once the fold is known to be of this log.
+        ``ready`` returns once the fold is known to be of this log. ``at_once`` is how many entries go in one go: each
+        pays for getting the old bytes out of the store's files.
         """
         self._ready = ready
+        self._at_once = at_once
         self._origin = origin
         self._store = store
         self._facts = facts
@@ -62,22 +67,36 @@ class Eraser:
     async def erase(self) -> int:
         """Erase one batch of what is due; return how many entries were in it."""
         now_ms = self._now_ms()
-        doomed = await self._facts.doomed(now_ms, BATCH)
+        doomed = await self._facts.doomed(now_ms, self._at_once)
+        if not doomed:
+            return 0
+        count, frames = await self._frames(doomed, now_ms)
+        doomed = doomed[:count]
+        # Another hub of the same store may have been quicker: then this one holds it in memory alone.
+        if others := [each.index for each in doomed if each.index not in frames]:
+            await self._erased(others)
+        try:
+            await self._store.erase(frames)
+        finally:
+            # Also where the old bytes cannot be cut out of the file yet: nobody is served them any more.
+            if frames:
+                await self._erased(tuple(frames))
+        await self._facts.gone(doomed)
+        _log.info("erased", origin=self._origin, entries=len(frames))
+        return count
+
+    async def _frames(self, doomed: Sequence[Doomed], now_ms: int) -> tuple[int, dict[int, bytes]]:
+        """Return how many of these go now, and the frames of those that hold something that has to go, without it."""
         frames: dict[int, bytes] = {}
-        for each in doomed:
+        size = 0
+        for count, each in enumerate(doomed):
+            if size > BATCH_BYTES:
+                return count, frames
             frame = frames.get(each.index) or await self._frame(each.index)
             if frame is not None and (without := _without(frame, each, now_ms)) != frame:
+                size += len(without)
                 frames[each.index] = without
-        if frames:
-            try:
-                await self._store.erase(frames)
-            finally:
-                # Also where the old bytes cannot be cut out of the file yet: nobody is served them any more.
-                await self._erased(tuple(frames))
-        if doomed:
-            await self._facts.gone(doomed)
-            _log.info("erased", origin=self._origin, entries=len(frames))
-        return len(doomed)
+        return len(doomed), frames
 
     async def _frame(self, index: int) -> bytes | None:
         """Return an entry's frame; None below the floor, where there are leaves only."""

@@ -17,6 +17,8 @@ from redis.exceptions import RedisError
 
 #: What the store asks of a server.
 FIT = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
+#: A replica is sent everything at once, not after gathering others for seconds.
+EAGER = ("--repl-diskless-sync-delay", "0")
 START_S = 20.0
 
 
@@ -47,7 +49,7 @@ class RedisServer:
     """One server: started, asked, stopped, killed, put to sleep."""
 
     folder: Path
-    flags: tuple[str, ...] = FIT
+    flags: tuple[str, ...] = (*FIT, *EAGER)
     port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
 
@@ -84,6 +86,12 @@ class RedisServer:
         finally:
             await connection.disconnect(nowait=True)
 
+    async def has_replicas(self, count: int) -> None:
+        """Wait until so many follow it."""
+        async with asyncio.timeout(START_S):
+            while (await self.ask("INFO", "replication")).count(b"state=online") < count:
+                await asyncio.sleep(0.02)
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self.process is not None
@@ -104,7 +112,7 @@ class RedisServer:
 @asynccontextmanager
 async def running(folder: Path, *flags: str) -> AsyncIterator[RedisServer]:
     """Run a server for the length of a block; ``flags`` override what the store asks of it."""
-    server = await RedisServer(folder, (*FIT, *flags)).start()
+    server = await RedisServer(folder, (*FIT, *EAGER, *flags)).start()
     try:
         yield server
     finally:

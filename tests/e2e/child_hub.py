@@ -125,9 +125,11 @@ class ChildHub:
 
 def _toml(exchange: Exchange, ops_port: int, tiles_port: int, port: int, ring_bytes: int) -> str:
     settings = exchange.config()
+    shared = f'store = "{settings.store}"\nbundles = "{settings.bundles}"' if settings.store else ""
     return f"""
 exchange = "{settings.exchange}"
 data = "data"
+{shared}
 keys = "keys"
 listen = "127.0.0.1:{port}"
 log_level = "debug"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +41,8 @@ from exchange.ops.clocks import monotonic_ms, wall_ms
 from exchange.ports import Head
 from exchange.publish.clock import WatchedClock
 from exchange.stores.folders import Folders
+from exchange.stores.opened import Stores, stores_in
+from exchange.stores.redis_place import parse_place
 from exchange.v1 import directory_pb2_grpc, feed_pb2_grpc, ledger_pb2, ledger_pb2_grpc, publish_pb2, publish_pb2_grpc
 from exchange.v1 import statement_pb2 as pb
 from tests.e2e.drafts import Draft
@@ -122,11 +125,29 @@ class Exchange:
     log_keys: dict[str, bytes] = field(default_factory=dict)
     #: Further operator keys that must sign guarded changes with the first.
     cosigners: tuple[SigningKey, ...] = ()
+    #: As in hub.toml. Empty: the logs lie in files.
+    store: str = ""
+
+    @property
+    def bundles(self) -> Path | None:
+        """The folder that all hubs of a store share."""
+        return self.folder.parent / "bundles" if self.store else None
 
     @property
     def folders(self) -> Folders:
         """Where logs, marks and log keys lie."""
-        return Folders(self.folder / "data", self.folder / "keys")
+        return Folders(self.folder / "data", self.folder / "keys", bundles=self.bundles)
+
+    @property
+    def stores(self) -> Stores:
+        """Which kind of store they lie in."""
+        return stores_in(self.folders, parse_place(self.store, self.folder) if self.store else None)
+
+    def beside(self, folder: Path) -> Exchange:
+        """Return the same exchange as another hub of its store has it: with its own data, and the same keys."""
+        for name in ("keys", "pki"):
+            shutil.copytree(self.folder / name, folder / name)
+        return replace(self, folder=folder)
 
     @property
     def pki(self) -> Path:
@@ -134,9 +155,9 @@ class Exchange:
         return self.folder / "pki"
 
     @classmethod
-    async def found(cls, folder: Path, *, threshold: int = 1) -> Exchange:
+    async def found(cls, folder: Path, *, threshold: int = 1, store: str = "") -> Exchange:
         """Make PKI, genesis and two empty communities; ``threshold`` operators must sign guarded changes."""
-        made = cls(folder)
+        made = cls(folder, store=store)
         made.cosigners = tuple(SigningKey(secrets.token_bytes(32)) for _ in range(threshold - 1))
         create_authority(made.pki, NAME)
         issue(made.pki, "hub", "server", kind="server", hosts=("localhost", "127.0.0.1"))
@@ -152,7 +173,8 @@ class Exchange:
             now_ms=wall_ms(),
             nonce=secrets.token_bytes(16),
         )
-        made.pin = await found_exchange(made.folders, genesis, WatchedClock(wall_ms, monotonic_ms))
+        clock = WatchedClock(wall_ms, monotonic_ms)
+        made.pin = await found_exchange(made.folders, genesis, clock, made.stores)
         for origin in (UK, SIDE):
             await made.new_log(origin)
         return made
@@ -161,7 +183,7 @@ class Exchange:
         """Make an empty log with its key, as `exchange community create` does on the hub's machine."""
         parsed = Origin.parse(origin)
         assert parsed is not None
-        key = await make_log(self.folders, parsed)
+        key = await make_log(self.folders, parsed, self.stores)
         self.log_keys[origin] = key.public_key
         return key
 
@@ -188,6 +210,8 @@ class Exchange:
             "ops": Ops(listen=""),
             "feed": Feed(heartbeat_ms=HEARTBEAT_MS),
             "drain": Drain(grace_s=2),
+            "store": self.store,
+            "bundles": self.bundles,
         }
         return Config(**(settings | sections))  # type: ignore[arg-type]
 

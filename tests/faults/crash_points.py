@@ -17,6 +17,7 @@ import apsw
 
 from exchange.ports import Group, TreeHead
 from exchange.publish.sequencer import Sequencer
+from exchange.stores.redis import RedisStore
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.sqlite import SqliteStore
 from exchange.stores.sqlite_commits import Commits
@@ -97,9 +98,10 @@ class Reaper:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def install(self) -> None:
-        """Wrap the store, the mark and the sequencer of this process."""
-        self._around(SqliteStore, "append", before="before-append", after="after-append", start=self._note_group)
-        self._around(SqliteStore, "seal", after="after-seal")
+        """Wrap the stores, the mark and the sequencer of this process."""
+        for store in (SqliteStore, RedisStore):
+            self._around(store, "append", before="before-append", after="after-append", start=self._note_group)
+            self._around(store, "seal", after="after-seal")
         self._around(SealedMarkFile, "record", before="before-mark", after="after-mark")
         self._around(Commits, "append", after="after-commit")
         self._around(Sequencer, "_answer", after="after-answer")
@@ -109,8 +111,9 @@ class Reaper:
         self._group = (expected.size, group.head.size)
 
     def _ours(self, owner: Any) -> bool:
-        if isinstance(owner, Sequencer):
-            return owner.origin.endswith(f"/{self._log}")
+        if isinstance(owner, Sequencer | RedisStore):
+            origin = owner.origin if isinstance(owner, Sequencer) else owner._keys.origin
+            return origin.endswith(f"/{self._log}")
         path: Path = owner._path
         return self._log in {path.name, path.parent.name}
 
@@ -140,7 +143,7 @@ class Reaper:
             self.reach(after)
             return result
 
-        setattr(owner, name, waited if issubclass(owner, SqliteStore | SealedMarkFile) else plain)
+        setattr(owner, name, waited if issubclass(owner, SqliteStore | RedisStore | SealedMarkFile) else plain)
 
     def _trace(self, connection: apsw.Connection) -> None:
         if Path(connection.filename).parent.name != self._log:

@@ -85,20 +85,26 @@ class Load:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, exchange: Exchange, port: int, folder: Path, *, start: int = 0) -> AsyncIterator[Load]:
-        """Keep publishing and listening for the length of a ``with`` block; the hub must be up at its start."""
+    async def running(cls, exchange: Exchange, *ports: int, folder: Path, start: int = 0) -> AsyncIterator[Load]:
+        """Keep publishing and listening for the length of a ``with`` block; the hubs must be up at its start.
+
+        Where there are several, each has a publisher that begins there, and a subscriber.
+        """
         load = cls(start)
+        turned = [tuple(f"localhost:{port}" for port in (*ports[at:], *ports[:at])) for at in range(len(ports))]
+
+        def client(member: str, at: int, name: str) -> ExchangeClient:
+            first = turned[at % len(turned)]
+            return ExchangeClient(client_config(exchange, 0, member, folder / name, addresses=first))
+
         async with AsyncExitStack() as clients:
-            for member in ("beta", "gamma"):
-                reader = await clients.enter_async_context(
-                    ExchangeClient(client_config(exchange, port, member, folder / member))
-                )
+            for at, member in enumerate(("beta", "gamma")):
+                reader = await clients.enter_async_context(client(member, at, member))
                 load._tasks.append(asyncio.create_task(load._listen(reader, load.heard.setdefault(member, []))))
-            alpha = await clients.enter_async_context(
-                ExchangeClient(client_config(exchange, port, "alpha", folder / "alpha"))
-            )
-            publisher = await clients.enter_async_context(alpha.publisher(UK))
-            load._loops = [asyncio.create_task(load._publish(publisher)) for _ in range(LOOPS)]
+            for at, member in enumerate(("alpha", "beta")[: len(ports)]):
+                speaker = await clients.enter_async_context(client(member, at, f"{member}-speaks"))
+                publisher = await clients.enter_async_context(speaker.publisher(UK))
+                load._loops += [asyncio.create_task(load._publish(publisher)) for _ in range(LOOPS)]
             load._tasks += load._loops
             for task in load._tasks:
                 task.add_done_callback(lambda _: load._news.set())

@@ -117,7 +117,7 @@ class Scene:
     @asynccontextmanager
     async def under_load(self, *, start: int = 0) -> AsyncIterator[Load]:
         """Keep a publisher and two subscribers at work; at the end, check what has become of what they were told."""
-        async with Load.running(self.exchange, self.port, self.exchange.folder / "clients", start=start) as load:
+        async with Load.running(self.exchange, self.port, folder=self.exchange.folder / "clients", start=start) as load:
             yield load
             await load.finish()
         await self.stop()

@@ -1,0 +1,178 @@
+"""Hubs on a real server of Redis's protocol: one over a restart, two at once of which one is killed, and replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import signal as signals
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+
+from exchange.codec import frame_leaf
+from exchange.ledger.checkpoint import open_checkpoint
+from exchange.stores.redis_place import parse_place
+from exchange.stores.redis_reader import RedisLog
+from exchange.stores.sealed_mark import read_mark
+from exchange.v1 import publish_pb2
+from exchange.v1 import statement_pb2 as pb
+from tests.contract.redis_server import RedisServer, running
+from tests.e2e.answers import check_receipt
+from tests.e2e.child_hub import ChildHub
+from tests.e2e.drafts import signal
+from tests.e2e.exchange_fixture import UK, Exchange, Party
+from tests.e2e.follower import Follower
+from tests.faults.crash_points import Obituary
+from tests.faults.load import Load
+from tests.faults.scene import MODULE, NTH, steady_port
+
+pytestmark = pytest.mark.e2e
+
+AFTERWARDS = 20
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
+    """One server for the module."""
+    async with running(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+async def founded(folder: Path, store: str) -> Exchange:
+    """Return an exchange with its members, in a store; its first hub has ended."""
+    exchange = await Exchange.found(folder / "first", store=store)
+    hub = await ChildHub.start(exchange)
+    await hub.populate()
+    await stopped(hub)
+    return exchange
+
+
+async def stopped(hub: ChildHub) -> None:
+    hub.send(signals.SIGTERM)
+    assert await hub.ended() == 0
+    await hub.aclose()
+
+
+@pytest.fixture(scope="module")
+async def exchange(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Exchange:
+    """The exchange that the module's tests share: only its log grows."""
+    return await founded(tmp_path_factory.mktemp("exchange"), server.url)
+
+
+async def verified(exchange: Exchange) -> None:
+    """Run `exchange verify` on the store."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("exchange"),
+        "verify",
+        "--config",
+        exchange.folder / "hub.toml",
+        "--genesis",
+        exchange.pin.hex(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+def stored_leaves(exchange: Exchange) -> list[bytes]:
+    """Return every leaf in the store. Blocks: it runs a loop of its own."""
+    log = RedisLog(parse_place(exchange.store, exchange.folder), exchange.folders.bundle_files("uk"), UK)
+    try:
+        return [each.leaf or frame_leaf(each.frame) for each in log.entries(log.state().durable_size)]
+    finally:
+        log.close()
+
+
+async def test_from_publish_to_subscribe_over_a_restart(exchange: Exchange) -> None:
+    verifier = exchange.verifier(UK)
+    hub = await ChildHub.start(exchange)
+    alpha = hub.party("alpha")
+    statement = signal("alpha", UK).sign(alpha.key)
+    receipt = await alpha.publish(statement)
+    check_receipt(receipt, statement, verifier)
+    before = await Follower.start(hub.party("beta"), verifier)
+    await before.reach(receipt.index + 1)
+    hub.send(signals.SIGKILL)
+    await hub.ended()
+    await hub.aclose()
+    hub = await ChildHub.start(exchange)
+    alpha = hub.party("alpha")
+    assert (await alpha.publish(statement)).leaf == receipt.leaf
+    after = await Follower.start(
+        hub.party("beta"), verifier, cursor=receipt.index + 1, last_checkpoint=before.last_note
+    )
+    later = await alpha.publish(signal("alpha", UK))
+    await after.reach(later.index + 1)
+    await after.stop()
+    await stopped(hub)
+    await verified(exchange)
+
+
+async def test_two_hubs_are_one_when_one_is_killed_between_append_and_seal(
+    exchange: Exchange, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = exchange.beside(exchange.folder.parent / "second")
+    obituary = exchange.folder / "obituary.json"
+    crash = (f"--obituary={obituary}", "--crash=after-append", f"--nth={NTH}")
+    async with AsyncExitStack() as ends:
+        first = await ChildHub.start(exchange, *crash, module=MODULE, port=steady_port())
+        ends.push_async_callback(first.aclose)
+        second = await ChildHub.start(other, "--adopt")
+        ends.push_async_callback(second.aclose)
+        folder = tmp_path_factory.mktemp("clients")
+        async with Load.running(exchange, first.port, second.port, folder=folder) as load:
+            assert await first.ended(timeout_s=60) == -signals.SIGKILL
+            await load.more(AFTERWARDS)
+            again = await ChildHub.start(exchange, port=first.port)
+            ends.push_async_callback(again.aclose)
+            await load.more(AFTERWARDS)
+            await load.finish()
+        leaves = await asyncio.to_thread(stored_leaves, exchange)
+        marks = [read_mark(each.folders.mark("uk")) for each in (exchange, other)]
+        tally = load.tally(leaves, [mark for mark in marks if mark], exchange.verifier(UK))
+        assert tally.clean, tally
+        assert len(leaves) >= Obituary.read(obituary).after
+        await verified(exchange)
+        await verified(other)
+
+
+async def acknowledged(party: Party, statement: pb.Statement) -> publish_pb2.Receipt:
+    """Publish until it is acknowledged."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await party.publish(statement)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_what_is_not_on_every_replica_is_not_acknowledged(tmp_path: Path) -> None:
+    async with AsyncExitStack() as ends:
+        master = await ends.enter_async_context(running(tmp_path / "master"))
+        of = ("--replicaof", f"127.0.0.1 {master.port}")
+        replicas = [await ends.enter_async_context(running(tmp_path / f"replica{n}", *of)) for n in range(2)]
+        await master.has_replicas(2)
+        exchange = await founded(tmp_path, f"{master.url}?replicas=2")
+        hub = await ChildHub.start(exchange)
+        ends.push_async_callback(hub.aclose)
+        alpha, verifier = hub.party("alpha"), exchange.verifier(UK)
+        reader = await Follower.start(hub.party("beta"), verifier)
+        first = await alpha.publish(signal("alpha", UK))
+        await reader.reach(first.index + 1)
+        replicas[1].send(signals.SIGSTOP)
+        statement = signal("alpha", UK).sign(alpha.key)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await alpha.publish(statement)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert open_checkpoint(await alpha.checkpoint(UK), verifier).size == first.index + 1
+        assert reader.next == first.index + 1
+        replicas[1].send(signals.SIGCONT)
+        receipt = await acknowledged(alpha, statement)
+        assert receipt.index == first.index + 1
+        check_receipt(receipt, statement, verifier)
+        await reader.reach(receipt.index + 1)
+        await reader.stop()
