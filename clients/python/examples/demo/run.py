@@ -307,6 +307,13 @@ def search_everything(pseudonym: str, expected: str) -> list[str]:
     return wrong if any(name.startswith(expected) for name in where) else [*wrong, "the search finds nothing"]
 
 
+def verify_everything() -> None:
+    """Verify the ledger."""
+    step("Verifying the whole ledger from its files, without the hub")
+    pin = WORK / "beta" / "pipeline" / "client.toml"
+    say(exchange("verify", "--config", WORK / "hub" / "hub.toml", "--genesis-of", pin).rstrip())
+
+
 def asked_store() -> str:
     """Return the store that the command line names; empty for the embedded one."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -360,9 +367,7 @@ def main() -> None:
         wrong += check_accounts(receivers)
         step("Searching everything for that mailbox")
         wrong += search_everything(pseudonym, "" if store else "hub/data")
-        step("Verifying the whole ledger from its files, without the hub")
-        pin = WORK / "beta" / "pipeline" / "client.toml"
-        say(exchange("verify", "--config", WORK / "hub" / "hub.toml", "--genesis-of", pin).rstrip())
+        verify_everything()
     finally:
         for child in children:
             child.stop(signal.SIGKILL)
