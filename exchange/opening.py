@@ -175,23 +175,31 @@ async def open_log(
         )
         await sequencer.open(adopt=adopt)
         tail = Tail(store, clock_s, ring_bytes=room.ring)
-        stores.share(store, sequencer.saw, tail.erased)
+        await stores.share(store, sequencer.saw, tail.erased)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
         facts = None
         if not origin.is_directory:
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
-            referrals = FactsReferrals(facts)
-            life = LifeView(
-                store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts, just_said=just_said
-            )
-            log = replace(log, folds=Folds(life, FactsReports(facts), referrals))
+            log = replace(log, folds=_folds(store, facts, clock_s, canaries, just_said))
     except BaseException:
         await store.aclose()
         await mark.aclose()
         raise
     memory.take(origin, room)
     return OpenLog(log, store, mark, facts)
+
+
+def _folds(
+    store: Store,
+    facts: FactsFile,
+    clock_s: Callable[[], float],
+    canaries: frozenset[tuple[int, bytes]],
+    just_said: JustSaid,
+) -> Folds:
+    referrals = FactsReferrals(facts)
+    life = LifeView(store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts, just_said=just_said)
+    return Folds(life, FactsReports(facts), referrals)
 
 
 def keeper_of(

@@ -39,7 +39,7 @@ class Stores(Protocol):
         """Make an empty log. Raises `Rejected` when it is there already."""
         ...
 
-    def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+    async def share(self, store: Store, seen: Seen, erased: Erased) -> None:
         """From now on tell of what other hubs seal in it, before anybody sees it.
 
         And of what this hub has erased in it, as soon as it is replaced: until it is out of the files takes longer.
@@ -70,7 +70,7 @@ class Embedded:
         store = await SqliteStore.open(self._folders.log(origin.log), origin=str(origin), create=True)
         await store.aclose()
 
-    def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+    async def share(self, store: Store, seen: Seen, erased: Erased) -> None:
         """There are no others, and what is replaced is out of the file at once."""
 
 
@@ -99,10 +99,10 @@ class Shared:
         store = await RedisStore.open(self._place, folder, origin=str(origin), create=True)
         await store.aclose()
 
-    def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+    async def share(self, store: Store, seen: Seen, erased: Erased) -> None:
         """See `Stores.share`."""
         if isinstance(store, RedisStore):
-            store.tell(seen, erased)
+            await store.tell(seen, erased)
 
 
 def stores_in(folders: Folders, place: RedisPlace | None) -> Stores:

@@ -137,12 +137,15 @@ class RedisStore:
             raise self._standing.broken
         return self._standing
 
-    def tell(
+    async def tell(
         self, seen: Callable[[TreeHead, bytes], Awaitable[None]], erased: Callable[[Sequence[int]], Awaitable[None]]
     ) -> None:
         """Tell what other hubs have sealed, before anybody else learns of it; and what this one has erased."""
-        self._known.seen = seen
+        standing = self._known
+        standing.seen = seen
         self._erasing.told = erased
+        if standing.head.checkpoint:
+            await seen(standing.head.sealed, standing.head.checkpoint)
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something to its end, also when whoever asked for it has gone."""
