@@ -17,7 +17,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exchange.v1 import ledger_pb2
+import grpc
+
+from exchange.v1 import ledger_pb2, report_pb2, report_pb2_grpc
 from tests.bench.contenders.contender import cpu_seconds, rss_bytes
 from tests.bench.contenders.hub import Hub
 from tests.bench.figures import Figures, number
@@ -33,6 +35,7 @@ STREAMS = 10
 _TIMEOUT_S = 20.0
 _PROOFS = 200
 _STARTS = 3
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Growth:
         self._figures.add(f"{name}.bytes_per_signal", disk_bytes(exchange) / ledger.records)
         hub = Hub()
         hub.exchange = exchange
+        await self._fold(name, hub, ledger.entries)
         await self._start(name, hub)
         try:
             await self._read(name, hub)
@@ -121,6 +125,25 @@ class Growth:
             self._figures.add(f"{name}.rss_after", rss_bytes(hub.pid))
         finally:
             await hub.stop()
+
+    async def _fold(self, name: str, hub: Hub, entries: int) -> None:
+        """Start a hub that has read none of its ledger yet; time it until lag and life are known of all of it."""
+        await hub.serve()
+        reports = report_pb2_grpc.ReportServiceStub(hub.operator.channel)
+        before, read = time.monotonic(), 0
+        while read < entries:
+            await asyncio.sleep(_POLL_S)
+            try:
+                answer = await reports.GetLagReport(report_pb2.GetLagReportRequest(origin=UK), timeout=_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+            else:
+                read = answer.size
+        self._figures.add(f"{name}.fold_s", time.monotonic() - before)
+        self._figures.add(f"{name}.fold_us_per_statement", 1e6 * cpu_seconds(hub.pid) / entries)
+        self._say(f"{name}: {entries:,} statements read into the fold in {self._median(name, 'fold_s'):.1f} s")
+        await hub.stop()
 
     async def _start(self, name: str, hub: Hub) -> None:
         """Start a hub's process a few times; time it until it takes connections, and leave the last one running."""

@@ -36,6 +36,8 @@ per entry grows a thousand times faster there.
 - **Start** reads the head, the right edge of the tree and one proof: a few rows and tiles, at most 256 hashes a level.
   The ledger is not replayed. The directory's fold comes from a snapshot
   ([why](adr/0009-a-snapshot-of-a-fold-is-signed-and-checked.md)).
+- **The fold** of life and lag lies on disk with its place in the log, so a start reads only what came since. Made anew,
+  where it is missing or of another tree, it reads every statement, beside the hub's other work.
 - **Memory** is bounded in bytes: newest entries, ring, and SQLite's page cache, which a long ledger of small entries
   fills up to 16 MiB a connection.
 - **Proofs and reads** from anywhere take a few tiles of 256 hashes, or one row: logarithmic, with a base of 256.
@@ -65,7 +67,7 @@ quiet; statements a second by the clock do fall, as the table shows. `spread` pu
 all at once: each log commits groups of its own, so the groups are smaller and the fsyncs more."""
 
 _COLUMNS = {
-    "packed": ("start_s", "start_cpu_s", "rss_steady", "bytes_per_signal", "proof_ms", "read_ms", "p50_ms", "p99_ms",
+    "packed": ("start_s", "start_cpu_s", "fold_s", "rss_steady", "bytes_per_signal", "proof_ms", "read_ms", "p50_ms", "p99_ms",
                "statements_per_s", "cpu_us_per_statement", "batched_delivered_per_s"),
     "subscribers": ("rss_steady", "p50_ms", "p99_ms", "cpu", "statements_per_s", "singles_delivered_per_s",
                     "batched_delivered_per_s"),
@@ -76,6 +78,7 @@ _COLUMNS["singles"] = _COLUMNS["packed"]
 _HEADS = {
     "start_s": "start, s",
     "start_cpu_s": "its processor time, s",
+    "fold_s": "fold made anew, s",
     "rss_steady": "memory, MB",
     "rss_idle": "memory at start, MB",
     "rss_after": "memory after all loads, MB",
