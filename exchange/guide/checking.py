@@ -6,9 +6,11 @@ is published and before a guide is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from urllib.parse import urlsplit
 
 from exchange.domain.guidance import MAX_COMPRESSED_BYTES, guidance_of, holds_identifier
@@ -16,6 +18,8 @@ from exchange.guide.facts import ADDRESS, Country, Fact, Grade, Kind, Origin, Pr
 
 #: Facts older than this are stale: platforms change their rules several times a year.
 STALE_DAYS = 180
+#: No controls, no separators of lines, and nothing that changes the direction of what stands beside it.
+_SEEN = re.compile("[^\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,23 @@ def _check_facts(value: Profile | Country, today: date, stale_days: int) -> Iter
         if name not in used:
             yield Finding(where, "is no fact's source")
         yield from _check_source(where, source, today, stale_days)
+    yield from _check_letters(plain(value))
     for where, text in texts(value):
         if not set(text) & set(value.languages):
             yield Finding(where, "is in none of the languages")
         yield from (Finding(where, "is blank") for each in text.values() if not each.strip())
+
+
+def _check_letters(value: Any, where: str = "") -> Iterator[Finding]:  # noqa: ANN401 - plain values
+    if isinstance(value, str):
+        if not _SEEN.fullmatch(value):
+            yield Finding(where, "holds letters that are not seen, or that turn a line around")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _check_letters(each, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for place, each in enumerate(value):
+            yield from _check_letters(each, f"{where}[{place}]")
 
 
 def _check_source(where: str, source: Source, today: date, stale_days: int) -> Iterator[Finding]:

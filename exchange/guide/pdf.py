@@ -62,6 +62,9 @@ def as_pdf(showing: Showing, font: Path | None = None) -> bytes:
     pieces = list(outline(showing))
     _check_letters("".join(piece.text for piece in pieces), plain)
     story: list[Flowable] = [Paragraph(escape(piece.text, quote=False), styles[piece.part]) for piece in pieces]
+    for paragraph, following in zip(story, pieces[1:], strict=False):
+        if following.part is Part.SOURCE:
+            paragraph.keepWithNext = 1  # a fact, its address and where it was seen stay on one page
     out = BytesIO()
     title = pieces[0].text
     document = SimpleDocTemplate(

@@ -10,6 +10,9 @@ from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.report.envelope import Envelope, opened
 from exchange.report.payload import ENVELOPE_FILE, PAYLOAD_FILE, Payload, decoded, digests
 
+#: What a report always has.
+FORMS = frozenset({"report.html", "report.csv", "report.pdf"})
+
 
 class State(Enum):
     """What came of a check."""
@@ -58,7 +61,7 @@ def check_files(payload: Payload, files: Mapping[str, bytes]) -> Check:
     """Say whether each file is the one that was signed."""
     what = "each file is the one that was signed"
     there = digests({name: data for name, data in files.items() if name in payload.files})
-    missing = sorted(payload.files.keys() - there.keys())
+    missing = sorted((payload.files.keys() | FORMS) - there.keys())
     altered = sorted(name for name, digest in there.items() if payload.files[name] != digest)
     if missing or altered:
         parts = [f"altered: {', '.join(altered)}"] if altered else []

@@ -67,13 +67,14 @@ def few(least: int) -> str:
 
 def figures_of(counted: Counted, least: int) -> Figures:
     """Return the figures, with every number of signals below ``least`` kept back."""
+    receivers = max(1, len(counted.members))
     return Figures(
         members=tuple(counted.members),
         tables=tuple(_tables(counted, least)),
         running=_running(counted.statements),
-        lag=_lag(counted.lag),
-        lag_by_receiver=_lag(counted.lag_by_receiver),
-        lag_trend=_lag(counted.lag_by_period),
+        lag=_lag(counted.lag, least, receivers),
+        lag_by_receiver=_lag(counted.lag_by_receiver, least, 1),
+        lag_trend=_lag(counted.lag_by_period, least, receivers),
     )
 
 
@@ -158,13 +159,18 @@ def _running(statements: Mapping[int, int] | None) -> tuple[Plainly, ...]:
     return tuple(Plainly(row.name.replace("_", "-"), statements.get(row.kind, 0)) for row in of)
 
 
-def _lag(histograms: Mapping[tuple[int, str], Histogram]) -> tuple[LagLine, ...]:
-    return tuple(_lag_line(stage, of, histogram) for (stage, of), histogram in sorted(histograms.items()))
+def _lag(histograms: Mapping[tuple[int, str], Histogram], least: int, receivers: int) -> tuple[LagLine, ...]:
+    """Return how long each stage took, where that cannot tell of a few signals.
+
+    So many receivers measure one signal so many times: what a few come to must look the same, however few they are.
+    """
+    measured = max(LEAST_MEASURED, (least - 1) * receivers + 1)
+    return tuple(_lag_line(stage, of, histogram, measured) for (stage, of), histogram in sorted(histograms.items()))
 
 
-def _lag_line(stage: int, of: str, histogram: Histogram) -> LagLine:
+def _lag_line(stage: int, of: str, histogram: Histogram, least_measured: int) -> LagLine:
     word = Stage(stage).word
     band = band_of(histogram.total)
-    if band is None:
-        return LagLine(word, of, few(LEAST_MEASURED), None, None, None)
+    if band is None or histogram.total < least_measured:
+        return LagLine(word, of, few(least_measured), None, None, None)
     return LagLine(word, of, f"{band:,} or more", *(histogram.quantile_ms(share) for share in (0.5, 0.95, 0.99)))

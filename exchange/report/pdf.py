@@ -30,6 +30,8 @@ _FONTS = Path(reportlab.__file__).parent / "fonts"
 _PLAIN, _BOLD = "Report", "ReportBold"
 _INK, _QUIET, _RULE = HexColor("#1a1a1a"), HexColor("#4a4a4a"), HexColor("#d0d0d0")
 _WIDTH = A4[0] - 36 * mm
+#: Of a column, in letters.
+_NARROWEST, _BROADEST = 9, 32
 
 
 def _style(size: float, before: float, *, bold: bool = False, quiet: bool = False) -> ParagraphStyle:
@@ -91,9 +93,7 @@ def _table(grid: Grid) -> Table:
     style, head = _style(8, 0), ParagraphStyle("head", _style(8, 0), fontName=_BOLD)
     cells = [[_text(each, head) for each in grid.columns]]
     cells += [[_text(each, head if row[0] == "all" else style) for each in row] for row in grid.rows]
-    rest = len(grid.columns) - 1
-    first = 0.3 if grid.columns == FACTS else 0.5 if rest < 2 else 0.34
-    table = Table(cells, colWidths=[first * _WIDTH, *[(1 - first) * _WIDTH / rest] * rest], repeatRows=1, hAlign="LEFT")
+    table = Table(cells, colWidths=_widths(grid), repeatRows=1, hAlign="LEFT")
     table.setStyle(
         [
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
@@ -104,6 +104,17 @@ def _table(grid: Grid) -> Table:
         ]
     )
     return table
+
+
+def _widths(grid: Grid) -> list[float]:
+    """Return how wide each column is: as its longest text asks for, within bounds; two columns stand where they do."""
+    if grid.columns == FACTS:
+        return [0.3 * _WIDTH, 0.7 * _WIDTH]
+    if len(grid.columns) == 2:
+        return [0.5 * _WIDTH] * 2
+    longest = [max(len(row[at]) for row in (grid.columns, *grid.rows)) for at in range(len(grid.columns))]
+    asked = [min(max(each, _NARROWEST), _BROADEST) for each in longest]
+    return [each / sum(asked) * _WIDTH for each in asked]
 
 
 def _text(text: str, style: ParagraphStyle) -> Paragraph:

@@ -14,9 +14,9 @@ WIDTH, HEIGHT = 640.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 32.0, 14.0, 52.0
 INK, QUIET, RULE = "#1a1a1a", "#4a4a4a", "#d0d0d0"
 FIRST, SECOND = "#0b6e4f", "#2d6cdf"
-SIZE = 11.0
+SIZE = 13.0
 #: So many labels fit under a plot.
-_LABELS = 8
+_LABELS = 6
 _WIDEST = 48.0
 
 
@@ -107,7 +107,7 @@ def curves(id_: str, title: str, description: str, names: Sequence[str], lines: 
             points = tuple((LEFT + (at + 0.5) * width, _on_scale(value, low, high)) for at, value in run)
             shapes.append(Line(points, line.colour, 2.0, line.dashed))
             shapes += [Box(x - 3, y - 3, 6, 6, line.colour, hollow=line.dashed) for x, y in points]
-        x = LEFT + number * 130
+        x = LEFT + number * 160
         shapes.append(Line(((x, HEIGHT - 10), (x + 26, HEIGHT - 10)), line.colour, 2.0, line.dashed))
         shapes.append(Label(x + 32, HEIGHT - 6, line.name, "start", INK))
     return Picture(id_, title, description, tuple(shapes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exchange.report.payload import Cell, Division, LagLine, Payload, Table, stated
 from exchange.report.picture import FIRST, SECOND, Curve, Picture, bars, curves
-from exchange.report.wording import HEADLINE, STAGES, TABLES, WEEK, day, duration, moment, plain
+from exchange.report.wording import HEADLINE, STAGES, TABLES, WEEK, day, duration, end_ms, moment, plain
 
 #: The columns of a table of single facts, which may be long texts.
 FACTS = ("what", "value")
@@ -51,7 +51,7 @@ def sheet_of(payload: Payload) -> Sheet:
     about = f", signals about {election.title}" if election else ""
     return Sheet(
         f"Progress report of {payload.origin}",
-        f"{day(payload.first_day)} to {day(payload.last_day)}{about}",
+        f"{_period(payload)}{about}",
         (
             _about(payload),
             _members(payload),
@@ -73,12 +73,20 @@ def sheet_of(payload: Payload) -> Sheet:
     )
 
 
+def _period(payload: Payload) -> str:
+    """Return the period in words, and how much of it had passed when it was counted."""
+    days = dict.fromkeys((day(payload.first_day), day(payload.last_day)))
+    ends = end_ms(payload.last_day)
+    passed = ends is None or payload.as_at_ms >= ends
+    return " to ".join(days) + ("" if passed else f", up to {moment(payload.as_at_ms)}")
+
+
 def _about(payload: Payload) -> Chapter:
     rows = [
         ("community", payload.origin),
         ("first day", payload.first_day),
         ("last day", payload.last_day),
-        ("answers owed, as they stood at", moment(payload.as_at_ms)),
+        ("counted, and answers owed, as at", moment(payload.as_at_ms)),
         ("overdue after", f"{payload.deadline_hours} hours"),
         ("least number shown", str(payload.least)),
         ("vouched for by", f"{payload.signer.member} ({payload.signer.role})"),

@@ -59,6 +59,7 @@ STAGES = {
     "undo_delivered": "from the hub's receipt of a retraction until a receiver had it",
     "undone": "from the hub's receipt of a retraction until a receiver had undone what it did",
 }
+_EPOCH = date(1970, 1, 1).toordinal()
 #: Before the Monday of a week; under a plot there is no room for it.
 WEEK = "week of "
 #: The stage whose trend is drawn.
@@ -88,6 +89,14 @@ def day(text: str) -> str:
     except ValueError:
         return text
     return f"{found.day} {found:%B %Y}"
+
+
+def end_ms(text: str) -> int | None:
+    """Return when a day ends (UTC); None of what is no day."""
+    try:
+        return (date.fromisoformat(text).toordinal() + 1 - _EPOCH) * 86_400_000
+    except ValueError:
+        return None
 
 
 def moment(at_ms: int) -> str:

@@ -26,5 +26,5 @@ def test_the_demo_passes(tmp_path: Path) -> None:
     assert "gamma found gamma-user-93" in done.stdout
     assert "nobody found a-quiet-user" in done.stdout
     assert "found: none of them; the pseudonym itself is in " in done.stdout
-    assert done.stdout.count("  holds  ") == 7, "the report, and the ledger that it was counted from"
+    assert done.stdout.count("  holds  ") == 8, "the report, and the ledger that it was counted from"
     assert (tmp_path / "build" / "demo" / "guide" / "guide-cy.pdf").exists()

@@ -16,6 +16,7 @@ from exchange.cli.made_files import write
 from exchange.cli.progress.verifying import COUNTED, GROWN, SIGNED, TREE, WHO
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
+from exchange.ops.clocks import wall_ms
 from exchange.report.building import files_of
 from exchange.report.payload import PAYLOAD_FILE, decoded, stated
 from exchange_client import ClientConfig
@@ -79,9 +80,9 @@ def said_otherwise(folder: Path, by: SigningKey, **changes: Any) -> Path:
 
 def test_a_report_holds_for_whoever_counts_again(place: Place, folder: Path) -> None:
     found = verdicts(folder, "--client", place.client("alpha"))
-    assert [state for state, _ in found.values()] == ["holds"] * 7, found
+    assert [state for state, _ in found.values()] == ["holds"] * 8, found
     asked_nobody = verdicts(folder, "--offline")
-    assert [state for state, _ in asked_nobody.values()] == ["holds"] * 3 + ["not checked"] * 4
+    assert [state for state, _ in asked_nobody.values()] == ["holds"] * 4 + ["not checked"] * 4
     again = made(place, "again", "--state", place.folder / "kept")
     figures = [json.loads((each / PAYLOAD_FILE).read_text())["figures"] for each in (folder, again)]
     assert figures[0] == figures[1]
@@ -138,6 +139,19 @@ def test_a_lie_that_is_well_told_is_found_out(place: Place, folder: Path) -> Non
     found = failing(place, said_otherwise(folder, liaison, checkpoint=longer))
     assert found.keys() == {GROWN, COUNTED}
     assert "the log ends at" in found[GROWN]
+
+
+def test_a_report_that_leaves_out_what_came_later_is_found_out(place: Place, folder: Path) -> None:
+    """The newest entries of a day, left out by an older checkpoint of the log's own: signed, and a good tree."""
+    payload = decoded((folder / PAYLOAD_FILE).read_bytes())
+    run("publish", "-", "--community", "uk", "--client", place.client("alpha"), stdin=pdq_line("fe"))
+    assert verdicts(folder, "--client", place.client("alpha"))[COUNTED][0] == "holds", "what came after it was counted"
+    later = said_otherwise(folder, seed_of(place.client("beta", "liaison")), as_at_ms=wall_ms())
+    (detail,) = failing(place, later).values()
+    assert "received before it was counted, are left out" in detail
+    soon = said_otherwise(folder, seed_of(place.client("beta", "liaison")), as_at_ms=wall_ms() + 3_600_000)
+    assert "not yet" in failing(place, soon)[COUNTED]
+    assert payload.as_at_ms <= wall_ms()
 
 
 def test_what_was_altered_afterwards_is_found_out(place: Place, folder: Path) -> None:

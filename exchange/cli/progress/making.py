@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ from exchange.cli.progress.reading import Ledger, read_ledger
 from exchange.domain.debts import DEADLINE_HOURS
 from exchange.domain.elections import ElectionFacts
 from exchange.domain.kinds import Role
-from exchange.domain.validation import DAY_MS
+from exchange.domain.validation import DAY_MS, SKEW_MS
 from exchange.errors import Reason, Rejected
 from exchange.ops.clocks import wall_ms
 from exchange.report.figures import figures_of
@@ -96,13 +96,14 @@ def report(
                 hint="name the client of a liaison, an authority or an operator",
             )
         auditor = await client.auditor(origin_of(settings.exchange, name))
+        asked_ms = wall_ms()
         tree = await auditor.tree()
-        until_ms = None if last is None else (day_number(last.date()) + 1) * DAY_MS
+        until_ms = None if last is None else _end_ms(last.date())
         async with read_ledger(auditor, tree, kept, until_ms=until_ms, quiet=as_json) as ledger:
             newest = day_of((ledger.position.received_at_ms or wall_ms()) // DAY_MS)
             to = newest if last is None else last.date()
             begins = day_of(min(ledger.days, default=day_number(to))) if first is None else first.date()
-            as_at_ms = max(ledger.position.received_at_ms, min((day_number(to) + 1) * DAY_MS, wall_ms()))
+            as_at_ms = max(ledger.position.received_at_ms, min(_end_ms(to), asked_ms - SKEW_MS))
             chosen = election_of(ledger, named) if named else None
             wanted = Wanted(auditor.origin, min(begins, to), to, chosen, as_at_ms, deadline_hours)
             made = await _payload(auditor, tree, ledger, wanted, settings, least)
@@ -117,6 +118,10 @@ def report(
         f"to check it: exchange verify-report {folder} --client {client_path}",
     ]
     emit(row, as_json=as_json, lines=lines)
+
+
+def _end_ms(day: date) -> int:
+    return (day_number(day) + 1) * DAY_MS
 
 
 def election_of(ledger: Ledger, named: str) -> ElectionFacts:
@@ -140,7 +145,7 @@ def election_line(chosen: ElectionFacts | None) -> Election | None:
 async def _payload(
     auditor: Auditor, tree: Tree, ledger: Ledger, wanted: Wanted, settings: ClientConfig, least: int
 ) -> Payload:
-    until_ms = (day_number(wanted.last_day) + 1) * DAY_MS
+    until_ms = _end_ms(wanted.last_day)
     directory, directory_note = await auditor.directory_at(until_ms=until_ms)
     key = auditor.keys.present
     return Payload(

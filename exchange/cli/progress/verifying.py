@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from datetime import date
 from pathlib import Path
 
@@ -15,16 +16,17 @@ from exchange.cli.made_files import of_extra
 from exchange.cli.output import REFUSED, emit, json_option
 from exchange.cli.progress.counting import Wanted, counted, day_number
 from exchange.cli.progress.making import SIGNERS, WHAT, election_line, election_of
-from exchange.cli.progress.reading import read_ledger
+from exchange.cli.progress.reading import Ledger, read_ledger
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import MemberClass
-from exchange.domain.validation import DAY_MS
+from exchange.domain.validation import DAY_MS, SKEW_MS
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
+from exchange.ops.clocks import wall_ms
 from exchange.report.checking import Check, Opened, State, check_files, failed, open_report
 from exchange.report.figures import figures_of
 from exchange.report.payload import MAX_BYTES, Payload
 from exchange_client import ClientConfig, ExchangeClient
-from exchange_client.auditor import Auditor
+from exchange_client.auditor import Auditor, Tree
 
 SIGNED = "it is signed, and says what was signed"
 WHO = "who signed it is a member who may, by the directory"
@@ -72,7 +74,7 @@ def verify_report(folder: Path, client_path: Path | None, kept: Path | None, *, 
         checks = [
             Check(SIGNED, State.HOLDS, f"by the key {signer.public_key[:16]}…, of {signer.member} as it says"),
             check_files(found.payload, files),
-            remaking.check_forms(found.payload),
+            *remaking.check_forms(found.payload),
         ]
         if offline or client_path is None:
             checks += [Check(what, State.NOT_CHECKED, "--offline: nobody was asked") for what in _ASKING]
@@ -172,16 +174,30 @@ async def _count(auditor: Auditor, payload: Payload, kept: Path | None, *, quiet
         chosen = election_of(ledger, payload.election.id) if payload.election else None
         if election_line(chosen) != payload.election:
             raise Rejected(Reason.INVALID, "the ledger has other facts of the election")
-        if not ledger.position.received_at_ms <= payload.as_at_ms <= max(until_ms, ledger.position.received_at_ms):
-            raise Rejected(Reason.INVALID, "what is owed is counted at a time outside of the period")
+        latest_ms = max(min(until_ms, wall_ms() + SKEW_MS), ledger.position.received_at_ms)
+        if not ledger.position.received_at_ms <= payload.as_at_ms <= latest_ms:
+            raise Rejected(Reason.INVALID, "it is counted up to a time that is not in the period, or not yet")
         wanted = Wanted(payload.origin, first, last, chosen, payload.as_at_ms, payload.deadline_hours)
         figures = figures_of(await counted(ledger, directory, wanted), payload.least)
         size = ledger.size
+        await _check_all_of_it(auditor, tree, ledger, payload)
     different = list(_differences(msgspec.to_builtins(payload.figures), msgspec.to_builtins(figures)))
     if different:
         more = f", and {len(different) - 3} more" if len(different) > 3 else ""
         raise Rejected(Reason.INVALID, f"{'; '.join(different[:3])}{more}")
     return f"{size:,} entries of the period"
+
+
+async def _check_all_of_it(auditor: Auditor, tree: Tree, ledger: Ledger, payload: Payload) -> None:
+    """Return if the log holds nothing that it had received by when it was counted, and that is not in its tree."""
+    if ledger.size < tree.size:
+        return  # what follows in that tree itself was received after the period
+    now = await auditor.check_grown(tree)
+    async with aclosing(auditor.entries(now, start=ledger.position, until_ms=payload.as_at_ms)) as pages:
+        async for page in pages:
+            if page:
+                left = f"entry {page[0].leaf.index} and perhaps more, received before it was counted, are left out"
+                raise VerificationFailed(Reason.ROLLED_BACK, left)
 
 
 def _differences(said: object, found: object, where: str = "figures") -> Iterator[str]:

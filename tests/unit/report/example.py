@@ -47,9 +47,9 @@ def counted() -> Counted:
             MemberLine("beta", "Beta", "platform", "suspended", flagged=False),
             MemberLine("gamma", "Gamma", "platform", "left", flagged=False),
         ),
-        statements={Kind.SIGNAL: 900, Kind.RETRACTION: 12, Kind.OPINION: 31, Kind.DISPOSITION: 700, Kind.ELECTION: 1},
-        by_label={Label.HARASSMENT_TARGETED: 812, Label.VIOLENCE_THREATS: 130, Label.MISLEADING_SPAM: 3},
-        by_publisher={"alpha": 600, "beta": 345},
+        statements={Kind.SIGNAL: 1_000, Kind.RETRACTION: 12, Kind.OPINION: 31, Kind.DISPOSITION: 700, Kind.ELECTION: 1},
+        by_label={Label.HARASSMENT_TARGETED: 990, Label.VIOLENCE_THREATS: 130, Label.MISLEADING_SPAM: 3},
+        by_publisher={"alpha": 700, "beta": 423},
         by_period={week: 40 + 25 * number if number != 4 else 3 for number, week in enumerate(weeks)},
         dispositions={
             (DispositionState.ACTIONED, SourceAction.REMOVED): 410,

@@ -27,7 +27,7 @@ def test_what_was_made_holds() -> None:
     found = open_report(FILES)
     assert found.payload.signer.member == "beta"
     assert check_files(found.payload, FILES).state is State.HOLDS
-    assert check_forms(found.payload).state is State.HOLDS
+    assert [each.state for each in check_forms(found.payload)] == [State.HOLDS] * 2
 
 
 def envelope(**changes: Any) -> dict[str, bytes]:
@@ -117,13 +117,35 @@ def test_a_signed_page_that_says_other_than_the_figures_is_found_out() -> None:
     forms["report.html"] = forms["report.html"].replace(b"fewer than 5", b"7")
     lying = replace(payload(), files=digests(forms))
     assert check_files(lying, forms).state is State.HOLDS
-    found = check_forms(lying)
+    found, paper = check_forms(lying)
+    assert paper.state is State.HOLDS
     assert (found.state, found.detail) == (State.FAILED, "other than this release makes them: report.html")
 
 
 def test_the_pages_of_another_release_are_not_judged() -> None:
-    found = check_forms(payload(release="9.9.9"))
-    assert (found.state, found.detail[:22]) == (State.NOT_CHECKED, "made by release 9.9.9,")
+    for found in check_forms(payload(release="9.9.9")):
+        assert (found.state, found.detail[:22]) == (State.NOT_CHECKED, "made by release 9.9.9,")
+
+
+def test_a_pdf_that_is_not_the_one_that_is_made_here_is_not_said_to_hold() -> None:
+    forms = forms_of(payload())
+    forms["report.pdf"] = forms["report.pdf"].replace(b"/Title", b"/Titel")
+    pages, paper = check_forms(replace(payload(), files=digests(forms)))
+    assert (pages.state, paper.state) == (State.HOLDS, State.NOT_CHECKED)
+    assert "rely on the page" in paper.detail
+
+
+def test_a_report_that_vouches_for_no_page_does_not_hold() -> None:
+    forms = {name: data for name, data in forms_of(payload()).items() if name != "report.html"}
+    bare = replace(payload(release="9.9.9"), files=digests(forms))
+    found = check_files(bare, forms | {"report.html": b"anything"})
+    assert (found.state, found.detail) == (State.FAILED, "missing: report.html")
+
+
+def test_nobody_is_told_to_check_a_report_in_another_way() -> None:
+    other = payload(verify="Ring us, and we shall tell you.")
+    pages, _ = check_forms(replace(other, files=digests(forms_of(other))))
+    assert (pages.state, pages.detail[:15]) == (State.FAILED, "they say that i")
 
 
 def test_a_payload_has_one_form() -> None:

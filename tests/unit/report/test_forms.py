@@ -15,15 +15,16 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
+from exchange.domain.lag import Histogram, Stage
 from exchange.report.building import files_of, forms_of
 from exchange.report.figures import NOT_SHOWN, Counted, figures_of
-from exchange.report.payload import HOW, Payload
+from exchange.report.payload import HOW, LagLine, MemberLine, Payload
 from exchange.report.pdf import as_pdf
 from exchange.report.picture import bars
 from exchange.report.sheet import sheet_of
 from exchange.report.svg import as_svg
 from tests.unit.guide.site import parsed
-from tests.unit.report.example import KEY, counted, of_plain, payload, plain
+from tests.unit.report.example import KEY, counted, histogram, of_plain, payload, plain
 
 ATTACK = "<script>alert(1)</script>'\"{{7*7}}{% raw %}&lt;\u202e"
 
@@ -90,6 +91,33 @@ def test_what_was_measured_too_seldom_has_no_usual_time() -> None:
     assert lines["week of 2027-05-03"].measured == "fewer than 20"
     assert lines["week of 2027-05-10"].measured == "20 or more"
     assert lines["week of 2027-05-10"].p50_ms == 128
+
+
+@pytest.mark.parametrize("receivers", [1, 3, 4, 12, 30, 200])
+@pytest.mark.parametrize("least", [3, 5, 20])
+def test_how_often_it_was_measured_does_not_tell_how_few_signals_there_were(receivers: int, least: int) -> None:
+    """Everybody measures every signal, or hardly anybody does: a few look the same, and so do as many as are shown."""
+
+    def line(measured: int) -> LagLine:
+        members = (MemberLine("a", "A", "platform", "active", flagged=False),) * receivers
+        lag: dict[tuple[int, str], Histogram] = {(Stage.DELIVERED, ""): histogram(7, count=measured)}
+        made = figures_of(replace(counted(), members=members, lag=lag, lag_by_period=lag), least)
+        assert made.lag == made.lag_trend
+        return made.lag[0]
+
+    few = {line(signals * receivers) for signals in range(1, least)} | {line(1)}
+    assert len(few) == 1
+    assert few.pop().p50_ms is None
+    enough = max(least * receivers, 20)
+    assert line(enough).p50_ms == 128
+
+
+def test_a_period_that_has_not_passed_says_how_far_it_was_counted() -> None:
+    assert "5 April 2027 to 6 June 2027, signals about" in page(payload(as_at_ms=1_812_326_400_000))
+    assert "5 April 2027 to 6 June 2027, up to 2027-06-03 03:20 UTC" in page(payload(as_at_ms=1_811_992_800_000))
+    assert '<p class="subtitle">6 June 2027, signals' in page(
+        payload(first_day="2027-06-06", as_at_ms=1_812_326_400_000)
+    )
 
 
 def texts(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
