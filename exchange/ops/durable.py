@@ -38,6 +38,18 @@ def write_once(path: Path, data: bytes) -> bool:
     return True
 
 
+def write_together(path: Path, data: bytes) -> bool:
+    """As `write_once`, where another machine may be writing the same file: both make one of their own, one is named."""
+    if not path.exists():
+        try:
+            write_secret(path, data)
+        except FileExistsError:
+            pass
+        else:
+            return True
+    return write_once(path, data)
+
+
 def write_secret(path: Path, data: bytes) -> None:
     """Write a file that must not exist yet, for its owner only, whole or not at all. Raises FileExistsError.
 

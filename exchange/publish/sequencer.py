@@ -178,7 +178,7 @@ class Sequencer:
     async def _attempt(self, batch: list[Waiting]) -> list[Waiting]:
         """Commit a group, or find out what is in the way; return what is to be tried again."""
         head = await self._store.head()
-        if head.durable != self._at or head.sealed != head.durable:
+        while head.durable != self._at or head.sealed != head.durable:
             head = await self._catch_up(head)
         await self._ready(head)
         batch, built = self._build(batch, head)

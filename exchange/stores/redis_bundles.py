@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, leaf_hash
 from exchange.ledger.tiles import decode_bundle, entries_path, split_hashes, subtree_root
-from exchange.ops.durable import make_folders, write_once
+from exchange.ops.durable import make_folders, write_together
 
 NAME = "bundles.id"
 
@@ -31,7 +32,8 @@ class Bundles:
         try:
             make_folders(self._folder)
             if not path.exists():
-                write_once(path, os.urandom(16).hex().encode())
+                with suppress(FileExistsError):  # another hub was quicker
+                    write_together(path, os.urandom(16).hex().encode())
             return path.read_text()
         except OSError as error:
             raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG) from error
@@ -64,7 +66,7 @@ class Bundles:
         path = self._folder / entries_path(index)
         _checked(path, data, root)
         try:
-            write_once(path, data)
+            write_together(path, data)
         except FileExistsError as error:
             raise Fatal(f"{path}: holds other entries than the store") from error
         except OSError as error:

@@ -111,7 +111,13 @@ class Master:
         return link
 
     async def read(self, *commands: Command) -> list[Any]:
-        """Ask the master; an error among the answers is raised."""
+        """Ask the master; an error among the answers is raised. Once more where the connection was found broken."""
+        try:
+            return await self._ask(commands)
+        except Lost:
+            return await self._ask(commands)
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
         async with self._opening:
             if self._reader is None or self._reader.lost:
                 self._reader = await self.connect()
@@ -124,7 +130,7 @@ class Master:
         Raises `Elsewhere` when nothing was done, `Unsafe` when it may be lost with a server, `Lost` when nobody knows.
         """
         async with self._writing:
-            link, found = await self._to_write(), await self.found()
+            link, found = await self._to_write()
             wait = ("WAIT", len(found.promotable) or found.least, round(WAIT_ONCE_S * 1000))
             reply, *counted = await link.call(call.command, wait, ("INFO", "replication"), wait_s=WAIT_ONCE_S)
             reply = await self._answer(link, reply)
@@ -135,15 +141,21 @@ class Master:
     async def tell(self, call: Call) -> Any:  # noqa: ANN401 - as `write`
         """Run a script whose effect may be lost with a server: somebody makes it again. Raises as `write`."""
         async with self._writing:
-            link = await self._to_write()
+            link, _ = await self._to_write()
             (reply,) = await link.call(call.command)
             return await self._answer(link, reply)
 
-    async def _to_write(self) -> Link:
+    async def _to_write(self) -> tuple[Link, Found]:
+        found = await self.found()
+        if self._writer is not None and self._writer.server != found.master:
+            await self.leave()
+            found = await self.found()
         if self._writer is None or self._writer.lost:
             self._writer = await self.connect()
-            await self._check_replicas(await self.found())
-        return self._writer
+            await self._check_replicas(found)
+        if self._writer.server != found.master:
+            raise Elsewhere(f"{self._writer.server}: the master was replaced just now")
+        return self._writer, found
 
     async def _until_safe(self, link: Link, found: Found, counted: list[Any]) -> None:
         deadline = asyncio.get_running_loop().time() + self._wait_s
@@ -154,12 +166,14 @@ class Master:
                 await self.leave()
                 raise Unsafe("the store's master was replaced while something was written", retry_after_ms=500)
             found = self._finder.seen(found, now.connected)
-            self._found = found
+            if self._found is not None and self._found.master == found.master:  # else there is another one meanwhile
+                self._found = found
             why = missing(found, int(acknowledged), now)
             if not why:
                 return
             if asyncio.get_running_loop().time() >= deadline:
-                _log.warning("store_is_not_safe_to_write", why=why)
+                _log.warning("store_is_not_safe_to_write", master=str(link.server), why=why)
+                self._found = None  # there may be another master
                 raise Unsafe(
                     f"what was written is not safe yet: {why}",
                     retry_after_ms=1_000,

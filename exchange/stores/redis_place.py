@@ -4,8 +4,8 @@
     redis+sentinel://host:26379,host2:26379/name       the master that Sentinels know by this name
     redis+cluster://host:6379,host2:6379               a Cluster; each log is one hash slot
 
-``rediss`` in front means TLS. A name before the addresses is an ACL user. What is secret stands in files that the query
-names, never in the setting itself.
+``rediss`` means TLS, to one server: with the other forms it has not been tried, and is refused. A name before the
+addresses is an ACL user. What is secret stands in files that the query names, never in the setting itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from exchange.errors import Reason, Rejected
 
@@ -108,6 +109,22 @@ class RedisPlace:
         return {f"store: {name}": path for name, path in given.items() if path is not None}
 
 
+class _Parts(NamedTuple):
+    """A setting, taken apart. The library's own way wants no brackets behind a comma."""
+
+    scheme: str
+    authority: str
+    path: str
+    query: str
+
+    @classmethod
+    def of(cls, setting: str) -> _Parts:
+        before, _, query = setting.partition("?")
+        scheme, _, rest = before.partition("://")
+        authority, _, path = rest.partition("/")
+        return cls(scheme, authority, path, query)
+
+
 def is_redis(setting: str) -> bool:
     """Whether a setting names a store of this make."""
     return setting.startswith(("redis:", "rediss:", "redis+", "rediss+"))
@@ -115,10 +132,7 @@ def is_redis(setting: str) -> bool:
 
 def parse_place(setting: str, base: Path) -> RedisPlace:
     """Read the setting; relative paths in it are relative to ``base``. Raises `Rejected` (CONFIG)."""
-    try:
-        parts = urlsplit(setting)
-    except ValueError as error:
-        raise _wrong(str(error)) from error
+    parts = _Parts.of(setting)
     tls, form = _scheme(parts.scheme)
     options = _options(parts.query)
     files = {name: base / options[name] for name in _FILES if options.get(name)}
@@ -126,7 +140,7 @@ def parse_place(setting: str, base: Path) -> RedisPlace:
         raise _wrong("a certificate is of no use without TLS: begin with rediss")
     if ("certificate" in files) != ("key" in files):
         raise _wrong("a certificate and its key go together")
-    user, addresses = _authority(parts, form)
+    user, addresses = _authority(parts.authority, form)
     return RedisPlace(
         form,
         addresses,
@@ -145,11 +159,9 @@ def parse_place(setting: str, base: Path) -> RedisPlace:
 def anchored(setting: str, base: Path) -> str:
     """Return the setting with whole paths, for those that are relative to ``base``. Raises as `parse_place`."""
     parse_place(setting, base)
-    parts = urlsplit(setting)
-    options = [
-        (name, str(base / value) if name in _FILES and value else value) for name, value in parse_qsl(parts.query)
-    ]
-    return urlunsplit(parts._replace(query=urlencode(options, safe="/")))
+    before, mark, query = setting.partition("?")
+    options = [(name, str(base / value) if name in _FILES and value else value) for name, value in parse_qsl(query)]
+    return before + mark + urlencode(options, safe="/")
 
 
 def _wrong(what: str) -> Rejected:
@@ -159,7 +171,11 @@ def _wrong(what: str) -> Rejected:
 def _scheme(scheme: str) -> tuple[bool, Form]:
     base, _, form = scheme.partition("+")
     if base not in {"redis", "rediss"} or form not in set(Form) or scheme.endswith("+"):
-        raise _wrong(f"{scheme!r} is none of redis, redis+sentinel, redis+cluster, or these with rediss for TLS")
+        raise _wrong(f"{scheme!r} is none of redis, rediss (TLS), redis+sentinel and redis+cluster")
+    if base == "rediss" and form:
+        raise _wrong(
+            f"TLS to {'Sentinels' if form == Form.SENTINEL else 'a Cluster'} is not there yet: use a private network"
+        )
     return base == "rediss", Form(form)
 
 
@@ -173,8 +189,8 @@ def _options(query: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _authority(parts: SplitResult, form: Form) -> tuple[str, tuple[Server, ...]]:
-    who, _, where = parts.netloc.rpartition("@")
+def _authority(authority: str, form: Form) -> tuple[str, tuple[Server, ...]]:
+    who, _, where = authority.rpartition("@")
     if ":" in who:
         raise _wrong("a password must not stand in it")
     default = DEFAULT_SENTINEL_PORT if form is Form.SENTINEL else DEFAULT_PORT

@@ -6,9 +6,12 @@ import asyncio
 import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +120,12 @@ async def running(folder: Path, *flags: str) -> AsyncIterator[RedisServer]:
         yield server
     finally:
         await server.stop(signal.SIGKILL)
+
+
+@cache
+def has_tls() -> bool:
+    """Whether the server was built with TLS."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = (binary(), "--port", "0", "--tls-port", str(free_port()), "--dir", folder, "--logfile", "")
+        said = subprocess.run(words, capture_output=True, text=True, timeout=START_S, check=False).stdout
+    return "Failed finding TLS support" not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal as signals
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,11 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from exchange.codec import frame_leaf
 from exchange.ledger.checkpoint import open_checkpoint
-from exchange.stores.redis_place import parse_place
-from exchange.stores.redis_reader import RedisLog
-from exchange.stores.sealed_mark import read_mark
 from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.contract.redis_server import RedisServer, running
@@ -25,6 +20,7 @@ from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import signal
 from tests.e2e.exchange_fixture import UK, Exchange, Party
 from tests.e2e.follower import Follower
+from tests.e2e.shared_store import founded, stopped, stored_leaves, tallied, verified
 from tests.faults.crash_points import Obituary
 from tests.faults.load import Load
 from tests.faults.scene import MODULE, NTH, steady_port
@@ -41,50 +37,10 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Redi
         yield server
 
 
-async def founded(folder: Path, store: str) -> Exchange:
-    """Return an exchange with its members, in a store; its first hub has ended."""
-    exchange = await Exchange.found(folder / "first", store=store)
-    hub = await ChildHub.start(exchange)
-    await hub.populate()
-    await stopped(hub)
-    return exchange
-
-
-async def stopped(hub: ChildHub) -> None:
-    hub.send(signals.SIGTERM)
-    assert await hub.ended() == 0
-    await hub.aclose()
-
-
 @pytest.fixture(scope="module")
 async def exchange(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Exchange:
     """The exchange that the module's tests share: only its log grows."""
     return await founded(tmp_path_factory.mktemp("exchange"), server.url)
-
-
-async def verified(exchange: Exchange) -> None:
-    """Run `exchange verify` on the store."""
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("exchange"),
-        "verify",
-        "--config",
-        exchange.folder / "hub.toml",
-        "--genesis",
-        exchange.pin.hex(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-
-
-def stored_leaves(exchange: Exchange) -> list[bytes]:
-    """Return every leaf in the store. Blocks: it runs a loop of its own."""
-    log = RedisLog(parse_place(exchange.store, exchange.folder), exchange.folders.bundle_files("uk"), UK)
-    try:
-        return [each.leaf or frame_leaf(each.frame) for each in log.entries(log.state().durable_size)]
-    finally:
-        log.close()
 
 
 async def test_from_publish_to_subscribe_over_a_restart(exchange: Exchange) -> None:
@@ -131,11 +87,9 @@ async def test_two_hubs_are_one_when_one_is_killed_between_append_and_seal(
             ends.push_async_callback(again.aclose)
             await load.more(AFTERWARDS)
             await load.finish()
-        leaves = await asyncio.to_thread(stored_leaves, exchange)
-        marks = [read_mark(each.folders.mark("uk")) for each in (exchange, other)]
-        tally = load.tally(leaves, [mark for mark in marks if mark], exchange.verifier(UK))
+        tally = await tallied(load, exchange, other)
         assert tally.clean, tally
-        assert len(leaves) >= Obituary.read(obituary).after
+        assert len(await asyncio.to_thread(stored_leaves, exchange)) >= Obituary.read(obituary).after
         await verified(exchange)
         await verified(other)
 

@@ -27,7 +27,7 @@ from tests.e2e.sdk_clients import a_signal, client_config
 LOOPS = 4
 #: Between a loop's receipt and its next signal: a platform that has something to say all the time, not a flood.
 PAUSE_S = 0.01
-DEADLINE_S = 90.0
+DEADLINE_S = 45.0
 
 
 @dataclass(frozen=True, slots=True)

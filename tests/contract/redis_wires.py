@@ -1,0 +1,67 @@
+"""What lies between a store and its server: TLS where the server has none of its own, and replies that get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+_CHUNK = 65_536
+
+
+@dataclass
+class Wire:
+    """A port that passes on to a server, until told otherwise."""
+
+    port: int = 0
+    #: The next bytes from the server that hold this are not passed on, and the connection ends there.
+    lose: bytes = b""
+    lost: int = 0
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def pass_on(self, server: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection."""
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server)
+        ways = [
+            asyncio.create_task(self._carry(reader, far_writer, replies=False)),
+            asyncio.create_task(self._carry(far_reader, writer, replies=True)),
+        ]
+        self._tasks.update(ways)
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for each in (writer, far_writer):
+            each.close()
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(_CHUNK):
+                if replies and self.lose and self.lose in data:
+                    self.lose = b""
+                    self.lost += 1
+                    return
+                sink.write(data)
+                await sink.drain()
+
+
+@asynccontextmanager
+async def wired(server: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+    """Pass on from a port of its own to a server's for the length of a block; with a context, take TLS off."""
+    wire = Wire()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await wire.pass_on(server, reader, writer)
+
+    listening = await asyncio.start_server(carry, "127.0.0.1", 0, ssl=context)
+    wire.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield wire
+    finally:
+        listening.close()
+        for task in wire._tasks:
+            task.cancel()
+        await asyncio.gather(*wire._tasks, return_exceptions=True)

@@ -1,0 +1,178 @@
+"""What only the store on Redis promises: unfit servers, lost replies, several hubs, old copies, erased bytes in files."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from exchange.errors import Conflict, Fatal, Reason, Rejected, Unavailable
+from exchange.stores.redis import RedisStore
+from exchange.stores.redis_place import parse_place
+from tests.contract.builders import ORIGIN, Chain, commit, erased, read_all, record, seal
+from tests.contract.redis_server import RedisServer, running
+from tests.contract.redis_wires import wired
+
+
+async def opened(url: str, folder: Path, *, create: bool = False) -> RedisStore:
+    return await RedisStore.open(parse_place(url, folder), folder, origin=ORIGIN, create=create)
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A server that a test may harm."""
+    async with running(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--appendonly", "no"),
+        ("--appendfsync", "everysec"),
+        ("--no-appendfsync-on-rewrite", "yes"),
+        ("--maxmemory-policy", "allkeys-lru"),
+        ("--save", "60 1"),
+    ],
+)
+async def test_a_server_that_may_lose_something_is_refused(tmp_path: Path, flags: tuple[str, str]) -> None:
+    async with running(tmp_path / "server", *flags) as server:
+        with pytest.raises(Fatal, match=flags[0].removeprefix("--")) as refused:
+            await opened(server.url, tmp_path / "news", create=True)
+        assert refused.value.reason is Reason.CONFIG
+        assert await server.ask("DBSIZE") == 0
+
+
+async def test_a_server_that_is_not_there_is_unavailable_and_not_waited_for_for_ever(
+    own: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.stores.redis.PATIENCE_S", 0.3)
+    await own.stop(signal.SIGKILL)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await opened(own.url, tmp_path / "news")
+
+
+async def test_the_folder_of_bundles_must_be_the_one_that_belongs_to_the_log(
+    empty_redis: RedisServer, tmp_path: Path
+) -> None:
+    first = await opened(empty_redis.url, tmp_path / "news", create=True)
+    await first.aclose()
+    with pytest.raises(Fatal, match=r"entry bundles") as refused:
+        await opened(empty_redis.url, tmp_path / "other")
+    assert refused.value.reason is Reason.CONFIG
+    with pytest.raises(Rejected, match="already"):
+        await opened(empty_redis.url, tmp_path / "other", create=True)
+
+
+async def test_a_group_whose_answer_was_lost_is_recognised(empty_redis: RedisServer, tmp_path: Path) -> None:
+    async with wired(empty_redis.port) as wire:
+        store = await opened(f"redis://127.0.0.1:{wire.port}", tmp_path / "news", create=True)
+        chain = await commit(store, Chain(), 3)
+        grown, group = chain.grow(2)
+        wire.lose = b"$2\r\nok\r\n"
+        await store.append(chain.head, group)
+        assert wire.lost == 1
+        await seal(store, grown.head)
+        assert await read_all(store) == list(grown.entries)
+        await store.aclose()
+
+
+async def test_what_was_acknowledged_outlives_the_server(own: RedisServer, tmp_path: Path) -> None:
+    store = await opened(own.url, tmp_path / "news", create=True)
+    chain = await commit(store, Chain(), 300)
+    await own.stop(signal.SIGKILL)
+    await own.start()
+    assert (await store.head()).sealed == chain.head
+    chain = await commit(store, chain, 2)
+    assert await read_all(store) == list(chain.entries)
+    await store.aclose()
+
+
+async def test_a_store_that_lost_what_was_sealed_stops_the_log(empty_redis: RedisServer, tmp_path: Path) -> None:
+    store = await opened(empty_redis.url, tmp_path / "news", create=True)
+    await commit(store, Chain(), 3)
+    await empty_redis.ask("FLUSHALL")
+    with pytest.raises(Fatal) as stopped:
+        await store.head()
+    assert stopped.value.reason is Reason.ROLLED_BACK
+    await store.aclose()
+
+
+async def test_an_old_copy_of_the_server_stops_the_log(own: RedisServer, tmp_path: Path) -> None:
+    store = await opened(own.url, tmp_path / "news", create=True)
+    old = await commit(store, Chain(), 3)
+    copy = await own.ask("DUMP", f"sx:{{{ORIGIN}}}:head")
+    await commit(store, old, 2)
+    await own.ask("RESTORE", f"sx:{{{ORIGIN}}}:head", 0, copy, "REPLACE")
+    with pytest.raises(Fatal) as stopped:
+        await store.head()
+    assert stopped.value.reason is Reason.ROLLED_BACK
+    await store.aclose()
+
+
+async def test_two_hubs_see_one_log(empty_redis: RedisServer, tmp_path: Path) -> None:
+    one = await opened(empty_redis.url, tmp_path / "news", create=True)
+    two = await opened(empty_redis.url, tmp_path / "news")
+    waiting = asyncio.create_task(two.wait(0))
+    chain = await commit(one, Chain(), 3)
+    assert await asyncio.wait_for(waiting, 10) == 3
+    assert await read_all(two) == list(chain.entries)
+    _, ours = chain.grow(2, seed="one")
+    theirs_chain, theirs = chain.grow(2, seed="two")
+    await two.append(chain.head, theirs)
+    with pytest.raises(Conflict):
+        await one.append(chain.head, ours)
+    # Its writer is gone: whoever meets the group seals it.
+    await two.aclose()
+    assert (await one.head()).durable == theirs_chain.head
+    await seal(one, theirs_chain.head)
+    chain = await commit(one, theirs_chain, 1)
+    assert await read_all(one) == list(chain.entries)
+    await one.aclose()
+
+
+async def test_two_hubs_archive_into_one_folder(empty_redis: RedisServer, tmp_path: Path) -> None:
+    stores = [await opened(empty_redis.url, tmp_path / "news", create=not n) for n in range(2)]
+    chain = await commit(stores[0], Chain(), 600)
+    assert await asyncio.gather(*(each.archive(512) for each in stores)) == [512, 512]
+    bundles = [await each.bundle(1) for each in stores]
+    assert bundles[0] == bundles[1]
+    for store in stores:
+        assert await read_all(store, 512) == list(chain.entries[512:])
+        await store.aclose()
+
+
+async def test_what_is_erased_is_in_no_file_and_costs_one_rewrite(own: RedisServer, tmp_path: Path) -> None:
+    store = await opened(own.url, tmp_path / "news", create=True)
+    chain = await commit(store, Chain(), 200)
+    seen: list[int] = []
+
+    async def replaced(indices: Sequence[int]) -> None:
+        seen.extend(sorted(indices))
+
+    await store.tell(_ignore, replaced)
+    assert record("/7") in own.files()
+    before = await rewrites(own)
+    await store.erase({index: erased(chain.entries[index]) for index in range(150)})
+    assert seen == list(range(150))
+    held = own.files()
+    assert not any(record(f"/{index}") in held for index in range(150))
+    assert record("/150") in held
+    assert await rewrites(own) == before + 1
+    # What is out of the files already is not paid for again.
+    await store.erase({})
+    assert await rewrites(own) == before + 1
+    await store.aclose()
+
+
+async def _ignore(*_: object) -> None:
+    return
+
+
+async def rewrites(server: RedisServer) -> int:
+    """Return how often the server has written its file anew."""
+    said = (await server.ask("INFO", "persistence")).decode()
+    return int(said.partition("aof_rewrites:")[2].split()[0])

@@ -1,0 +1,173 @@
+"""Masters that die under hubs: watched by Sentinels, in a Cluster; and hubs that die under others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.stores.redis_scripts import Keys
+from tests.contract.redis_server import running
+from tests.e2e.child_hub import ChildHub
+from tests.e2e.exchange_fixture import UK, Exchange
+from tests.e2e.shared_store import founded, tallied, verified
+from tests.faults.conftest import ROW
+from tests.faults.load import Load
+from tests.faults.redis_sets import CHANGE_S, cluster, cluster_url, watched
+from tests.faults.scene import steady_port
+
+pytestmark = pytest.mark.faults
+
+AFTERWARDS = 30
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[AsyncExitStack]:
+    """What a case starts ends with it."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def report(record_property: Any) -> Callable[[str], None]:
+    return lambda row: record_property(ROW, row)
+
+
+async def two_hubs(ends: AsyncExitStack, exchange: Exchange) -> tuple[ChildHub, ChildHub, Exchange]:
+    """Start two hubs on an exchange's store."""
+    other = exchange.beside(exchange.folder.parent / "second")
+    first = await ChildHub.start(exchange, port=steady_port())
+    ends.push_async_callback(first.aclose)
+    second = await ChildHub.start(other, "--adopt", port=steady_port())
+    ends.push_async_callback(second.aclose)
+    return first, second, other
+
+
+async def judged(load: Load, report: Callable[[str], None], *hubs: Exchange) -> None:
+    """Hold what the load was told against the store, put it into the table, and verify the store."""
+    tally = await tallied(load, *hubs)
+    report(json.dumps(asdict(tally) | {"verified": tally.clean, "notes": ""}))
+    assert tally.clean, tally
+    await verified(hubs[0])
+
+
+@pytest.mark.short
+async def test_the_master_is_killed_and_sentinels_promote_another(
+    ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    servers = await ends.enter_async_context(watched(tmp_path / "servers"))
+    exchange = await founded(tmp_path / "exchange", servers.url)
+    first, second, other = await two_hubs(ends, exchange)
+    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
+        await load.more(AFTERWARDS)
+        old = await servers.master()
+        await old.stop(signal.SIGKILL)
+        new = await servers.master_other_than(old)
+        await old.start("--replicaof", f"127.0.0.1 {new.port}")
+        await load.more(AFTERWARDS)
+        await load.finish()
+    await judged(load, report, exchange, other)
+
+
+@pytest.mark.short
+async def test_hubs_on_a_cluster(ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]) -> None:
+    nodes = await ends.enter_async_context(cluster(tmp_path / "nodes"))
+    exchange = await founded(tmp_path / "exchange", cluster_url(nodes))
+    assert sum([await each.ask("DBSIZE") > 0 for each in nodes]) > 1  # the logs are in several slots
+    first, second, other = await two_hubs(ends, exchange)
+    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
+        await load.more(AFTERWARDS)
+        await load.finish()
+    await judged(load, report, exchange, other)
+
+
+async def test_only_the_replica_that_lagged_is_left(
+    ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    """A count that left it out would lose everything that was acknowledged while it slept."""
+    servers = await ends.enter_async_context(watched(tmp_path / "servers"))
+    exchange = await founded(tmp_path / "exchange", servers.url)
+    first, second, other = await two_hubs(ends, exchange)
+    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
+        await load.more(AFTERWARDS)
+        old = await servers.master()
+        quick, lagging = (each for each in servers.servers if each is not old)
+        lagging.send(signal.SIGSTOP)
+        await not_safe(first)
+        for each in (old, quick):
+            await each.stop(signal.SIGKILL)
+        lagging.send(signal.SIGCONT)
+        assert await servers.master_other_than(old) is lagging
+        for each in (old, quick):
+            await each.start("--replicaof", f"127.0.0.1 {lagging.port}")
+        await load.more(AFTERWARDS)
+        await load.finish()
+    await judged(load, report, exchange, other)
+
+
+async def not_safe(hub: ChildHub) -> None:
+    """Wait until a hub says that it could not make a group safe."""
+    async with asyncio.timeout(30):
+        while "store_is_not_safe_to_write" not in hub.log.read_text():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_node_of_a_cluster_is_killed(
+    ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    nodes = await ends.enter_async_context(cluster(tmp_path / "nodes", replicas=True))
+    exchange = await founded(tmp_path / "exchange", cluster_url(nodes))
+    first, second, other = await two_hubs(ends, exchange)
+    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
+        await load.more(AFTERWARDS)
+        (old,) = [each for each in nodes[:3] if await each.ask("KEYS", Keys(UK).head)]
+        await old.stop(signal.SIGKILL)
+        replica = nodes[nodes.index(old) + 3]
+        async with asyncio.timeout(CHANGE_S):
+            while b"role:master" not in await replica.ask("INFO", "replication"):
+                await asyncio.sleep(0.1)
+        await old.start()
+        await load.more(AFTERWARDS)
+        await load.finish()
+    await judged(load, report, exchange, other)
+
+
+async def test_hubs_are_killed_in_turn(ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]) -> None:
+    server = await ends.enter_async_context(running(tmp_path / "server"))
+    exchange = await founded(tmp_path / "exchange", server.url)
+    *hubs, other = await two_hubs(ends, exchange)
+    async with Load.running(exchange, hubs[0].port, hubs[1].port, folder=tmp_path / "clients") as load:
+        for turn in range(6):
+            await load.more(AFTERWARDS)
+            hub = hubs[turn % 2]
+            hub.send(signal.SIGKILL)
+            await hub.ended()
+            await hub.aclose()
+            hubs[turn % 2] = await ChildHub.start(hub.exchange, port=hub.port)
+            ends.push_async_callback(hubs[turn % 2].aclose)
+        await load.more(AFTERWARDS)
+        await load.finish()
+    await judged(load, report, exchange, other)
+
+
+async def test_the_server_is_killed_under_hubs(
+    ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    server = await ends.enter_async_context(running(tmp_path / "server"))
+    exchange = await founded(tmp_path / "exchange", server.url)
+    first, second, other = await two_hubs(ends, exchange)
+    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
+        for _ in range(3):
+            await load.more(AFTERWARDS)
+            await server.stop(signal.SIGKILL)
+            await server.start()
+        await load.more(AFTERWARDS)
+        await load.finish()
+    await judged(load, report, exchange, other)
