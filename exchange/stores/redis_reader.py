@@ -14,9 +14,11 @@ from typing import Any
 from exchange.errors import Fatal, Reason, Rejected
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, entries_path
+from exchange.stores import redis_checks
 from exchange.stores.redis_finding import Finder
 from exchange.stores.redis_link import Command, Link, answer
 from exchange.stores.redis_place import RedisPlace
+from exchange.stores.redis_replicas import missing, read_replication
 from exchange.stores.redis_rows import RawHead, checked_tile, entry_of, read_head, root_of
 from exchange.stores.redis_scripts import HEAD_FIELDS, Keys
 from exchange.stores.sqlite_reader import LogState, RawEntry
@@ -41,7 +43,8 @@ class RedisLog:
             raise
 
     async def _connect(self, place: RedisPlace) -> Link:
-        found = await Finder(place, self._keys.head).find()
+        self._finder = Finder(place, self._keys.head)
+        found = await self._finder.find()
         return await Link.connect(place, found.master, place.login)
 
     def _ask(self, *command: str | bytes | int) -> list[Any]:
@@ -108,6 +111,20 @@ class RedisLog:
         if hashes is None and level == 0 and (index + 1) * TILE_WIDTH <= self._head().head.floor:
             hashes = b"".join(map(leaf_hash, self._bundle(index)))
         return None if hashes is None else (checked_tile(level, index, hashes, root), root)
+
+    def servers(self) -> tuple[str, str]:
+        """Return what the log's servers are, and what would keep a hub from publishing now, or nothing. Raises."""
+        return self._runner.run(self._servers())
+
+    async def _servers(self) -> tuple[str, str]:
+        found = await self._finder.find()
+        await redis_checks.require(self._link)
+        (said,) = await self._link.call(("INFO", "replication"))
+        now = read_replication(answer(self._link.server, said))
+        found = self._finder.seen(found, now.connected)
+        connected, promotable = len(now.connected), len(found.promotable) or found.least
+        what = f"{found.master}, {connected} replicas connected, {promotable} promotable"
+        return what, missing(found, connected, now)
 
     def damage(self) -> str:
         """See `Reading.damage`."""

@@ -14,6 +14,7 @@ from exchange.stores.redis import RedisStore
 from exchange.stores.redis_place import parse_place
 from tests.contract.builders import ORIGIN, Chain, commit, erased, read_all, record, seal
 from tests.contract.redis_server import RedisServer, running
+from tests.contract.redis_sets import agreed, cluster, cluster_url
 from tests.contract.redis_wires import wired
 
 
@@ -176,3 +177,23 @@ async def rewrites(server: RedisServer) -> int:
     """Return how often the server has written its file anew."""
     said = (await server.ask("INFO", "persistence")).decode()
     return int(said.partition("aof_rewrites:")[2].split()[0])
+
+
+async def test_logs_of_a_cluster_lie_on_several_nodes_each_whole(tmp_path: Path) -> None:
+    async with cluster(tmp_path / "nodes") as nodes:
+        place = parse_place(cluster_url(nodes[1:]), tmp_path)
+        logs = [f"example/{name}" for name in ("news", "sport", "weather", "chess", "films")]
+        stores = [await RedisStore.open(place, tmp_path / each, origin=each, create=True) for each in logs]
+        chains = [await commit(each, Chain(), 300) for each in stores]
+        assert [await each.archive(256) for each in stores] == [256] * len(logs)
+        held = [{key.decode()[4:].partition("}")[0] for key in await each.ask("KEYS", "*")} for each in nodes]
+        assert sorted(name for each in held for name in each) == sorted(logs)
+        assert sum(map(bool, held)) > 1
+        restarted = next(each for each, names in zip(nodes, held, strict=True) if names)
+        await restarted.stop(signal.SIGKILL)
+        await restarted.start()
+        await agreed(nodes)
+        for store, chain in zip(stores, chains, strict=True):
+            grown = await commit(store, chain, 2)
+            assert await read_all(store, 256) == list(grown.entries[256:])
+            await store.aclose()

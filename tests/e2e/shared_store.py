@@ -31,20 +31,24 @@ async def stopped(hub: ChildHub) -> None:
     await hub.aclose()
 
 
-async def verified(exchange: Exchange) -> None:
-    """Run `exchange verify` on the store."""
+async def on_the_command_line(*words: str | Path) -> tuple[int, str]:
+    """Run `exchange`; return how it ended and what it said."""
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("exchange"),
-        "verify",
-        "--config",
-        exchange.folder / "hub.toml",
-        "--genesis",
-        exchange.pin.hex(),
+        *words,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def verified(exchange: Exchange) -> None:
+    """Run `exchange verify` on the store."""
+    pin = exchange.pin.hex()
+    code, said = await on_the_command_line("verify", "--config", exchange.folder / "hub.toml", "--genesis", pin)
+    assert code == 0, said
 
 
 def stored_leaves(exchange: Exchange) -> list[bytes]:

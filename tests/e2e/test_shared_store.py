@@ -11,16 +11,20 @@ from pathlib import Path
 import grpc
 import pytest
 
+from exchange.domain.bodies import Erasure, ErasureReason
+from exchange.domain.kinds import Kind
+from exchange.domain.statement import signal_ids
 from exchange.ledger.checkpoint import open_checkpoint
+from exchange.ledger.note import Verifier
 from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.contract.redis_server import RedisServer, running
 from tests.e2e.answers import check_receipt
 from tests.e2e.child_hub import ChildHub
-from tests.e2e.drafts import signal
-from tests.e2e.exchange_fixture import UK, Exchange, Party
+from tests.e2e.drafts import Draft, signal
+from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Exchange, Party
 from tests.e2e.follower import Follower
-from tests.e2e.shared_store import founded, stopped, stored_leaves, tallied, verified
+from tests.e2e.shared_store import founded, on_the_command_line, stopped, stored_leaves, tallied, verified
 from tests.faults.crash_points import Obituary
 from tests.faults.load import Load
 from tests.faults.scene import MODULE, NTH, steady_port
@@ -64,8 +68,11 @@ async def test_from_publish_to_subscribe_over_a_restart(exchange: Exchange) -> N
     later = await alpha.publish(signal("alpha", UK))
     await after.reach(later.index + 1)
     await after.stop()
-    await stopped(hub)
     await verified(exchange)
+    code, found = await on_the_command_line("doctor", "--config", exchange.folder / "hub.toml")
+    assert code == 0, found
+    assert "0 replicas connected, 0 promotable" in found
+    await stopped(hub)
 
 
 async def test_two_hubs_are_one_when_one_is_killed_between_append_and_seal(
@@ -92,6 +99,43 @@ async def test_two_hubs_are_one_when_one_is_killed_between_append_and_seal(
         assert len(await asyncio.to_thread(stored_leaves, exchange)) >= Obituary.read(obituary).after
         await verified(exchange)
         await verified(other)
+
+
+async def test_either_hub_serves_at_once_what_the_other_has_said_and_nothing_that_it_has_erased(
+    exchange: Exchange,
+) -> None:
+    other = exchange.beside(exchange.folder.parent / "third")
+    async with AsyncExitStack() as ends:
+        hubs = [await ChildHub.start(exchange), await ChildHub.start(other, "--adopt")]
+        for hub in hubs:
+            ends.push_async_callback(hub.aclose)
+        verifier, alpha = exchange.verifier(UK), hubs[0].party("alpha")
+        readers = [hub.party("beta") for hub in hubs]
+        for _ in range(10):
+            # The other hub need not have heard of it when it is asked to go on behind it.
+            receipt = await alpha.publish(signal("alpha", UK))
+            behind = await Follower.start(
+                readers[1], verifier, cursor=receipt.index + 1, last_checkpoint=receipt.checkpoint
+            )
+            await behind.stop()
+        said = signal("alpha", UK)
+        receipt = await alpha.publish(said)
+        for reader in readers:
+            assert (await _entry(reader, verifier, receipt.index)).records
+        (id_,) = signal_ids(UK, "alpha", said.records)
+        await alpha.publish(Draft(UK, "alpha", Kind.ERASURE, Erasure((id_,), ErasureReason.ON_REQUEST)))
+        async with asyncio.timeout(TIMEOUT_S):
+            for reader in readers:
+                while (await _entry(reader, verifier, receipt.index)).records:
+                    await asyncio.sleep(0.1)
+
+
+async def _entry(reader: Party, verifier: Verifier, index: int) -> pb.Entry:
+    """Return an entry as a feed serves it now."""
+    stream = await Follower.start(reader, verifier, cursor=index)
+    await stream.until(lambda: bool(stream.entries))
+    await stream.stop()
+    return stream.entries[0]
 
 
 async def acknowledged(party: Party, statement: pb.Statement) -> publish_pb2.Receipt:

@@ -15,12 +15,12 @@ import pytest
 
 from exchange.stores.redis_scripts import Keys
 from tests.contract.redis_server import running
+from tests.contract.redis_sets import CHANGE_S, cluster, cluster_url, watched
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.exchange_fixture import UK, Exchange
 from tests.e2e.shared_store import founded, tallied, verified
 from tests.faults.conftest import ROW
 from tests.faults.load import Load
-from tests.faults.redis_sets import CHANGE_S, cluster, cluster_url, watched
 from tests.faults.scene import steady_port
 
 pytestmark = pytest.mark.faults
@@ -76,7 +76,6 @@ async def test_the_master_is_killed_and_sentinels_promote_another(
     await judged(load, report, exchange, other)
 
 
-@pytest.mark.short
 async def test_hubs_on_a_cluster(ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]) -> None:
     nodes = await ends.enter_async_context(cluster(tmp_path / "nodes"))
     exchange = await founded(tmp_path / "exchange", cluster_url(nodes))

@@ -22,6 +22,8 @@ from exchange.ledger.checkpoint import log_verifier, open_checkpoint
 from exchange.ops.clocks import wall_ms
 from exchange.ops.tls_files import TLSFiles
 from exchange.stores.folders import Folders, read_key
+from exchange.stores.reading import Reading
+from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sealed_mark import read_mark
 from exchange.stores.sqlite_reader import LogFiles, LogState
 
@@ -40,27 +42,52 @@ def look_at_hub(settings: Config) -> Iterator[Finding]:
     yield from look_at_files(
         "hub", TLSFiles(tls.certificate, tls.key, tls.client_authority), ExtendedKeyUsageOID.SERVER_AUTH
     )
-    folders = settings.folders
-    logs = folders.data / "logs"
-    found = sorted(folder.name for folder in logs.iterdir()) if logs.is_dir() else []
+    found = _names(settings)
     yield from look_at_machine(settings, len(found))
     for name in found:
-        yield from _log(folders, Origin(settings.exchange, name))
+        yield from _log(settings, Origin(settings.exchange, name))
     if settings.ops.listen:
         yield ask(settings.ops.listen)
 
 
-def _log(folders: Folders, origin: Origin) -> Iterator[Finding]:
-    what = str(origin)
-    yield guarded(what, lambda: _place(folders, origin), hint=_RESTORE)
-    yield guarded(f"{what}: store", lambda: _store(f"{what}: store", folders.log(origin.log)), hint=_RESTORE)
+def _names(settings: Config) -> list[str]:
+    """Return the logs that lie here; of a shared store, those that the hub has the keys of."""
+    if settings.place is not None:
+        return sorted(key.stem for key in settings.folders.keys.glob("*.seed"))
+    logs = settings.folders.data / "logs"
+    return sorted(folder.name for folder in logs.iterdir()) if logs.is_dir() else []
 
 
-def _place(folders: Folders, origin: Origin) -> Finding:
-    """Where a log stands, by its file and by this machine's mark."""
+def _log(settings: Config, origin: Origin) -> Iterator[Finding]:
+    what, folders, place = str(origin), settings.folders, settings.place
+    store = f"{what}: store"
+    if place is None:
+        yield guarded(what, lambda: _place(folders, origin, LogFiles(folders.log(origin.log))), hint=_RESTORE)
+        yield guarded(store, lambda: _store(store, folders.log(origin.log)), hint=_RESTORE)
+        return
+
+    def read() -> RedisLog:
+        return RedisLog(place, folders.bundle_files(origin.log), what)
+
+    yield guarded(what, lambda: _place(folders, origin, read()))
+    yield guarded(store, lambda: _servers(store, read()))
+
+
+def _servers(what: str, log: RedisLog) -> Finding:
+    with closing(log) as files:
+        servers, trouble = files.servers()
+    if trouble:
+        return Finding(
+            what, BAD, f"{servers}; publishing waits: {trouble}", "bring the replica back, or see docs/redis.md"
+        )
+    return Finding(what, GOOD, servers)
+
+
+def _place(folders: Folders, origin: Origin, log: Reading) -> Finding:
+    """Where a log stands, by its store and by this machine's mark."""
     what = str(origin)
-    key = read_key(folders.key(origin.log))
-    with closing(LogFiles(folders.log(origin.log))) as files:
+    with closing(log) as files:
+        key = read_key(folders.key(origin.log))
         state = files.state()
     note = read_mark(folders.mark(origin.log))
     if note is None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
 import pytest
 
 from exchange import codec
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
-from exchange.ports import TreeHead
+from exchange.ports import Head, TreeHead
 from exchange.publish.waiting import Receipt
 from tests.contract.builders import naive_root
 from tests.contract.memory_store import Disk, MemoryStore
@@ -163,6 +166,39 @@ async def test_two_hubs_on_one_log_rebase_on_each_other() -> None:
     for receipt in receipts:
         seen = opened(receipt.checkpoint)
         assert seen.root == naive_root(hashes[: seen.size]), "one tree"
+
+
+class Overtaken:
+    """A log as a hub sees it that others overtake whenever it looks where the log stands."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.meanwhile: list[Callable[[], Awaitable[object]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def head(self) -> Head:
+        if self.meanwhile:
+            await self.meanwhile.pop()()
+        return await self._store.head()
+
+
+async def test_a_hub_that_is_overtaken_while_it_catches_up_catches_up_again() -> None:
+    rig = Rig()
+    store = MemoryStore(rig.disk)
+    slow_store = Overtaken(store)
+    slow = rig.sequencer(cast("Any", slow_store), Mark(Faults()))
+    quick = rig.sequencer(store, Mark(Faults()))
+    for hub in (slow, quick):
+        await hub.open()
+    one, *others = statements(5)
+    async with run(slow), run(quick):
+        slow_store.meanwhile = [partial(quick.offer, rig.candidate(each)) for each in others]
+        receipt = await soon(slow.offer(rig.candidate(one)))
+    verify(receipt, one)
+    assert receipt.index == 4
+    assert opened(receipt.checkpoint).root == naive_root([entry.leaf_hash for entry in rig.disk.entries])
 
 
 async def test_one_statement_through_two_hubs_has_one_place() -> None:

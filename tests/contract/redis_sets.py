@@ -120,7 +120,7 @@ async def cluster(folder: Path, *, replicas: bool = False) -> AsyncIterator[list
             await each.ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for each in servers[1:]:
             await each.ask("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
-        await _agreed(servers)
+        await agreed(servers)
         for each, master in zip(others, masters, strict=False):
             await _follow(each, (await master.ask("CLUSTER", "MYID")).decode())
             await master.has_replicas(1)
@@ -130,7 +130,8 @@ async def cluster(folder: Path, *, replicas: bool = False) -> AsyncIterator[list
             await each.stop(signal.SIGKILL)
 
 
-async def _agreed(servers: list[RedisServer]) -> None:
+async def agreed(servers: list[RedisServer]) -> None:
+    """Wait until all nodes say that every slot is served."""
     async with asyncio.timeout(CHANGE_S):
         for each in servers:
             while b"cluster_state:ok" not in (said := await each.ask("CLUSTER", "INFO")) or (
