@@ -11,7 +11,7 @@ Untrusted bytes raise `Rejected` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -319,6 +319,20 @@ def frame_without(frame: bytes, positions: Collection[int]) -> bytes:
     if entry.present and any(records):
         return full_frame(entry.leaf, records, entry.audience_record)
     return erased_frame(entry.leaf, entry.audience_record)
+
+
+def frames_in(data: bytes) -> Iterator[bytes]:
+    """Yield the frames that were joined. Raises `Rejected` (MALFORMED) where they are not just that."""
+    at = 0
+    while at < len(data):
+        try:
+            size, inside = _read_varint(data, at + 1)
+        except IndexError as error:
+            raise malformed("frames: cut short") from error
+        if data[at : at + 1] != _ENTRY_TAG or inside + size > len(data):
+            raise malformed("frames: not those of entries, or cut short")
+        yield data[at : inside + size]
+        at = inside + size
 
 
 def frame_leaf(frame: bytes) -> bytes:

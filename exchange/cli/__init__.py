@@ -18,6 +18,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 #: Each command's module and name there: only the one that is asked for is imported, and what it needs.
 _COMMANDS = {
     "accounts": "accounts:accounts",
+    "backup": "backup:backup",
     "check-config": "hub:check_config",
     "community": "community:community",
     "debts": "reports:debts",
@@ -36,9 +37,11 @@ _COMMANDS = {
     "pseudonyms": "pseudonyms:pseudonyms",
     "publish": "publish:publish",
     "quarantine": "life:quarantine",
+    "recover": "restore:recover",
     "referrals": "referrals:referrals",
     "release": "life:release",
     "report": "progress.making:report",
+    "restore": "restore:restore",
     "retract": "life:retract",
     "serve": "hub:serve",
     "sign": "sign:sign",

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -20,9 +20,12 @@ import click
 from exchange.errors import ExchangeError, Fatal, InvalidStatement, Unavailable
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 REFUSED = 1
 NOT_NOW = 3
+#: Entries from one move of a progress bar to the next.
+_STEP = 500
 #: C0, DEL and C1; marks, embeddings, overrides and isolates of direction; separators of lines; halves of characters.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -54,6 +57,17 @@ def end_progress() -> None:
     """Let the last such line stand."""
     if watched():
         click.echo(err=True)
+
+
+def with_progress(each: Iterable[T], length: int, label: str, *, quiet: bool = False) -> Iterator[T]:
+    """Yield what is passed on, with a progress bar on stderr where somebody watches."""
+    if quiet or not watched():
+        yield from each
+        return
+    with click.progressbar(length=length, label=visible(label), file=sys.stderr, update_min_steps=_STEP) as bar:
+        for one in each:
+            yield one
+            bar.update(1)
 
 
 class _VisibleLines(logging.Formatter):

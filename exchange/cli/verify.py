@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import click
 
 from exchange import codec
 from exchange.cli.audit import Audit
-from exchange.cli.output import REFUSED, emit, json_option, visible, watched
+from exchange.cli.logs_here import LogHere, in_files, in_store
+from exchange.cli.output import REFUSED, emit, json_option, with_progress
 from exchange.codec import Delivered
-from exchange.config import Config, load
+from exchange.config import load
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.statement import statement_id
-from exchange.errors import ExchangeError, Reason, Rejected, VerificationFailed
+from exchange.errors import ExchangeError, Reason, VerificationFailed
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.merkle import HASH_BYTES
-from exchange.stores.reading import Reading
-from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sealed_mark import read_slots
-from exchange.stores.sqlite_reader import LogFiles, LogState, RawEntry
+from exchange.stores.sqlite_reader import RawEntry
 from exchange_client import ClientConfig, FeedVerifier
 from exchange_client.directory import DirectoryChecker
 
-#: A log's name, the file of its mark, and what opens it.
-_Place = tuple[str, Path, Callable[[], Reading]]
-
 _NOT_FOR_YOU = 2
-_STEP = 500
 
 
 @click.command()
@@ -79,15 +72,15 @@ def verify(
     pin = _pin(genesis, genesis_of)
     if (data is None) == (config_path is None):
         raise click.UsageError("say what to check: the hub's DATA folder, or --config with the hub's file")
-    found = _in_files(data, marks or data / "marks") if data is not None else _in_store(load(config_path or Path()))
+    found = in_files(data, marks or data / "marks") if data is not None else in_store(load(config_path or Path()))
     failed = False
     directory = Directory()
-    for name, mark, read in sorted(found, key=lambda each: (each[0] != Origin.DIRECTORY_LOG, each[0])):
-        origin = name
+    for here in found:
+        origin = here.name
         try:
-            with closing(_Log(read, mark)) as log:
+            with closing(_Log(here)) as log:
                 origin = log.state.origin
-                if name == Origin.DIRECTORY_LOG:
+                if here.name == Origin.DIRECTORY_LOG:
                     directory = _check_directory(log, pin)
                 else:
                     _check_community(directory, log, quiet=as_json)
@@ -105,32 +98,12 @@ def verify(
         sys.exit(REFUSED)
 
 
-def _in_files(data: Path, marks: Path) -> list[_Place]:
-    """Return the logs in a hub's folder."""
-    if not (data / "logs").is_dir():
-        raise Rejected(Reason.CONFIG, f"{data}: there are no logs", hint="name the hub's `data` folder, not its parent")
-    return [(each.name, marks / each.name, partial(LogFiles, each)) for each in (data / "logs").iterdir()]
-
-
-def _in_store(settings: Config) -> list[_Place]:
-    """Return the logs that a hub has the keys of, wherever its file says that they lie."""
-    folders, place = settings.folders, settings.place
-    if place is None:
-        return _in_files(settings.data, settings.marks_folder)
-
-    def read(name: str) -> Reading:
-        return RedisLog(place, folders.bundle_files(name), str(Origin(settings.exchange, name)))
-
-    names = [key.stem for key in folders.keys.glob("*.seed")]
-    return [(name, folders.mark(name), partial(read, name)) for name in names]
-
-
 class _Log:
     """A log, its mark, and what they say: the mark first, for a hub may be running."""
 
-    def __init__(self, read: Callable[[], Reading], mark: Path) -> None:
-        self.mark, self.torn = read_slots(mark)
-        self.files = read()
+    def __init__(self, here: LogHere) -> None:
+        self.mark, self.torn = read_slots(here.mark)
+        self.files = here.read()
         try:
             self.state = self.files.state()
         except BaseException:
@@ -200,7 +173,7 @@ def _check_community(directory: Directory, log: _Log, *, quiet: bool) -> None:
     verifier = FeedVerifier.from_start(state.origin, key)
     audit = Audit(files, state, key, log.mark)
     seen: set[bytes] = set()
-    for entry in _with_progress(files.entries(state.durable_size), state, quiet=quiet):
+    for entry in with_progress(files.entries(state.durable_size), state.durable_size, state.origin, quiet=quiet):
         audit.take(entry)
         verified = verifier.entry(directory, _delivered(entry))
         if verified is None:
@@ -210,16 +183,3 @@ def _check_community(directory: Directory, log: _Log, *, quiet: bool) -> None:
             raise VerificationFailed(Reason.BAD_PROOF, f"entry {verified.leaf.index} repeats an earlier statement")
         seen.add(id_)
     audit.finish()
-
-
-def _with_progress(entries: Iterator[RawEntry], state: LogState, *, quiet: bool) -> Iterator[RawEntry]:
-    """Yield the entries, with a progress bar where somebody watches."""
-    if quiet or not watched():
-        yield from entries
-        return
-    with click.progressbar(
-        length=state.durable_size, label=visible(state.origin), file=sys.stderr, update_min_steps=_STEP
-    ) as bar:
-        for entry in entries:
-            yield entry
-            bar.update(1)
