@@ -45,7 +45,7 @@ async def check_mark(
         raise Fatal(
             f"{origin}: the store ends at {head.durable.size}, but {seen.size} was released",
             reason=Reason.ROLLED_BACK,
-            hint="this is an old copy: bring back the missing entries before the hub may sign again",
+            hint="this is an old copy: `exchange recover` brings back what is missing; until then nothing is signed",
         )
     if head.sealed.size < seen.size < head.durable.size:
         raise _fork(origin)

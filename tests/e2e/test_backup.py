@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.redis_server import running
 from tests.e2e.command_line import Place, founded, lines, pdq_line, run, serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -92,7 +94,11 @@ def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(pl
     kept, keys = tmp_path / "kept", tmp_path / "record-keys"
     publish(place, "a1")
     publish(place, "b2", expires_in_days=60)
+    inside = run("backup", kept, "--record-keys", kept / "keys", "--config", place.config, code=1)
+    assert "lies inside the backup" in inside.stderr
+    assert not kept.exists()
     run("backup", kept, "--record-keys", keys, "--config", place.config)
+    not_ours(place, kept, keys)
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(place.folder / "hub", elsewhere, ignore=shutil.ignore_patterns("logs", "marks", "*.log"))
     told = ("restore", kept, "--record-keys", keys, "--config", elsewhere / "hub.toml")
@@ -122,19 +128,35 @@ def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(pl
     assert not (elsewhere / "data" / "logs").exists()
 
 
-def test_keys_are_kept_apart_and_a_backup_is_of_one_exchange(place: Place, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    inside = run("backup", kept, "--record-keys", kept / "keys", "--config", place.config, code=1)
-    assert "lies inside the backup" in inside.stderr
-    assert not kept.exists()
-    to_kept = ("backup", kept, "--record-keys", tmp_path / "keys", "--config", place.config)
-    run(*to_kept)
-    manifest = json.loads((kept / "backup.json").read_text())
-    (kept / "backup.json").write_text(json.dumps(manifest | {"exchange": "other.exchange"}))
-    assert "is the backup of other.exchange" in run(*to_kept, code=1).stderr
-    (kept / "backup.json").write_text(json.dumps(manifest | {"format": 2}))
-    assert "format 2 is not known" in run(*to_kept, code=1).stderr
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    refused = run("restore", empty, "--record-keys", kept, "--config", place.config, code=1)
-    assert "holds no backup" in refused.stderr
+def not_ours(place: Place, kept: Path, keys: Path) -> None:
+    """Check that a backup is of one exchange, of a form that is known, and there at all."""
+    told = ("--record-keys", keys, "--config", place.config)
+    manifest = (kept / "backup.json").read_text()
+    for change, problem in (({"exchange": "other.exchange"}, "backup of other.exchange"), ({"format": 2}, "format 2")):
+        (kept / "backup.json").write_text(json.dumps(json.loads(manifest) | change))
+        assert problem in run("backup", kept, *told, code=1).stderr
+    (kept / "backup.json").write_text(manifest)
+    assert "holds no backup" in run("restore", keys, *told, code=1).stderr
+
+
+async def test_a_log_moves_from_files_to_redis(place: Place, tmp_path: Path) -> None:
+    kept = (tmp_path / "kept", "--record-keys", tmp_path / "keys", "--config", place.config)
+    await asyncio.to_thread(publish, place, "a1", "b2")
+    size = (await asyncio.to_thread(publish, place, "c3"))[0]["index"] + 1
+    before = await asyncio.to_thread(seen, place, size)
+    place.hub.terminate()
+    assert await asyncio.to_thread(place.hub.wait) == 0
+    await asyncio.to_thread(run, "backup", *kept)
+    async with running(tmp_path / "server") as server:
+        text = place.config.read_text()
+        place.config.write_text(f'store = "{server.url}"\nbundles = "{tmp_path}/bundles"\n{text}')
+        done = await asyncio.to_thread(run, "restore", *kept, "--json")
+        assert [line["missing"] for line in lines(done.stdout)] == [0, 0]
+        place.hub = await asyncio.to_thread(serve, place.config)
+        after = await asyncio.to_thread(seen, place, size)
+        assert [entry["signals"] for entry in after] == [entry["signals"] for entry in before]
+        assert (await asyncio.to_thread(publish, place, "d4"))[0]["index"] == size
+        (again,) = lines((await asyncio.to_thread(run, "backup", *kept, "--json")).stdout)
+        assert again["logs"]["cli.exchange/uk"] == size + 1
+        place.hub.terminate()
+        assert await asyncio.to_thread(place.hub.wait) == 0
