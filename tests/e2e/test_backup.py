@@ -136,7 +136,7 @@ def not_ours(place: Place, kept: Path, keys: Path) -> None:
         (kept / "backup.json").write_text(json.dumps(json.loads(manifest) | change))
         assert problem in run("backup", kept, *told, code=1).stderr
     (kept / "backup.json").write_text(manifest)
-    assert "holds no backup" in run("restore", keys, *told, code=1).stderr
+    assert "holds no backup" in run("restore", keys / "uk", *told, code=1).stderr
 
 
 async def test_a_log_moves_from_files_to_redis(place: Place, tmp_path: Path) -> None:
