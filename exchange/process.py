@@ -1,6 +1,6 @@
 """The life of a process that serves, the hub or the pseudonym service: its plain ports, and how it ends.
 
-SIGTERM or SIGINT drains what serves; a second one does not wait.
+SIGTERM or SIGINT drains what serves; a second one does not wait. A service manager hears of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exchange.api.guard import Guard
 from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import split_address
 from exchange.errors import Fatal, Reason
-from exchange.ops import collector
+from exchange.ops import collector, service_manager
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics
 
@@ -77,8 +77,14 @@ async def until_told(serving: AbstractAsyncContextManager[S], ready: Callable[[S
     async with serving as opened:
         collector.calm()
         ready(opened)
-        await stop.wait()
-        _log.info("draining")
+        service_manager.tell(service_manager.READY)
+        alive = asyncio.create_task(service_manager.show_alive())
+        try:
+            await stop.wait()
+            _log.info("draining")
+            service_manager.tell(service_manager.STOPPING)
+        finally:
+            alive.cancel()
     _log.info("stopped")
 
 

@@ -1,0 +1,90 @@
+"""What `deploy/` holds is what systemd takes, and the hub speaks with a service manager as its unit says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command_line import DEADLINE_S, EXCHANGE, run, serve
+from tests.e2e.exchange_fixture import free_port
+
+pytestmark = pytest.mark.e2e
+
+UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+#: Of 10; systemd calls anything below 5 well protected.
+MOST_EXPOSED = 1.5
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The units, with the command where it is here."""
+    if shutil.which("systemd-analyze") is None:
+        if os.environ.get("CI"):
+            pytest.fail("systemd-analyze is not installed")
+        pytest.skip("systemd-analyze is not installed")
+    folder = tmp_path_factory.mktemp("units")
+    for unit in UNITS.iterdir():
+        (folder / unit.name).write_text(unit.read_text().replace("/opt/signal-exchange/bin/exchange", EXCHANGE))
+    return folder
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, check=False, timeout=DEADLINE_S
+    )
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
+    done = analyze("verify", "--man=no", *sorted(path for path in units.iterdir() if path.suffix != ".conf"))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["signal-exchange", "signal-exchange-pseudonyms"])
+def test_what_serves_is_shut_in(units: Path, name: str) -> None:
+    done = analyze("security", "--offline=yes", f"--threshold={MOST_EXPOSED * 10:.0f}", units / f"{name}.service")
+    assert done.returncode == 0, done.stdout
+
+
+def test_each_command_in_a_unit_is_one_of_ours() -> None:
+    commands = [
+        line.split()
+        for unit in UNITS.glob("*.service")
+        for line in re.findall(r"^ExecStart=(.*)", unit.read_text(), re.MULTILINE)
+    ]
+    assert len(commands) == 3
+    for command, *words in commands:
+        assert command == "/opt/signal-exchange/bin/exchange"
+        options = [word for word in words if word.startswith("--")]
+        names = [word for word in words[: words.index(options[0])] if not word.startswith("/")]
+        told = run(*names, "--help").stdout
+        assert all(option in told for option in options)
+
+
+def test_a_service_manager_hears_that_the_hub_serves_is_alive_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(
+        "init", "--exchange", "notify.exchange", "--operator", "op", "--folder", tmp_path / "hub",
+        "--listen", f"127.0.0.1:{free_port()}", "--ops-listen", f"127.0.0.1:{free_port()}",
+    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = tmp_path / "notify"
+        manager.bind(str(address))
+        manager.settimeout(DEADLINE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        hub = serve(tmp_path / "hub" / "hub.toml")
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        hub.send_signal(signal.SIGTERM)
+        heard = manager.recv(100)
+        while heard == b"WATCHDOG=1":
+            heard = manager.recv(100)
+        assert heard == b"STOPPING=1"
+        assert hub.wait(DEADLINE_S) == 0
