@@ -248,6 +248,8 @@ class RedisStore:
         if said != b"ok":
             raise calls.gone(self._keys)
         self._known.sealed(head, checkpoint)
+        if self._known.head.sealed.size < head.size:  # a group that this hub has only met
+            await self._look()
 
     async def read(self, start: int, limit: int) -> Sequence[StoredEntry]:
         """See `LogStore.read`. Before a cursor is refused, the store is asked: another hub may have gone further."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 from redis import exceptions
 
-from exchange.errors import Unavailable
+from exchange.errors import Fatal, Unavailable
 from exchange.stores import redis_checks
 from exchange.stores.redis_finding import Finder, Found
 from exchange.stores.redis_link import Command, Elsewhere, Link, Lost, answer
@@ -30,6 +30,8 @@ WAIT_ONCE_S = 0.5
 WAIT_S = 2.0
 #: How long is between two attempts while there is no master.
 AGAIN_S = 0.1
+#: And between two attempts to reach a replica.
+REACH_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Master:
         self._opening = asyncio.Lock()
         #: Replicas that have been looked at and will do.
         self._fit: set[Server] = set()
+        #: When to try again to reach one that could not be.
+        self._look_at: dict[Server, float] = {}
         self._closed = False
 
     async def found(self) -> Found:
@@ -76,7 +80,6 @@ class Master:
         if before is not None and before.master != now.master:
             _log.warning("store_has_another_master", before=str(before.master), now=str(now.master))
             await self.leave()
-        await self._check_replicas(now)
 
     async def leave(self) -> None:
         """Forget the master, and close what is open to it."""
@@ -152,7 +155,7 @@ class Master:
             found = await self.found()
         if self._writer is None or self._writer.lost:
             self._writer = await self.connect()
-            await self._check_replicas(found)
+        await self._check_replicas(found)
         if self._writer.server != found.master:
             raise Elsewhere(f"{self._writer.server}: the master was replaced just now")
         return self._writer, found
@@ -166,6 +169,7 @@ class Master:
                 await self.leave()
                 raise Unsafe("the store's master was replaced while something was written", retry_after_ms=500)
             found = self._finder.seen(found, now.connected)
+            self._fit &= now.connected  # one that went away may come back otherwise configured
             if self._found is not None and self._found.master == found.master:  # else there is another one meanwhile
                 self._found = found
             why = missing(found, int(acknowledged), now)
@@ -194,19 +198,33 @@ class Master:
             raise
 
     async def _check_replicas(self, found: Found) -> None:
-        """Look at each replica that could be the master next. One that cannot be reached keeps writes unsafe anyway."""
+        """Look at each replica that could be the master next. Raises `Unavailable` when one is not fit.
+
+        One that cannot be reached keeps writes unsafe anyway, where the master cannot reach it either.
+        """
+        loop = asyncio.get_running_loop()
         for server in sorted(found.promotable - self._fit):
-            try:
-                link = await Link.connect(self._place, server, self._place.login)
-            except Unavailable:
+            if loop.time() < self._look_at.get(server, 0.0):
                 continue
             try:
-                await redis_checks.require(link)
+                await self._check(server)
+            except Unavailable:
+                self._look_at[server] = loop.time() + REACH_EVERY_S
+            except Fatal as error:
+                raise Unavailable(
+                    f"a replica that could be promoted is not fit: {error.message}",
+                    retry_after_ms=5_000,
+                    hint="configure it as docs/redis.md says, or make it one that is never promoted",
+                ) from error
+            else:
                 self._fit.add(server)
-            except Unavailable:
-                continue
-            finally:
-                await link.aclose()
+
+    async def _check(self, server: Server) -> None:
+        link = await Link.connect(self._place, server, self._place.login)
+        try:
+            await redis_checks.require(link)
+        finally:
+            await link.aclose()
 
     async def follow(
         self,

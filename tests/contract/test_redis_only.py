@@ -197,3 +197,16 @@ async def test_logs_of_a_cluster_lie_on_several_nodes_each_whole(tmp_path: Path)
             grown = await commit(store, chain, 2)
             assert await read_all(store, 256) == list(grown.entries[256:])
             await store.aclose()
+
+
+async def test_what_is_erased_is_in_no_file_of_a_replica_either(own: RedisServer, tmp_path: Path) -> None:
+    async with running(tmp_path / "replica", "--replicaof", f"127.0.0.1 {own.port}") as replica:
+        await own.has_replicas(1)
+        store = await opened(f"{own.url}?replicas=1", tmp_path / "news", create=True)
+        chain = await commit(store, Chain(), 3)
+        assert record("/1") in replica.files()
+        await store.erase({1: erased(chain.entries[1])})
+        for server in (own, replica):
+            assert record("/1") not in server.files()
+            assert record("/2") in server.files()
+        await store.aclose()

@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 
+from exchange.errors import Conflict, Unavailable
+from exchange.stores.redis import RedisStore
+from exchange.stores.redis_master import REACH_EVERY_S
+from exchange.stores.redis_place import parse_place
 from exchange.stores.redis_scripts import Keys
+from tests.contract.builders import Chain, commit, read_all, seal
 from tests.contract.redis_server import running
 from tests.contract.redis_sets import CHANGE_S, cluster, cluster_url, watched
 from tests.e2e.child_hub import ChildHub
@@ -170,3 +175,28 @@ async def test_the_server_is_killed_under_hubs(
         await load.more(AFTERWARDS)
         await load.finish()
     await judged(load, report, exchange, other)
+
+
+async def test_a_replica_that_may_lose_something_stops_publishing(tmp_path: Path) -> None:
+    async with watched(tmp_path / "servers") as servers:
+        place, origin = parse_place(servers.url, tmp_path), "example/news"
+        store = await RedisStore.open(place, tmp_path / "news", origin=origin, create=True)
+        chain = await commit(store, Chain(), 3)
+        replica = servers.servers[2]
+        await replica.stop(signal.SIGKILL)
+        grown, group = chain.grow(1)
+        with pytest.raises(Unavailable, match="is not connected"):
+            await store.append(chain.head, group)
+        await replica.start("--replicaof", f"127.0.0.1 {servers.servers[0].port}", "--appendfsync", "everysec")
+        await replica.ask("CONFIG", "SET", "appendfsync", "everysec")
+        await servers.servers[0].has_replicas(2)
+        await asyncio.sleep(REACH_EVERY_S)  # until it is tried again
+        with pytest.raises(Unavailable, match="appendfsync is 'everysec'"):
+            await store.append(chain.head, group)
+        assert (await store.head()).durable == chain.head
+        await replica.ask("CONFIG", "SET", "appendfsync", "always")
+        with pytest.raises(Conflict, match="another hub was quicker"):
+            await store.append(chain.head, chain.grow(1, seed="other")[1])
+        await seal(store, grown.head)
+        assert await read_all(store) == list(grown.entries)
+        await store.aclose()
