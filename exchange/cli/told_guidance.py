@@ -1,7 +1,7 @@
 """What a community's ledger says for the guide, read leaf by leaf: platforms' profiles, and how long each took to act.
 
-Nothing is taken on the hub's word. It cannot keep a newer profile back, let a member speak for somebody else's
-platform, or make anybody faster than the ledger has them.
+Nothing is taken on the hub's word but how far the ledger goes: it can show an older tree of its own. It cannot leave a
+profile out of that, let a member speak for another's platform, or make anybody faster than they were.
 """
 
 from __future__ import annotations
@@ -78,17 +78,25 @@ async def told_by(
     found, left_out = dict(known), list(spoken.refused)
     for said in spoken.in_order():
         try:
+            check_standing(said, auditor.directory)
             profile = shown(said, spoken.bodies[said.platform], found, today)
         except Rejected as error:
             left_out.append(error.message)
             continue
-        member = auditor.directory.members.get(said.publisher)
-        found[said.platform] = Entry(profile, said.confirmed, member.display_name if member else said.publisher)
+        whose = auditor.directory.members[said.publisher]
+        found[said.platform] = Entry(profile, said.confirmed, whose.display_name)
     for said in spoken.guidances.in_force():
         if said.member and said.platform in found:
             measured = measured_of(rows, said.member, first, today)
             found[said.platform] = replace(found[said.platform], measured=measured)
     return found, left_out
+
+
+def check_standing(said: GuidanceEntry, directory: Directory) -> None:
+    """Return if whoever said a profile is not suspended: it may be in wrong hands. Raises `Rejected`."""
+    if directory.is_suspended(said.publisher):
+        where = f"{said.platform}, version {said.version}, by {said.publisher}"
+        raise Rejected(Reason.INVALID, f"{where}: that member is suspended")
 
 
 def shown(said: GuidanceEntry, body: Guidance, others: Mapping[str, Entry], today: date) -> Profile:

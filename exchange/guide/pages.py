@@ -153,7 +153,7 @@ class Pages:
 
 def language_page(guide: Guide, showings: Mapping[str, Showing], languages: Sequence[Words]) -> str:
     """Return the page on which a language is chosen, with the emergency lines of each."""
-    lines = [fact for showing in showings.values() for fact in showing.emergency[:1]]
+    lines = [(showing.words, fact) for showing in showings.values() for fact in showing.emergency[:1]]
     template = environment().get_template("language.html")
     return template.render(policy=POLICY, emergency=lines, languages=languages, guide=guide)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -169,3 +170,24 @@ def test_who_may_not_vouch_is_told_so(place: Place) -> None:
     assert "a pipeline does not vouch for reports" in run(*wrong, place.client("alpha"), code=1).stderr
     unknown = run(*wrong, place.operator, "--election", "no-such", code=1)
     assert "no election 'no-such'" in unknown.stderr
+
+
+def test_a_report_of_an_election_counts_what_names_it_and_shows_its_title_as_text(place: Place) -> None:
+    title = "<script>alert(1)</script> '\" & <b>polls</b>"
+    begins, ends = (datetime.now(UTC) + timedelta(days) for days in (-1, 20))
+    times = ("--begins", begins.isoformat(), "--polling-ends", ends.isoformat())
+    community = ("--community", "uk", "--client")
+    made_it = run("election", "create", "polls", "--title", title, *times, *community, place.operator, "--json")
+    named = lines(made_it.stdout)[0]["id"]
+    text = "\n".join(pdq_line(f"{number:02x}", election=named) for number in range(0x40, 0x47))
+    run("publish", "-", *community, place.client("alpha"), "--json", stdin=text)
+    polls = made(place, "polls", "--election", "polls")
+    said = json.loads((polls / PAYLOAD_FILE).read_text())
+    assert (said["election"]["id"], said["election"]["title"]) == (named, title)
+    tables = {table["id"]: table for table in said["figures"]["tables"]}
+    assert {tables[name]["total"] for name in tables if name.startswith("signals-by")} == {7}
+    assert "statements-by-kind" not in tables, "most kinds of statement name no election"
+    page = (polls / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert [state for state, _ in verdicts(polls, "--client", place.client("beta")).values()] == ["holds"] * 8

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,17 +18,19 @@ from playwright.sync_api import Browser, BrowserContext
 from exchange.cli.made_files import write
 from exchange.guide.building import files_of
 from tests.e2e.browser.looking import PHONE, fits, wrong_by_axe
-from tests.unit.guide.example import own_guide
+from tests.unit.guide.example import TODAY, own_guide
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[3]
+#: One of each kind, in both languages between them.
 PAGES = (
     "index.html",
     "en/index.html",
     "en/threat.html",
     "en/platform-x.html",
     "en/police.html",
+    "en/sources.html",
     "cy/index.html",
     "cy/harass.html",
 )
@@ -53,9 +57,24 @@ class Server(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def made() -> dict[str, bytes]:
+    return files_of(own_guide(), pdf=())
+
+
+@pytest.fixture(scope="module")
+def every_page(made: dict[str, bytes]) -> list[str]:
+    """Every page, in both languages."""
+    found = [name for name in made if name.endswith(".html") and not name.startswith("snippet")]
+    assert len(found) > 35
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(made: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("site")
-    write(files_of(own_guide(), pdf=()), folder)
+    write(made, folder)
+    late = replace(own_guide(), today=TODAY + timedelta(300))
+    write(files_of(late, pdf=()), folder / "late")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -66,13 +85,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_on_a_telephone_nothing_runs_off_the_side_and_nothing_comes_from_elsewhere(
-    site: str, phone: BrowserContext
+    site: str, every_page: list[str], phone: BrowserContext
 ) -> None:
     page = phone.new_page()
     asked, said = list[str](), list[str]()
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(f"{message.location['url']}: {message.text}"))
-    for place in PAGES:
+    for place in every_page:
         page.goto(site + place)
         assert fits(page), place
         assert (
@@ -96,15 +115,15 @@ def test_what_is_touched_is_large_enough(site: str, phone: BrowserContext) -> No
         assert box["width"] >= 24
 
 
-def test_enlarged_to_twice_the_size_nothing_is_lost(site: str, browser: Browser) -> None:
+def test_enlarged_to_twice_the_size_nothing_is_lost(site: str, every_page: list[str], browser: Browser) -> None:
     """A window of 1280 at 200 % is 640 wide; and letters alone twice as large, on a telephone of 390."""
     context = browser.new_context(viewport={"width": 640, "height": 400})
     page = context.new_page()
-    for place in PAGES:
+    for place in every_page:
         page.goto(site + place)
         assert fits(page), place
     page.set_viewport_size({"width": 390, "height": 700})
-    for place in PAGES:
+    for place in every_page:
         page.goto(site + place)
         page.evaluate("document.documentElement.style.fontSize = '200%'")
         assert fits(page), place
@@ -165,6 +184,7 @@ def test_on_paper(site: str, desk: BrowserContext) -> None:
 
 def test_axe_finds_nothing(site: str, desk: BrowserContext) -> None:
     page = desk.new_page()
-    for place in PAGES:
+    for place in (*PAGES, "late/index.html", "late/cy/police.html"):
         page.goto(site + place)
         assert wrong_by_axe(page) == {}, place
+        assert not place.startswith("late") or page.locator(".emergency .stale").first.is_visible()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from exchange.cli.told_guidance import Spoken, measured_of, shown
+from exchange.cli.told_guidance import Spoken, check_standing, measured_of, shown
+from exchange.domain.bodies import State, Suspension
 from exchange.domain.guidance import guidance_of, validate_guidance
 from exchange.domain.guidance_body import Guidance
 from exchange.domain.lag import LEAST_MEASURED, Stage
@@ -18,7 +19,16 @@ from exchange.guide.facts import plain
 from exchange.guide.whole import Entry, Measured
 from exchange.ports import LagRow
 from exchange_client.verify import VerifiedEntry
-from tests.unit.builders import ALPHA_LIAISON, BETA_LIAISON, NOW_MS, OPERATOR, Actor, community_header, make_directory
+from tests.unit.builders import (
+    ALPHA_LIAISON,
+    BETA_LIAISON,
+    NOW_MS,
+    OPERATOR,
+    Actor,
+    community_header,
+    make_directory,
+    tell,
+)
 from tests.unit.guide.example import TODAY, fact, profile
 
 DAYS = (date(2026, 6, 3), date(2026, 11, 29))
@@ -110,6 +120,15 @@ def test_nobody_is_shown_under_the_name_of_another() -> None:
             shown(entry, found.bodies["beta"], others, TODAY)
     again = spoken((body(4, "alpha"), OPERATOR))
     assert shown(again.in_order()[0], again.bodies["chatter"], others, TODAY) == profile(version=4)
+
+
+def test_what_a_suspended_member_said_is_left_out() -> None:
+    found = spoken((body(1, "beta", platform="beta"), BETA_LIAISON))
+    (entry,) = found.in_order()
+    check_standing(entry, DIRECTORY)
+    suspended = tell(make_directory(), Suspension("beta", 0, State.ACTIVE, "keys stolen"))
+    with pytest.raises(Rejected, match="beta, version 1, by beta: that member is suspended"):
+        check_standing(entry, suspended)
 
 
 def test_one_bad_profile_is_left_out_and_does_not_keep_the_guide_from_being_made() -> None:
