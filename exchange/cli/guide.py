@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -73,7 +75,8 @@ def build(
     if name:
         if client_path is None:
             raise Rejected(Reason.INVALID, "--community needs --client")
-        entries, left_out = _from_ledger(client_path, name, entries, stale_days, quiet=as_json)
+        lacking = partial(of_extra("guide", "pdf", "the guide").letters_lacking, font=font)
+        entries, left_out = _from_ledger(client_path, name, entries, lacking, stale_days, quiet=as_json)
         for each in left_out:
             say(f"left out: {each}", err=True)
     ordered = tuple(entry for _, entry in sorted(entries.items()))
@@ -87,12 +90,18 @@ def build(
 
 
 def _from_ledger(
-    client_path: Path, name: str, known: dict[str, Entry], days: int, *, quiet: bool
+    client_path: Path,
+    name: str,
+    known: dict[str, Entry],
+    lacking: Callable[[str], list[str]],
+    days: int,
+    *,
+    quiet: bool,
 ) -> tuple[dict[str, Entry], list[str]]:
     """Return the profiles that a community's ledger has, and all of them with the times that it has measured."""
 
     async def job(client: ExchangeClient, settings: ClientConfig) -> tuple[dict[str, Entry], list[str]]:
         origin = origin_of(settings.exchange, name)
-        return await told_by(client, origin, known, today=today(), days=days, quiet=quiet)
+        return await told_by(client, origin, known, lacking, today=today(), days=days, quiet=quiet)
 
     return with_client(client_path, job)

@@ -7,7 +7,7 @@ profile out of that, let a member speak for another's platform, or make anybody 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -65,11 +65,19 @@ class Spoken:
 
 
 async def told_by(
-    client: ExchangeClient, origin: str, known: Mapping[str, Entry], *, today: date, days: int, quiet: bool
+    client: ExchangeClient,
+    origin: str,
+    known: Mapping[str, Entry],
+    lacking: Callable[[str], list[str]],
+    *,
+    today: date,
+    days: int,
+    quiet: bool,
 ) -> tuple[dict[str, Entry], list[str]]:
     """Return all platforms' entries, those of the ledger before ``known`` ones, and what was left out.
 
-    Times are those of the last ``days``. Raises `VerificationFailed` when anything of the ledger does not hold.
+    Times are those of the last ``days``; ``lacking`` tells which letters of a text cannot be printed.
+    Raises `VerificationFailed` when anything of the ledger does not hold.
     """
     auditor = await client.auditor(origin)
     spoken, first = Spoken(), today - timedelta(days - 1)
@@ -80,11 +88,12 @@ async def told_by(
         try:
             check_standing(said, auditor.directory)
             profile = shown(said, spoken.bodies[said.platform], found, today)
+            whose = auditor.directory.members[said.publisher].display_name
+            check_letters(said, profile, whose, lacking)
         except Rejected as error:
             left_out.append(error.message)
             continue
-        whose = auditor.directory.members[said.publisher]
-        found[said.platform] = Entry(profile, said.confirmed, whose.display_name)
+        found[said.platform] = Entry(profile, said.confirmed, whose)
     for said in spoken.guidances.in_force():
         if said.member and said.platform in found:
             measured = measured_of(rows, said.member, first, today)
@@ -92,16 +101,26 @@ async def told_by(
     return found, left_out
 
 
+def check_letters(said: GuidanceEntry, profile: Profile, whose: str, lacking: Callable[[str], list[str]]) -> None:
+    """Return if a profile and its member's name can be printed: else one could keep every guide from being made."""
+    missing = lacking(msgspec.json.encode(profile).decode() + whose)
+    if missing:
+        raise Rejected(Reason.INVALID, f"{_where(said)}: the PDF's font has no {' '.join(missing[:5])} (see --font)")
+
+
 def check_standing(said: GuidanceEntry, directory: Directory) -> None:
     """Return if whoever said a profile is not suspended: it may be in wrong hands. Raises `Rejected`."""
     if directory.is_suspended(said.publisher):
-        where = f"{said.platform}, version {said.version}, by {said.publisher}"
-        raise Rejected(Reason.INVALID, f"{where}: that member is suspended")
+        raise Rejected(Reason.INVALID, f"{_where(said)}: that member is suspended")
+
+
+def _where(said: GuidanceEntry) -> str:
+    return f"{said.platform}, version {said.version}, by {said.publisher}"
 
 
 def shown(said: GuidanceEntry, body: Guidance, others: Mapping[str, Entry], today: date) -> Profile:
     """Return a profile that may be shown beside others. Raises `Rejected`."""
-    where = f"{said.platform}, version {said.version}, by {said.publisher}"
+    where = _where(said)
     profile = read(Profile, msgspec.json.encode(read_profile(body)), where)
     wrong = [finding for finding in check_profile(profile, today) if not finding.stale]
     if wrong:

@@ -112,7 +112,7 @@ def _check_letters(value: Any, where: str = "") -> Iterator[Finding]:  # noqa: A
 def _check_source(where: str, source: Source, today: date, stale_days: int) -> Iterator[Finding]:
     if not source.address:
         yield Finding(where, "has no address")
-    elif not urlsplit(source.address).path.strip("/"):
+    elif ADDRESS.fullmatch(source.address) and not urlsplit(source.address).path.strip("/"):
         yield Finding(f"{where}.address", "is a whole site's: name the page")
     yield from _check_address(f"{where}.address", source.address)
     try:

@@ -99,11 +99,21 @@ def _fonts(font: Path | None) -> tuple[str, str]:
     return names
 
 
-def _check_letters(text: str, name: str) -> None:
+def letters_lacking(text: str, font: Path | None = None) -> list[str]:
+    """Return the letters of a text that the PDF's font lacks. Raises `Rejected` (CONFIG) as `as_pdf` does."""
+    plain, _ = _fonts(font)
+    return _lacking(text, plain)
+
+
+def _lacking(text: str, name: str) -> list[str]:
     font = pdfmetrics.getFont(name)
     assert isinstance(font, TTFont)
     known = font.face.charToGlyph
-    missing = sorted(letter for letter in set(text) if ord(letter) not in known and not letter.isspace())
+    return sorted(letter for letter in set(text) if ord(letter) not in known and not letter.isspace())
+
+
+def _check_letters(text: str, name: str) -> None:
+    missing = _lacking(text, name)
     if missing:
         raise Rejected(
             Reason.CONFIG,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exchange.cli.told_guidance import Spoken, check_standing, measured_of, shown
+from exchange.cli.told_guidance import Spoken, check_letters, check_standing, measured_of, shown
 from exchange.domain.bodies import State, Suspension
 from exchange.domain.guidance import guidance_of, validate_guidance
 from exchange.domain.guidance_body import Guidance
@@ -16,6 +16,7 @@ from exchange.domain.lag import LEAST_MEASURED, Stage
 from exchange.domain.statement import Leaf
 from exchange.errors import InvalidStatement, Rejected
 from exchange.guide.facts import plain
+from exchange.guide.pdf import letters_lacking
 from exchange.guide.whole import Entry, Measured
 from exchange.ports import LagRow
 from exchange_client.verify import VerifiedEntry
@@ -129,6 +130,18 @@ def test_what_a_suspended_member_said_is_left_out() -> None:
     suspended = tell(make_directory(), Suspension("beta", 0, State.ACTIVE, "keys stolen"))
     with pytest.raises(Rejected, match="beta, version 1, by beta: that member is suspended"):
         check_standing(entry, suspended)
+
+
+def test_what_cannot_be_printed_is_left_out_and_does_not_keep_the_guide_from_being_made() -> None:
+    found = spoken((body(1, actions=[fact("Press \u963f or \U0001f600.")]), OPERATOR))
+    (entry,) = found.in_order()
+    profile_ = shown(entry, found.bodies["chatter"], {}, TODAY)
+    with pytest.raises(Rejected, match="chatter, version 1, by operator: the PDF's font has no \u963f \U0001f600"):
+        check_letters(entry, profile_, "op", letters_lacking)
+    good = spoken((body(1), OPERATOR))
+    check_letters(good.in_order()[0], profile(version=1), "op", letters_lacking)
+    with pytest.raises(Rejected, match="the PDF's font has no \u963f"):
+        check_letters(good.in_order()[0], profile(version=1), "\u963f", letters_lacking)
 
 
 def test_one_bad_profile_is_left_out_and_does_not_keep_the_guide_from_being_made() -> None:
