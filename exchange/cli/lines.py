@@ -16,6 +16,8 @@ import click
 from exchange.errors import Reason, Rejected
 
 BULK = 5_000
+#: A bulk ends behind so many bytes: memory must not grow with the length of lines either.
+BULK_BYTES = 16 * 1024 * 1024
 #: How much of a line is kept. One that is longer is handed on cut, one byte above it: memory must not grow with a line.
 MAX_LINE_BYTES = 1024 * 1024
 _LINGER_S = 0.02
@@ -74,7 +76,8 @@ class Lines:
     async def _bulk(self) -> list[bytes]:
         bulk: list[bytes] = []
         until: float | None = None
-        while len(bulk) < BULK and await self._ready(until) and not self._over:
+        full = self.taken + BULK_BYTES
+        while len(bulk) < BULK and self.taken < full and await self._ready(until) and not self._over:
             bulk += self._read()
             if bulk and until is None:
                 until = asyncio.get_running_loop().time() + _LINGER_S

@@ -18,7 +18,7 @@ from exchange.cli.tally import GRACE_S, Given
 from exchange.domain.bodies import Quarantine, Release
 from exchange.domain.kinds import Kind
 from exchange.errors import ExchangeError
-from exchange_client import ClientConfig, ExchangeClient, Publisher
+from exchange_client import ClientConfig, Distrusted, ExchangeClient, Publisher
 from exchange_client.json_life import LifeLine, life_from_json, said_to_json
 from exchange_client.statements import in_parts
 
@@ -77,9 +77,13 @@ class _Run(Run[LifeLine]):
         await self._together(publisher, together)
 
     async def _together(self, publisher: Publisher, many: list[tuple[Given, LifeLine]]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for given, said in many:
-                tasks.create_task(self._say(publisher, given, said))
+        saying = [asyncio.ensure_future(self._say(publisher, given, said)) for given, said in many]
+        try:
+            await asyncio.gather(*saying)
+        finally:
+            for task in saying:
+                task.cancel()
+            await asyncio.gather(*saying, return_exceptions=True)
 
     async def _say(self, publisher: Publisher, given: Given, line: LifeLine) -> None:
         body = line.body
@@ -88,6 +92,8 @@ class _Run(Run[LifeLine]):
                 said = [await publisher.try_to_say(body)]
             else:
                 said = await publisher.say_of(body, line.case_ref)
+        except Distrusted:
+            raise  # nothing is wrong with the line, which is in the outbox
         except ExchangeError as error:
             self.refuse(given, error)
             return

@@ -96,6 +96,36 @@ def test_what_is_wrong_is_said_and_changes_nothing(place: Place) -> None:
     assert "no such signal" in no_such.stderr
 
 
+def test_what_an_operator_took_back_of_a_case_is_left_out_and_the_rest_is_taken_back(place: Place) -> None:
+    text = "\n".join(pdq_line(f"{number:02x}", case_ref="T-6") for number in range(3))
+    ids = [each["signal_id"] for each in lines(run("publish", *as_alpha(place), "--json", stdin=text).stdout)]
+    run("retract", ids[1], "--reason", "legal", "--community", "uk", "--client", place.operator)
+    # Named by ids, it is all or nothing.
+    refused = run("retract", *ids, "--reason", "error", *as_alpha(place), code=1)
+    assert "retraction.targets[1]: has been taken back already" in refused.stderr
+    (taken,) = lines(run("retract", "--case", "T-6", "--reason", "error", *as_alpha(place), "--json").stdout)
+    assert sorted(taken["signal_ids"]) == sorted([ids[0], ids[2]])
+    (nothing,) = lines(run("retract", "--case", "T-6", "--reason", "error", *as_alpha(place), "--json").stdout)
+    assert nothing["index"] is None
+
+
+def test_whoever_stops_reading_ends_it_and_the_next_run_says_the_rest(place: Place) -> None:
+    (one,) = published(place, "T-7")
+    said = {"signal_ids": [one], "category": "positive_class", "reason": "reviewed"}
+    (place.folder / "said.jsonl").write_text(40 * f"{json.dumps(said)}\n")
+    opining = [EXCHANGE, "opine", "--lines", str(place.folder / "said.jsonl"), *map(str, as_beta(place)), "--json"]
+    with subprocess.Popen(opining, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert "Traceback" not in running.stderr.read()
+        assert running.wait(DEADLINE_S) == 1
+    run("opine", "--lines", "-", *as_beta(place))
+    with contextlib.closing(sqlite3.connect(place.client("beta").parent / "state" / "client.sqlite")) as disk:
+        assert disk.execute("SELECT count(*) FROM outbox WHERE receipt_index IS NULL").fetchone() == (0,)
+
+
 def test_quarantine_and_release_and_erasure(place: Place) -> None:
     (one,) = published(place, "T-4")
     args = ("--community", "uk", "--client", place.operator)

@@ -35,13 +35,14 @@ from exchange.domain.statement import (
     Statement,
     statement_id,
 )
-from exchange.errors import CursorAboveSize, ExchangeError, Unavailable
+from exchange.errors import CursorAboveSize, ExchangeError, Reason, Rejected, Unavailable
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.connections import Moved
+from exchange_client.reports import SignalReport
 from exchange_client.wire import FeedMessage, Filter, Hello, Probed, WireReceipt, WireResult
 from tests.authorities import make
 
@@ -238,11 +239,32 @@ class FakeStream:
         self._answers.put_nowait(Unavailable("cancelled", retry_after_ms=0))
 
 
+class FakeReports:
+    """What a hub tells of signals."""
+
+    def __init__(self) -> None:
+        #: By id: the entries that took it back and erased it.
+        self.ended: dict[bytes, tuple[int | None, int | None]] = {}
+
+    async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
+        """Tell of one that is in `ended`."""
+        await asyncio.sleep(0)
+        if signal_id not in self.ended:
+            raise Rejected(Reason.NOT_FOUND, f"no such signal in {origin}")
+        retracted_at, erased_at = self.ended[signal_id]
+        ends = {"retracted_at": retracted_at, "erased_at": erased_at, "replaced_at": None}
+        return SignalReport(
+            signal_id, 0, "alpha", 1, START_MS, START_MS + DAY_MS, **ends,
+            quarantined=False, opinions=(), disputed=False, dispositions={}, size=1,
+        )  # fmt: skip
+
+
 class FakeTransport:
     """What `Transport` does, without a wire."""
 
     def __init__(self, hub: FakeHub) -> None:
         self.hub = hub
+        self.reports = FakeReports()
         self.sent: list[list[Statement]] = []
         self.streams: list[FakeStream] = []
         #: Errors that end the next publish streams at their first message.

@@ -51,6 +51,7 @@ class NaiveMatcher:
     def __init__(self) -> None:
         self.signals: dict[bytes, Said] = {}
         self.gone: set[bytes] = set()
+        self.ended: set[tuple[bytes, str, str]] = set()
         self.content: dict[str, tuple[Indicator, ...]] = {}
         self.flagged_from: dict[tuple[str, str], int] = {}
 
@@ -61,9 +62,7 @@ class NaiveMatcher:
         if isinstance(body, SignalHeader):
             return self.add_signals(delivery, body)
         if isinstance(body, Retraction | Erasure):
-            for id_ in set(body.targets) & set(here):
-                if delivery.by_operators or here[id_].delivery.publisher == publisher:
-                    self.remove(id_)
+            self.end(body.targets, origin, "" if delivery.by_operators else publisher)
         if isinstance(body, Opinion):
             for id_ in set(body.targets) & set(here):
                 here[id_].opinions[publisher] = body.category
@@ -81,14 +80,19 @@ class NaiveMatcher:
 
     def add_signals(self, delivery: Delivery, header: SignalHeader) -> list[bytes]:
         for signal in delivery.signals:
-            if signal.signal_id not in self.gone:
+            ends = {(signal.signal_id, delivery.origin, by) for by in ("", delivery.publisher)}
+            if signal.signal_id not in self.gone and not ends & self.ended:
                 self.signals.setdefault(signal.signal_id, Said(delivery, header, signal.indicators))
-        for id_ in header.replaces:
-            said = self.signals.get(id_)
-            if said and (said.delivery.origin, said.delivery.publisher) == (delivery.origin, delivery.publisher):
-                self.remove(id_)
+        self.end(header.replaces, delivery.origin, delivery.publisher)
         here = [signal.signal_id for signal in delivery.signals if signal.signal_id in self.signals]
         return [id_ for id_ in here if self.signals[id_].delivery.index == delivery.index]
+
+    def end(self, ids: Iterable[bytes], origin: str, publisher: str) -> None:
+        for id_ in ids:
+            said = self.signals.get(id_)
+            if said and said.delivery.origin == origin and publisher in ("", said.delivery.publisher):
+                self.remove(id_)
+            self.ended.add((id_, origin, publisher))
 
     def remove(self, id_: bytes) -> None:
         if self.signals.pop(id_, None) is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.python.tests.fake_hub import START_MS
-from clients.python.tests.speech import delivery, received, sha
+from clients.python.tests.speech import delivery, received, saying, sha
+from exchange.domain.bodies import Retraction, RetractionReason
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.statement import Indicator, VideoFrame
 from exchange_client import Matcher
@@ -144,6 +147,20 @@ def test_the_first_header_wins_and_what_is_gone_stays_gone() -> None:
     matcher.remove(b"unknown" * 4)
     matcher.add(delivery(one))
     assert matcher.match([sha(b"1" * 32)], now_ms=NOW) == []
+
+
+@pytest.mark.parametrize("by_operators", [False, True])
+def test_what_was_taken_back_before_it_came_does_not_match(by_operators: bool) -> None:
+    matcher = Matcher()
+    early, other = received(sha(b"1" * 32)), received(sha(b"2" * 32))
+    # Its entry was not for us, or was filtered; its publisher says it again, to us too.
+    taken = saying(Retraction((early.signal_id,), RetractionReason.ERROR), publisher="op" if by_operators else "alpha")
+    matcher.add(replace(taken, by_operators=by_operators))
+    matcher.add(saying(Retraction((other.signal_id,), RetractionReason.ERROR), publisher="beta"))
+    matcher.add(saying(Retraction((other.signal_id,), RetractionReason.ERROR), origin="test.exchange/elsewhere"))
+    assert matcher.add(delivery(early, other, index=7)) == [other.signal_id]
+    assert matcher.match([sha(b"1" * 32)], now_ms=NOW) == []
+    assert [match.signal_id for match in matcher.match([sha(b"2" * 32)], now_ms=NOW)] == [other.signal_id]
 
 
 def test_values_of_a_wrong_length_are_passed_over() -> None:

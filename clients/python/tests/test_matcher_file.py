@@ -6,13 +6,15 @@ import asyncio
 import random
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
 from clients.python.tests.fake_hub import START_MS, UK
-from clients.python.tests.speech import delivery, received, sha
+from clients.python.tests.speech import delivery, received, saying, sha
+from exchange.domain.bodies import Erasure, ErasureReason
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.statement import Indicator
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
@@ -43,6 +45,20 @@ async def test_only_its_owner_can_read_it(path: Path) -> None:
     await file.save()
     assert {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    file.close()
+
+
+async def test_a_file_from_before_remembers_from_now_on_what_was_ended_before_it_came(path: Path) -> None:
+    MatcherFile(path).close()
+    with closing(apsw.Connection(str(path))) as older:
+        older.execute("DROP TABLE ended")
+    file, early = MatcherFile(path), received(sha(b"1" * 32))
+    file.matcher.add(saying(Erasure((early.signal_id,), ErasureReason.ON_REQUEST)))
+    await file.save()
+    file.close()
+    file = MatcherFile(path)
+    assert file.matcher.add(delivery(early)) == []
+    assert file.matcher.match(early.indicators, now_ms=NOW) == []
     file.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,6 +101,82 @@ async def test_a_case_is_taken_back_once_however_often_it_is_asked_for(hub: Fake
         (Retraction, set(more)),
         (Erasure, {*first[:2], *corrected, *more}),
     ]
+
+
+def refusing(*places: int, kind: str = "retraction") -> InvalidStatement:
+    """What a hub says to some of the signals that a statement names."""
+    return InvalidStatement(tuple(Violation(f"{kind}.targets[{place}]", "cannot be said") for place in places))
+
+
+async def test_what_others_ended_of_a_case_keeps_nothing_else_of_it_from_being_taken_back(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    client, transport = client_of(hub, tmp_path)
+    async with client, client.publisher(UK) as session:
+        ids = sorted(ids_of(await session.publish([signal("T-1") for _ in range(4)])))
+        transport.reports.ended = {ids[0]: (7, None), ids[2]: (8, None), ids[3]: (None, 9)}
+        # The hub tells of so many at once, and of more when it is asked again.
+        transport.refusals += [refusing(0), refusing(1)]
+        (receipt,) = await session.retract(case_ref="T-1", reason=RetractionReason.ERROR)
+        assert receipt.index == 1
+        transport.refusals.append(refusing(0, 1, 2, 3, kind="erasure"))
+        with pytest.raises(InvalidStatement, match=r"targets\[0\]"):
+            await session.erase(case_ref="T-1", reason=ErasureReason.LEGAL)
+        refused = ids[:3]  # the last one is erased already; nobody has erased these
+        transport.refusals.append(refusing(0, 1, 2, 3, kind="erasure"))
+        (said,) = await session.say_of(Erasure((), ErasureReason.LEGAL), "T-1")
+        assert isinstance(said.body, Erasure)
+        assert (sorted(said.body.targets), said.receipt) == (refused, None)
+        assert await session.outbox.pending() == []
+    (taken,) = bodies(hub)[1:]
+    assert isinstance(taken, Retraction)
+    assert sorted(taken.targets) == [ids[1], ids[3]]
+
+
+async def test_what_is_refused_of_a_case_is_told_and_the_rest_is_taken_back(hub: FakeHub, tmp_path: Path) -> None:
+    client, transport = client_of(hub, tmp_path)
+    async with client, client.publisher(UK) as session:
+        ids = sorted(ids_of(await session.publish([signal("T-1") for _ in range(3)])))
+        transport.refusals.append(refusing(1))
+        with pytest.raises(InvalidStatement, match="cannot be said"):
+            await session.retract(case_ref="T-1", reason=RetractionReason.ERROR)
+        # Of the form of the statement, or of what it names no more: nothing is taken apart.
+        transport.refusals.append(InvalidStatement((Violation("retraction.targets", "are too many"),)))
+        with pytest.raises(InvalidStatement, match="too many"):
+            await session.retract(case_ref="T-1", reason=RetractionReason.ERROR)
+        transport.refusals.append(refusing(1))
+        with pytest.raises(InvalidStatement, match="cannot be said"):
+            await session.retract(case_ref="T-1", reason=RetractionReason.ERROR)
+        await session.retract(case_ref="T-1", reason=RetractionReason.LEGAL)
+    assert [(each.reason, each.targets) for each in bodies(hub)[1:] if isinstance(each, Retraction)] == [
+        (RetractionReason.ERROR, (ids[0], ids[2])),
+        (RetractionReason.LEGAL, (ids[1],)),
+    ]
+
+
+async def test_a_case_is_taken_back_once_it_is_in_the_ledger_and_by_one_at_a_time(hub: FakeHub, tmp_path: Path) -> None:
+    client, transport = client_of(hub, tmp_path)
+    async with client, client.publisher(UK) as session:
+        transport.stream_faults.append(Unavailable("away", retry_after_ms=0))
+        publishing = asyncio.create_task(session.publish([signal("T-1")]))
+        while not await session.outbox.signal_ids("T-1"):
+            await asyncio.sleep(0)
+        asked = [session.retract(case_ref="T-1", reason=RetractionReason.ERROR) for _ in range(3)]
+        receipts = [len(each) for each in await asyncio.gather(*asked)]
+        await publishing
+        assert sorted(receipts) == [0, 0, 1]
+        # Whoever stopped waiting has said it all the same.
+        await session.publish([signal("T-2")])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await session.retract(case_ref="T-2", reason=RetractionReason.ERROR)
+        stopped = asyncio.create_task(session.retract(case_ref="T-2", reason=RetractionReason.ERROR))
+        while not session._waiting:
+            await asyncio.sleep(0)
+        stopped.cancel()
+        assert await session.retract(case_ref="T-2", reason=RetractionReason.ERROR) == []
+    kinds = [type(body).__name__ for body in bodies(hub)]
+    assert kinds == ["SignalHeader", "Retraction", "SignalHeader", "Retraction"]
 
 
 async def test_many_targets_go_in_several_statements_and_each_id_once(hub: FakeHub, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -80,3 +82,49 @@ async def test_what_the_process_ignores_stays_ignored(asked: list[str]) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert (asked, interruption.number) == ([], 0)
+
+
+#: Prints until the pipe is full and nobody reads on: the loop hears nothing more.
+_STUCK = """
+import asyncio, os, sys
+from exchange.cli.interruption import Interruption
+
+async def printing():
+    while True:
+        os.write(1, b"x" * 4096)
+        await asyncio.sleep(0)
+
+async def job():
+    with Interruption(lambda: None, deaf_s=float(sys.argv[1])) as interruption:
+        os.write(2, b"listens")
+        await interruption.unless(printing(), grace_s=3600)
+
+asyncio.run(job())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("asked_twice", [True, False])
+def test_what_nobody_reads_on_ends_all_the_same(number: signal.Signals, asked_twice: bool) -> None:
+    command = [sys.executable, "-c", _STUCK, "3600" if asked_twice else "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as stuck:
+        assert stuck.stderr is not None
+        assert stuck.stderr.read(7) == b"listens"
+        code = None
+        while code is None:
+            stuck.send_signal(number)
+            try:
+                code = stuck.wait(1.5 if asked_twice else 30)
+            except subprocess.TimeoutExpired:
+                assert asked_twice
+    assert code == -number
+
+
+async def test_whoever_had_the_signals_before_has_them_again(asked: list[str]) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    with Interruption(lambda: asked.append("")) as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            await interruption.unless(forever())
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchange.cli.lines import BULK, MAX_LINE_BYTES, Lines
+from exchange.cli.lines import BULK, BULK_BYTES, MAX_LINE_BYTES, Lines
 from exchange.errors import Reason, Rejected
 from exchange_client.json_lines import line_of, object_of
 from exchange_client.jsonl import signal_from_json
@@ -81,6 +81,16 @@ async def test_a_file_comes_in_bulks(tmp_path: Path) -> None:
     assert sum(sizes) == 2 * BULK
     assert len(sizes) == 2
     assert BULK <= sizes[0] < BULK + 1_000
+
+
+async def test_a_bulk_of_long_lines_is_short(tmp_path: Path) -> None:
+    line = b"x" * (MAX_LINE_BYTES - 1) + b"\n"
+    with (tmp_path / "file").open("wb") as file:
+        file.writelines([line] * 40)
+    with (tmp_path / "file").open("rb") as file:
+        sizes = [len(bulk) async for bulk in Lines(file.fileno()).bulks()]
+    assert sum(sizes) == 40
+    assert max(sizes) * MAX_LINE_BYTES <= BULK_BYTES + MAX_LINE_BYTES
 
 
 async def test_a_line_without_end_is_cut_and_the_next_one_comes_whole(tmp_path: Path, pipe: tuple[int, int]) -> None:

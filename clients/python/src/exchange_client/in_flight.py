@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from exchange import codec
 from exchange.codec_addressed import decode_addressed
 from exchange.domain.addressed import Addressed, AddressedRecord
-from exchange.domain.bodies import Body
+from exchange.domain.bodies import AboutSignals, Body, SignalHeader
 from exchange.domain.statement import Statement
 from exchange.errors import ExchangeError
 from exchange_client.receipt import Receipt
@@ -47,7 +48,7 @@ class Said:
     audience: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class InFlight:
     """A statement without a verified receipt."""
 
@@ -62,6 +63,15 @@ class InFlight:
     changes_left: int = MAX_KEY_CHANGES
     #: Whether the outbox keeps it, whatever was answered.
     kept: bool = True
+
+    @cached_property
+    def about(self) -> frozenset[bytes]:
+        """The signals that it says, or says something of."""
+        header = codec.decode_header(self.statement.payload, strict=False)
+        body = header.body
+        said_of = body.targets if isinstance(body, AboutSignals) else ()
+        replaced = body.replaces if isinstance(body, SignalHeader) else ()
+        return frozenset((*header.signal_ids, *said_of, *replaced))
 
     def told(self, signal: Signal, signal_id: bytes, result: Receipt | ExchangeError) -> Outcome:
         """Return what became of one of its signals."""

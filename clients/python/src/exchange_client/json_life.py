@@ -72,7 +72,9 @@ def life_from_json(data: Mapping[str, Any], kind: Kind) -> LifeLine:
             either = "`signal_ids`, or a `case_ref`" if "case_ref" in KEYS[kind] else "`signal_ids`"
             raise invalid(f"name what it is about: {either}")
         return LifeLine(_about(data, kind, targets), case_ref)
-    member = text_of(data.get("member"), "member")
+    member = text_of(data.get("member", ""), "member")
+    if not member:
+        raise invalid("name the `member` whose entries it is about")
     if kind is Kind.RELEASE:
         return LifeLine(Release(member))
     reason = word_of(QuarantineReason, data.get("reason"), "reason")

@@ -12,6 +12,8 @@ from typing import TypeVar
 from exchange.errors import Reason, Rejected
 
 E = TypeVar("E", bound=IntEnum)
+#: So many words can be told to whoever says another.
+_FEW = 20
 
 
 def invalid(what: str) -> Rejected:
@@ -29,7 +31,9 @@ def word_of(words: type[E], text: object, what: str) -> E:
     # ASCII, because some other letters have one of its capitals as theirs.
     if isinstance(text, str) and text.isascii() and text.upper() in words.__members__ and text == text.lower():
         return words[text.upper()]
-    raise invalid(f"{what} {text!r} is not known" if text is not None else f"{what} is missing")
+    known = f"one of: {', '.join(words.__members__).lower()}" if len(words) <= _FEW else ""
+    found = f"{what} {text!r} is not known" if text is not None else f"{what} is missing"
+    raise Rejected(Reason.INVALID, found, hint=known)
 
 
 def optional_word(words: type[E], text: object, what: str) -> int:

@@ -28,6 +28,9 @@ class KnownStatement(NamedTuple):
 #: A `KnownStatement` as a plain tuple, which Python's collector leaves alone: there may be a million.
 StatementRow = tuple[str, int, str, int, int, int, int, int, int]
 
+#: A signal that was ended: its id, in which log, and by whom; empty where operators said so.
+EndedBy = tuple[bytes, str, str]
+
 
 def statement_row(delivery: Delivery, header: SignalHeader) -> StatementRow:
     """Return what a delivered statement says."""
@@ -69,6 +72,8 @@ class Changes:
     flagged_from: dict[tuple[str, str], int] | None = None
     #: Every signal whose time was over then has been forgotten; 0 where none was looked for.
     expired_ms: int = 0
+    #: Ended before they were known.
+    ended: set[EndedBy] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -79,3 +84,4 @@ class Changed:
     content: set[str] = field(default_factory=set)
     publishers: bool = False
     expired_ms: int = 0
+    ended: set[EndedBy] = field(default_factory=set)

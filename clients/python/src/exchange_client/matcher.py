@@ -13,7 +13,15 @@ from exchange.domain.bodies import Erasure, Opinion, Quarantine, Release, Retrac
 from exchange.domain.statement import Indicator
 from exchange_client.delivery import Delivery
 from exchange_client.indicator_index import IndicatorIndex, pack
-from exchange_client.known_signals import Changed, Changes, KnownSignal, KnownStatement, StatementRow, statement_row
+from exchange_client.known_signals import (
+    Changed,
+    Changes,
+    EndedBy,
+    KnownSignal,
+    KnownStatement,
+    StatementRow,
+    statement_row,
+)
 from exchange_client.match import NO_OPINIONS, ContentMatch, Match, Opinions
 
 _EXPIRES_AT: Final = 7
@@ -35,6 +43,8 @@ class Matcher:
         self._opinions: dict[bytes, dict[str, int]] = {}
         #: Removed for good: a repeat by their publisher does not bring them back.
         self._gone: set[bytes] = set()
+        #: Ended before they were known here, by whom (empty: operators): what comes later must not match.
+        self._ended: set[EndedBy] = set()
         #: None where there is no file to keep it.
         self._changed: Changed | None = None
 
@@ -73,7 +83,7 @@ class Matcher:
         row = statement_row(delivery, header)
         new: dict[bytes, bytes] = {}
         for signal in delivery.signals:
-            if signal.signal_id not in self._statements and signal.signal_id not in self._gone:
+            if signal.signal_id not in self._statements and not self._is_ended(signal.signal_id, delivery):
                 new.setdefault(signal.signal_id, pack(signal.indicators))
         self._statements.update(dict.fromkeys(new, row))
         self._signals.add(new.items())
@@ -84,10 +94,25 @@ class Matcher:
         return [id_ for id_ in ids if id_ in self._statements and self._statements[id_][:2] == place]
 
     def _take_back(self, delivery: Delivery, signal_ids: Iterable[bytes]) -> None:
+        """Forget signals that a delivery ends. One that is not known here may still come: another's, or filtered."""
+        by = "" if delivery.by_operators else delivery.publisher
         for signal_id in signal_ids:
             statement = self._statement(signal_id, delivery.origin)
-            if statement is not None and (delivery.by_operators or statement.publisher == delivery.publisher):
+            if statement is not None and by in ("", statement.publisher):
                 self.remove(signal_id)
+            elif signal_id not in self._gone:
+                self._end_unknown((signal_id, delivery.origin, by))
+
+    def _end_unknown(self, ended: EndedBy) -> None:
+        self._ended.add(ended)
+        if self._changed is not None:
+            self._changed.ended.add(ended)
+
+    def _is_ended(self, signal_id: bytes, delivery: Delivery) -> bool:
+        """Whether this signal, of whose delivery, was taken back, erased or replaced for good."""
+        if signal_id in self._gone:
+            return True
+        return any((signal_id, delivery.origin, by) in self._ended for by in ("", delivery.publisher))
 
     def remove(self, signal_id: bytes) -> None:
         """Forget a signal for good; an unknown one is ignored."""
@@ -262,6 +287,7 @@ class Matcher:
         flagged_from: Mapping[tuple[str, str], int],
         opinions: Iterable[tuple[bytes, str, int]],
         gone: Iterable[bytes],
+        ended: Iterable[EndedBy],
     ) -> None:
         """Take what a file holds, which packs indicators, in an empty matcher; from now on its changes are noted."""
 
@@ -277,6 +303,7 @@ class Matcher:
         for signal_id, member, opinion in opinions:
             self._opinions.setdefault(signal_id, {})[member] = opinion
         self._gone.update(gone)
+        self._ended.update(ended)
         self._changed = Changed()
 
     def take_changes(self) -> Changes:
@@ -291,6 +318,7 @@ class Matcher:
             },
             dict(self._flagged_from) if changed.publishers else None,
             changed.expired_ms,
+            changed.ended,
         )
 
     def give_back(self, changes: Changes) -> None:
@@ -300,6 +328,7 @@ class Matcher:
         changed.content |= changes.content.keys()
         changed.publishers |= changes.flagged_from is not None
         changed.expired_ms = max(changed.expired_ms, changes.expired_ms)
+        changed.ended |= changes.ended
         self._changed = changed
 
     def _known(self, signal_id: bytes) -> KnownSignal | None:

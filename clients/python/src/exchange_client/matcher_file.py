@@ -47,6 +47,12 @@ CREATE TABLE flagged_from (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE content (reference TEXT PRIMARY KEY, indicators BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
+#: Signals that were ended before they were known; beside the first tables since these are remembered.
+_ENDED = """
+CREATE TABLE IF NOT EXISTS ended (
+    signal_id BLOB NOT NULL, origin TEXT NOT NULL, publisher TEXT NOT NULL, PRIMARY KEY (signal_id, origin, publisher)
+) STRICT, WITHOUT ROWID;
+"""
 _INDEX_BITS = 48
 _PAGE = 10_000
 
@@ -71,6 +77,7 @@ class MatcherFile:
         self._numbers: dict[str, int] = {}
         self.matcher = Matcher()
         try:
+            self._file.now(lambda connection: connection.execute(_ENDED))
             with _nothing_collected():
                 self._file.now(self._read)
         except KeyError as error:
@@ -156,6 +163,7 @@ class MatcherFile:
         opinions = [(id_, *each) for id_, signal in known for each in signal.opinions.items()]
         connection.executemany("INSERT INTO opinions VALUES (?, ?, ?)", opinions)
         connection.executemany("INSERT OR IGNORE INTO gone VALUES (?)", [(id_,) for id_ in changes.gone])
+        connection.executemany("INSERT OR IGNORE INTO ended VALUES (?, ?, ?)", list(changes.ended))
         content = [(reference, packed) for reference, packed in changes.content.items() if packed is not None]
         connection.executemany("INSERT INTO content VALUES (?, ?)", content)
         if changes.flagged_from is not None:
@@ -188,6 +196,7 @@ class MatcherFile:
             flagged_from={(o, m): i for o, m, i in _rows(connection, "SELECT * FROM flagged_from", str, str, int)},
             opinions=_rows(connection, "SELECT * FROM opinions", bytes, str, int),
             gone=(row[0] for row in _rows(connection, "SELECT * FROM gone", bytes)),
+            ended=((i, o, m) for i, o, m in _rows(connection, "SELECT * FROM ended", bytes, str, str)),
         )
 
 

@@ -58,6 +58,7 @@ class Publisher(Statements, Referring):
         sign_anew: Callable[[Statement, float], Awaitable[Statement | None]],
     ) -> None:
         """Use `ExchangeClient.publisher`. ``sign_anew`` signs with the key that is in force now, if it is another."""
+        super().__init__()
         self._transport = transport
         self._drafter = drafter
         self._rules = rules
@@ -167,10 +168,6 @@ class Publisher(Statements, Referring):
             signals = signals_of(waiting.statement)
             yield [waiting.told(signal, id_, result) for id_, signal in signals] or [waiting.said(result)]
             await self._forget(waiting)
-
-    async def _settled_earlier(self) -> None:
-        for waiting in list(self._earlier):
-            await settled(waiting.answer)
 
     async def say(self, body: Body, *, timeout_s: float | None = None) -> Receipt:
         """Publish one statement without records, through the outbox as signals; return its verified receipt.

@@ -107,6 +107,11 @@ class Drafter:
         self._now_ms = now_ms
 
     @property
+    def origin(self) -> str:
+        """The log that we speak in."""
+        return self._origin
+
+    @property
     def member(self) -> str:
         """Whose statements they are."""
         return self._member

@@ -6,8 +6,12 @@ was said is sent until the ledger has it, also by the next run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from exchange.domain.bodies import (
     AboutSignals,
@@ -20,10 +24,15 @@ from exchange.domain.bodies import (
     Retraction,
 )
 from exchange.domain.life import MAX_TARGETS
-from exchange.errors import Reason, Rejected
-from exchange_client.in_flight import Said
+from exchange.errors import ExchangeError, InvalidStatement, Reason, Rejected, Unavailable
+from exchange_client.in_flight import InFlight, Said, settled
 from exchange_client.outbox import Outbox
 from exchange_client.receipt import Receipt
+from exchange_client.signals import Drafter
+from exchange_client.transport import Transport
+
+#: Where a violation names one of the signals that a statement is about.
+_OF_A_TARGET = re.compile(r"[a-z]+\.targets\[(\d+)\]")
 
 
 def in_parts(body: AboutSignals) -> Iterator[AboutSignals]:
@@ -37,6 +46,14 @@ class Statements:
     """The part of a publisher that speaks about signals. What says nothing else raises `ExchangeError` when refused."""
 
     outbox: Outbox
+    _transport: Transport
+    _drafter: Drafter
+    #: By statement id.
+    _waiting: dict[bytes, InFlight]
+
+    def __init__(self) -> None:
+        """Nothing is being said of any case."""
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def retract(
         self, signal_ids: Sequence[bytes] = (), *, case_ref: str = "", reason: int, decided_at_ms: int = 0
@@ -44,7 +61,8 @@ class Statements:
         """Take signals of ours back: these, or those of one of our cases that we have not taken back or replaced yet.
 
         Nothing is said, and nothing returned, where none of the case is left. ``reason`` is a `RetractionReason`.
-        Raises `Rejected` (NOT_FOUND) when we have published nothing under the case.
+        Of a case, one signal that is refused keeps no other from being taken back. Raises `Rejected` (NOT_FOUND) when
+        we have published nothing under the case.
         """
         return _receipts(await self.say_of(Retraction(tuple(signal_ids), reason, decided_at_ms), case_ref))
 
@@ -84,12 +102,41 @@ class Statements:
         Nothing is said where a case has none left that it could be said of. Raises `Rejected` where it cannot be known
         what is meant, and `Distrusted`.
         """
-        if case_ref:
+        if not case_ref:
+            return [await self.try_to_say(part) for part in in_parts(body)]
+        # Of one case one thing is said at a time: what is said next knows what it has ended.
+        async with self._turns.setdefault(case_ref, asyncio.Lock()):
             ids = await self._left_of(body, case_ref)
-            if not ids:
-                return []
-            body = replace(body, targets=ids)
-        return [await self.try_to_say(part) for part in in_parts(body)]
+            parts = in_parts(replace(body, targets=ids)) if ids else ()
+            return [said for part in parts for said in await self._say_what_can_be(part)]
+
+    async def _say_what_can_be(self, body: AboutSignals) -> list[Said]:
+        """Say something of signals of a case, without those that it is refused of; return what became of it.
+
+        Those that somebody else has ended by now need no more: an operator, or we from another state folder.
+        """
+        refused: list[Said] = []
+        while body.targets:
+            said = await self.try_to_say(body)
+            named = _named_by(said.error, body.targets)
+            if not named:
+                return [said, *refused]
+            over = await self._ended_by_now(body, named)
+            other = tuple(target for target in named if target not in over)
+            if other:
+                refused.append(replace(said, body=replace(body, targets=other)))
+            body = replace(body, targets=tuple(target for target in body.targets if target not in named))
+        return refused
+
+    async def _ended_by_now(self, body: AboutSignals, ids: Collection[bytes]) -> set[bytes]:
+        """Return which of these the ledger has as taken back, or erased, as the hub tells it."""
+        over = set()
+        for id_ in ids:
+            with suppress(Rejected, Unavailable):
+                known = await self._transport.reports.signal(self._drafter.origin, id_)
+                if (known.erased_at if isinstance(body, Erasure) else known.retracted_at) is not None:
+                    over.add(id_)
+        return over
 
     async def try_to_say(self, body: Body) -> Said:
         """Publish one statement without records; return what became of it."""
@@ -99,24 +146,32 @@ class Statements:
         """Publish one statement without records."""
         raise NotImplementedError
 
-    async def _settled_earlier(self) -> None:
-        """Return when what an earlier run left has been answered."""
-        raise NotImplementedError
-
     async def _left_of(self, body: AboutSignals, case_ref: str) -> tuple[bytes, ...]:
         if body.targets:
             raise Rejected(Reason.INVALID, "name either signals, or one case of yours")
         if not isinstance(body, Retraction | Erasure):
             raise Rejected(Reason.INVALID, "a case is of your own signals: this is said of signals of others")
-        # What an earlier run has said of this case already must not be said again.
-        await self._settled_earlier()
-        if not await self.outbox.signal_ids(case_ref):
+        ids = await self.outbox.signal_ids(case_ref)
+        if not ids:
             raise Rejected(
                 Reason.NOT_FOUND,
                 "nothing was published from here under this case",
                 hint="a case is known to the client from whose state folder its signals were published",
             )
+        # What has been said of them already must not be said again, and nothing before they are in the ledger.
+        about = frozenset(ids)
+        for waiting in [each for each in self._waiting.values() if about & each.about]:
+            await settled(waiting.answer)
         return tuple(await self.outbox.not_ended(case_ref, erased=isinstance(body, Erasure)))
+
+
+def _named_by(error: ExchangeError | None, targets: Sequence[bytes]) -> Mapping[bytes, None]:
+    """Return the signals that a statement was refused for, where it was for nothing else."""
+    if not isinstance(error, InvalidStatement):
+        return {}
+    found = [_OF_A_TARGET.fullmatch(violation.field) for violation in error.violations]
+    places = [int(each[1]) if each else len(targets) for each in found]
+    return dict.fromkeys(targets[place] for place in places) if max(places) < len(targets) else {}
 
 
 def _receipts(said: Sequence[Said]) -> list[Receipt]:
