@@ -66,7 +66,7 @@ def write_to_sign(settings: ClientConfig, path: Path, statements: Sequence[Writt
         lines=[
             f"{len(statements)} to sign in {path}: give it to another operator",
             f"  they:  exchange sign {path} --client THEIR-CLIENT.toml",
-            f"  then:  exchange submit {path} --client {path.parent / 'client.toml'}",
+            f"  then:  exchange submit {path} --client YOUR-CLIENT.toml",
         ],
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from exchange.cli.client_files import client_toml
-from exchange.cli.connect import origin_of, with_client
+from exchange.cli.connect import as_client, origin_of, with_client
 from exchange.cli.contacts import contact
 from exchange.cli.cosigning import directory_of, say_or_write, to_sign_option
 from exchange.cli.output import client_option, emit, json_option
@@ -19,6 +19,7 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
+from exchange.domain.directory import MemberEntry
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.errors import Reason, Rejected
 from exchange.ledger.ed25519 import KEY_BYTES
@@ -69,7 +70,7 @@ def _public_key(text: str) -> bytes:
 @member.command()
 @click.argument("id_", metavar="ID")
 @click.option("--name", default="", help="For people. Default: the id.")
-@click.option("--class", "class_", type=_CLASSES, default="platform", show_default=True)
+@click.option("--class", "class_", type=_CLASSES, help="What it is. Default: platform.")
 @click.option("--role", "roles", type=_ROLES, multiple=True, help="Roles it may have. Default: all of its class.")
 @click.option("--community", "communities", multiple=True, help="Communities that it joins.")
 @click.option("--key", "keys", multiple=True, metavar="ROLE=HEX", help="A public signing key of its own making.")
@@ -86,7 +87,7 @@ def _public_key(text: str) -> bytes:
 def add(
     id_: str,
     name: str,
-    class_: str,
+    class_: str | None,
     roles: tuple[str, ...],
     communities: tuple[str, ...],
     keys: tuple[str, ...],
@@ -97,11 +98,14 @@ def add(
     *,
     as_json: bool,
 ) -> None:
-    """Register a member, its keys and the communities it joins."""
+    """Register a member, its keys and the communities it joins.
+
+    Of one that is there already, what is not given stays as it is: name, class, roles, desks.
+    """
     settings = ClientConfig.load(client_path)
-    kind = MemberClass[class_.upper()]
-    chosen = [Role[role.upper()] for role in roles] or sorted(CLASS_ROLES[kind])
-    bodies: list[Body] = [Member(id_, name or id_, kind, tuple(sorted(chosen)))]
+    described = _described(settings, id_, name, class_, roles)
+    chosen = [Role(role) for role in described.roles]
+    bodies: list[Body] = [described]
     for key in keys:
         role, _, text = key.partition("=")
         if role.upper() not in Role.__members__:
@@ -117,6 +121,21 @@ def add(
     lines = [f"{id_} is a member ({', '.join(role.word for role in chosen)})"]
     lines += [f"  {role}: {path}" for role, path in clients.items()]
     emit({"member": id_, "directory_indices": indices, "clients": clients}, as_json=as_json, lines=lines)
+
+
+def _described(settings: ClientConfig, id_: str, name: str, class_: str | None, roles: tuple[str, ...]) -> Member:
+    """Return the whole description of a member: what is given, else what is known of it, else the defaults."""
+
+    async def job(client: ExchangeClient, _: ClientConfig) -> MemberEntry | None:
+        return (await client.directory()).members.get(id_)
+
+    known = as_client(settings, job)
+    before = known.member_class if known else MemberClass.PLATFORM
+    kind = MemberClass[class_.upper()] if class_ else before
+    same = known.roles if known and kind is before else CLASS_ROLES[kind]
+    chosen = [Role[role.upper()] for role in roles] or sorted(same)
+    contacts = known.contacts if known else ()
+    return Member(id_, name or (known.display_name if known else id_), kind, tuple(sorted(chosen)), contacts)
 
 
 def _make_client(settings: ClientConfig, pki: Path, folder: Path, id_: str, role: Role) -> tuple[Role, bytes, Path]:

@@ -20,11 +20,12 @@ from exchange.domain.bodies import (
 from exchange.domain.labels import Label
 from exchange.domain.lag import Histogram, Stage, upper_bound_ms
 from exchange_client import ClientConfig, ExchangeClient
-from exchange_client.json_words import name_of
+from exchange_client.json_words import id_of, name_of
 from exchange_client.reports import Debt, LagReport, LagRow, SignalReport
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _BAR = 30
+_YEARS_H = 10 * 365 * 24
 _STAGES = click.Choice([stage.word for stage in Stage])
 
 
@@ -153,7 +154,7 @@ def _bars(histogram: Histogram) -> Iterator[str]:
 
 def _clock_lines(report: LagReport) -> Iterator[str]:
     if report.clocks:
-        yield "CLOCKS, before the hub's"
+        yield "CLOCKS, ahead of the hub's (-: behind it)"
     for clock in report.clocks:
         known = f"{clock.offset_ms:+} ms, give or take {clock.error_ms} ms" if clock.error_ms else "not measured"
         yield f"  {clock.member:<16} {known}"
@@ -164,7 +165,7 @@ def _clock_lines(report: LagReport) -> Iterator[str]:
 @client_option
 @click.option("--member", "member_", default="", metavar="ID", help="Only of this receiver.")
 @click.option("--all", "closed_too", is_flag=True, help="Also what is closed, or was never owed.")
-@click.option("--deadline-hours", type=click.IntRange(min=1), help="Silence for longer is overdue. Default: 72.")
+@click.option("--deadline-hours", type=click.IntRange(1, _YEARS_H), help="Silence for longer is overdue. Default: 72.")
 @json_option
 def debts(
     name: str, client_path: Path, member_: str, deadline_hours: int | None, *, closed_too: bool, as_json: bool
@@ -201,7 +202,7 @@ def debts(
         raise SystemExit(1)
 
 
-_DEBTS_HEAD = f"{'signal':<16} {'publisher':<16} {'ended by':<28} {'entry':>8} {'receiver':<16} {'said':<16} state"
+_DEBTS_HEAD = f"{'publisher':<16} {'ended by':<32} {'entry':>8} {'receiver':<16} {'said':<14} {'state':<8} signal"
 
 
 def _debt_json(debt: Debt) -> dict[str, object]:
@@ -228,8 +229,8 @@ def _debt_line(debt: Debt) -> str:
     state = (
         "OVERDUE" if debt.overdue else "open" if debt.open else "closed" if debt.closed_at is not None else "not owed"
     )
-    who = f"{debt.signal_id.hex()[:16]} {debt.publisher:<16} {by:<28} {debt.ended_at:>8}"
-    return f"{who} {debt.member:<16} {said:<16} {state}"
+    ended = f"{debt.publisher:<16} {by:<32} {debt.ended_at:>8}"
+    return f"{ended} {debt.member:<16} {said:<14} {state:<8} {debt.signal_id.hex()}"
 
 
 @click.command()
@@ -244,10 +245,7 @@ def signal(id_: str, name: str, client_path: Path, *, as_json: bool) -> None:
     Example:
       exchange signal 5f1c... --community uk-elections --client beta/liaison/client.toml
     """
-    try:
-        signal_id = bytes.fromhex(id_)
-    except ValueError as error:
-        raise click.UsageError("a signal id is 64 hexadecimal characters") from error
+    signal_id = id_of(id_, "SIGNAL_ID")
 
     async def job(client: ExchangeClient, settings: ClientConfig) -> SignalReport:
         return await client.signal(origin_of(settings.exchange, name), signal_id)

@@ -9,7 +9,9 @@ import click
 from exchange.cli import cosigning
 from exchange.cli.connect import as_client
 from exchange.cli.output import client_option, emit, json_option, say
+from exchange.domain.kinds import Role
 from exchange.domain.statement import Statement, statement_id
+from exchange.errors import Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient, Receipt
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -33,7 +35,10 @@ def sign(file: Path, client_path: Path, *, yes: bool, as_json: bool) -> None:
       exchange sign retract.jsonl --client second-operator/client.toml
       exchange submit retract.jsonl --client hub/operator/client.toml
     """
-    key = ClientConfig.load(client_path).load_signing_key()
+    settings = ClientConfig.load(client_path)
+    if settings.role_number != Role.OPERATOR:
+        raise Rejected(Reason.WRONG_KEY, f"only operators' signatures count here, and {client_path} is no operator's")
+    key = settings.load_signing_key()
     statements = cosigning.read(file)
     for statement in statements:
         say(*cosigning.in_words(statement), err=True)
@@ -59,17 +64,21 @@ def submit(files: tuple[Path, ...], client_path: Path, *, as_json: bool) -> None
     """
     statements = cosigning.merged([cosigning.read(file) for file in files])
 
-    async def job(client: ExchangeClient, settings: ClientConfig) -> list[tuple[Statement, Receipt]]:
+    async def job(client: ExchangeClient, settings: ClientConfig) -> None:
         directory = await client.directory()
         whole = [cosigning.checked(directory, settings, each) for each in statements]
-        return [(each, await client.submit(each)) for each in whole]
+        for each in whole:
+            _tell(each, await client.submit(each), as_json=as_json)
 
-    for statement, receipt in as_client(ClientConfig.load(client_path), job):
-        data = {
-            "statement_id": statement_id(statement.payload).hex(),
-            "signatures": len(statement.signatures),
-            "index": receipt.index,
-            "repeated": receipt.repeated,
-        }
-        again = ", as before" if receipt.repeated else ""
-        emit(data, as_json=as_json, lines=[f"entry {receipt.index}, {len(statement.signatures)} signatures{again}"])
+    as_client(ClientConfig.load(client_path), job)
+
+
+def _tell(statement: Statement, receipt: Receipt, *, as_json: bool) -> None:
+    data = {
+        "statement_id": statement_id(statement.payload).hex(),
+        "signatures": len(statement.signatures),
+        "index": receipt.index,
+        "repeated": receipt.repeated,
+    }
+    again = ", as before" if receipt.repeated else ""
+    emit(data, as_json=as_json, lines=[f"entry {receipt.index}, {len(statement.signatures)} signatures{again}"])

@@ -69,7 +69,7 @@ def test_a_case_is_taken_back_and_whoever_acted_answers(place: Place) -> None:
     (owed,) = lines(run("debts", *as_beta(place, "liaison"), "--json").stdout)
     assert (owed["signal_id"], owed["member"], owed["said"], owed["open"]) == (one, "beta", "pending_review", True)
     table = run("debts", *as_beta(place, "liaison")).stdout.splitlines()
-    assert table[1].split()[-1] == "open"
+    assert table[1].split()[-2:] == ["open", one]
     run("dispose", one, "--state", "reversed", "--actioned-at", now_ms(), *as_beta(place))
     assert "nothing is owed" in run("debts", *as_beta(place, "liaison")).stdout
     (known,) = lines(run("signal", one, *as_beta(place, "liaison"), "--json").stdout)

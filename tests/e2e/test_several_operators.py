@@ -123,5 +123,8 @@ async def test_what_cannot_be_signed_or_submitted_is_refused(world: World, tmp_p
     assert "not signed it" in await refusal(json.dumps(whole | {"signatures": []}))
     spoilt = [{**whole["signatures"][0], "sig": "A" * 86 + "=="}]
     assert "error:" in await refusal(json.dumps(whole | {"signatures": spoilt}))
+    pipeline = tmp_path / "pipeline.toml"
+    pipeline.write_text(first.read_text().replace('role = "operator"', 'role = "pipeline"'))
+    assert "no operator's" in (await exchange("sign", file, "--client", pipeline, "--yes", code=1)).stderr
     await exchange("sign", file, "--client", stranger, "--yes")
     assert "is in the directory" in (await exchange("submit", file, "--client", first, code=1)).stderr

@@ -38,7 +38,7 @@ _BEHIND = "acknowledgement.processed_through"
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """How far our clock is before the hub's, and how far that may be off; 0 for both where it was not measured."""
+    """How far our clock is ahead of the hub's, and how far that may be off; 0 for both where it was not measured."""
 
     offset_ms: int = 0
     error_ms: int = 0
@@ -52,6 +52,8 @@ async def clock_of(probe: Callable[[], Awaitable[Probed]], now_ms: Callable[[], 
             asked_ms = now_ms()
             hub_ms = (await probe()).hub_time_ms
             heard_ms = now_ms()
+            if heard_ms < asked_ms:
+                continue  # our clock was set back in between
             error_ms = max(1, (heard_ms - asked_ms + 1) // 2)
             readings.append(Clock((asked_ms + heard_ms) // 2 - hub_ms, error_ms))
     return min(readings, key=lambda clock: clock.error_ms, default=Clock())

@@ -23,6 +23,7 @@ from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
 from exchange_client.reports import ActivityRow, Debt, LagReport, SignalReport
 from exchange_client.signals import Signal
+from exchange_client.sync_referrals import SyncReferrals
 from exchange_client.wire import Filter, WhoAmI
 
 T = TypeVar("T")
@@ -185,6 +186,18 @@ class SyncExchangeClient:
     def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal, as `ExchangeClient.signal`."""
         return self._wait(self._client.signal(origin, signal_id))
+
+    def quarantine(self, origin: str, member: str, from_index: int, reason: int) -> Receipt:
+        """Flag a member's entries from an index on, as `Publisher.quarantine`."""
+        return self._wait(self._publisher(origin).quarantine(member, from_index, reason))
+
+    def release(self, origin: str, member: str) -> Receipt:
+        """End a member's quarantine, as `Publisher.release`."""
+        return self._wait(self._publisher(origin).release(member))
+
+    def referrals(self, origin: str) -> SyncReferrals:
+        """Return a community's referrals, notes and desks: to say and to ask."""
+        return SyncReferrals(origin, self._wait, self._client.referrals, self._publisher)
 
     def indicators(self, origin: str, accounts: Sequence[Account]) -> list[tuple[Indicator, ...]]:
         """Return for each account its pseudonyms under each live key epoch; the first call connects to the service.

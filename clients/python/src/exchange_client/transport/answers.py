@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from exchange import codec
+from exchange.errors import Reason, Rejected
 from exchange.v1 import statement_pb2
 
 M = TypeVar("M")
@@ -17,6 +19,14 @@ def told(message: M | None) -> M:
     if message is None:
         raise codec.malformed("what the hub said is not a message of this method")
     return message
+
+
+def asking(kind: Callable[..., M], **fields: object) -> M:
+    """Return a question to a hub. Raises `Rejected` (INVALID) for what no field of it can hold."""
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        raise Rejected(Reason.INVALID, f"this cannot be asked: {error}") from error
 
 
 def word(enum: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - grpc's untyped enum wrapper

@@ -9,7 +9,7 @@ from exchange.domain.contacts import Contact
 from exchange.v1 import referral_pb2, referral_pb2_grpc, statement_pb2
 from exchange_client.connections import Connections
 from exchange_client.referrals import MemberContacts, NoteReport, ReferralReport, ReferralStep
-from exchange_client.transport.answers import CALL_S, told, word
+from exchange_client.transport.answers import CALL_S, asking, told, word
 
 
 class ReferralCalls:
@@ -32,9 +32,10 @@ class ReferralCalls:
 
         ``state`` is a `ReferralState`, 0 for all; those that nothing has become of yet are ``unanswered_only``.
         """
-        request = referral_pb2.ListReferralsRequest(
+        request = asking(
+            referral_pb2.ListReferralsRequest,
             origin=origin,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             unanswered_only=unanswered_only,
             open_only=open_only,
             overdue_only=overdue_only,
@@ -51,7 +52,7 @@ class ReferralCalls:
 
     async def get(self, origin: str, referral: bytes) -> ReferralReport:
         """Return one of ours. Raises `Rejected` (NOT_FOUND)."""
-        request = referral_pb2.GetReferralRequest(origin=origin, referral=referral)
+        request = asking(referral_pb2.GetReferralRequest, origin=origin, referral=referral)
         async with self._connections.using() as connection:
             stub = referral_pb2_grpc.ReferralServiceStub(connection.channel)
             answer = told(await stub.GetReferral(request, timeout=CALL_S))
@@ -59,7 +60,7 @@ class ReferralCalls:
 
     async def notes(self, origin: str, signal_id: bytes) -> tuple[NoteReport, ...]:
         """Return the notes on a dispute about a signal that we may read."""
-        request = referral_pb2.ListNotesRequest(origin=origin, signal_id=signal_id)
+        request = asking(referral_pb2.ListNotesRequest, origin=origin, signal_id=signal_id)
         async with self._connections.using() as connection:
             stub = referral_pb2_grpc.ReferralServiceStub(connection.channel)
             answer = told(await stub.ListNotes(request, timeout=CALL_S))
@@ -67,7 +68,7 @@ class ReferralCalls:
 
     async def contacts(self, origin: str) -> tuple[MemberContacts, ...]:
         """Return the desks of a community's members."""
-        request = referral_pb2.ListContactsRequest(origin=origin)
+        request = asking(referral_pb2.ListContactsRequest, origin=origin)
         async with self._connections.using() as connection:
             stub = referral_pb2_grpc.ReferralServiceStub(connection.channel)
             answer = told(await stub.ListContacts(request, timeout=CALL_S))

@@ -9,7 +9,7 @@ from exchange.domain.elections import ElectionFacts
 from exchange.v1 import directory_pb2, directory_pb2_grpc, report_pb2, report_pb2_grpc
 from exchange_client.connections import Connections
 from exchange_client.reports import ActivityRow, ClockRow, Debt, LagReport, LagRow, OpinionOf, SignalReport
-from exchange_client.transport.answers import CALL_S, told
+from exchange_client.transport.answers import CALL_S, asking, told
 
 
 class ReportCalls:
@@ -21,7 +21,9 @@ class ReportCalls:
 
     async def lag(self, origin: str, *, from_day: int, to_day: int, election: bytes) -> LagReport:
         """Ask how long signals and retractions took."""
-        request = report_pb2.GetLagReportRequest(origin=origin, from_day=from_day, to_day=to_day, election=election)
+        request = asking(
+            report_pb2.GetLagReportRequest, origin=origin, from_day=from_day, to_day=to_day, election=election
+        )
         rows: list[LagRow] = []
         while True:
             async with self._connections.using() as connection:
@@ -38,8 +40,12 @@ class ReportCalls:
         self, origin: str, *, member: str, open_only: bool, deadline_hours: int
     ) -> AsyncIterator[tuple[Debt, ...]]:
         """Yield page by page what receivers said, or owe, to the ends of signals."""
-        request = report_pb2.ListDebtsRequest(
-            origin=origin, member=member, open_only=open_only, deadline_hours=deadline_hours
+        request = asking(
+            report_pb2.ListDebtsRequest,
+            origin=origin,
+            member=member,
+            open_only=open_only,
+            deadline_hours=deadline_hours,
         )
         while True:
             async with self._connections.using() as connection:
@@ -52,7 +58,7 @@ class ReportCalls:
 
     async def activity(self, origin: str, *, from_day: int, to_day: int) -> tuple[ActivityRow, ...]:
         """Ask what members said in a period."""
-        request = report_pb2.GetActivityRequest(origin=origin, from_day=from_day, to_day=to_day)
+        request = asking(report_pb2.GetActivityRequest, origin=origin, from_day=from_day, to_day=to_day)
         rows: list[ActivityRow] = []
         while True:
             async with self._connections.using() as connection:
@@ -67,12 +73,14 @@ class ReportCalls:
         """Ask which elections there are."""
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
-            answer = told(await stub.ListElections(directory_pb2.ListElectionsRequest(origin=origin), timeout=CALL_S))
+            answer = told(
+                await stub.ListElections(asking(directory_pb2.ListElectionsRequest, origin=origin), timeout=CALL_S)
+            )
         return tuple(map(_election, answer.elections))
 
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal."""
-        request = directory_pb2.GetSignalRequest(origin=origin, signal_id=signal_id)
+        request = asking(directory_pb2.GetSignalRequest, origin=origin, signal_id=signal_id)
         async with self._connections.using() as connection:
             stub = directory_pb2_grpc.DirectoryServiceStub(connection.channel)
             answer = told(await stub.GetSignal(request, timeout=CALL_S))
