@@ -99,6 +99,12 @@ come one by one, the others a hundred to a statement; records live {plan.days} d
 | disk for {plan.days} days | | {disk_day * plan.days / 1e12:,.1f} TB |
 | memory of Redis for {plan.days} days, a copy | entries x {REDIS_OVERHEAD} + records x {REDIS_ENTRY} bytes | {hot / 1e12:,.1f} TB |
 
+{_what_that_says(plan, hubs, streams, disk_day, packed / singles)}"""
+
+
+def _what_that_says(plan: Exchange, hubs: int, streams: int, disk_day: float, packing: float) -> str:
+    """Return what follows from the figures."""
+    return f"""\
 What that says:
 
 - **Processors are not what runs out.** {hubs} hubs with two cores each carry the peak. Each serves about {plan.communities // hubs} communities,
@@ -106,7 +112,7 @@ What that says:
 - **Redis is for what several hubs must share, not for months of signals.** Lower the communities' retention, so that the floor
   rises and only leaves remain in files; or let communities that one hub can carry lie in files, with `exchange backup`
   for the loss of the machine. With the embedded store the same {plan.days} days are {disk_day * plan.days / hubs / 1e12:,.1f} TB a hub.
-- **Packing is worth more than hardware.** A signal that travels with 99 others costs the hub {packed / singles:,.0f} times less than one alone: let
+- **Packing is worth more than hardware.** A signal that travels with 99 others costs the hub {packing:,.0f} times less than one alone: let
   pipelines linger for some milliseconds.
 - **Communities are dealt out, not balanced.** They are independent logs: each hub serves those that lie in its store.
 
