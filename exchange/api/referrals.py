@@ -19,7 +19,7 @@ from exchange.codec_bodies import contact_message
 from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, UpdateRecord
 from exchange.domain.kinds import Kind, MemberClass
 from exchange.domain.policy import Workload, may_read_addressed
-from exchange.domain.referral_facts import ReferralFacts
+from exchange.domain.referral_facts import ReferralFacts, ends_at_ms
 from exchange.domain.statement import ID_BYTES
 from exchange.errors import CursorBelowFloor, Denied, Reason, Rejected
 from exchange.ports import SaidOf
@@ -146,6 +146,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
         if not isinstance(record, ReferralRecord):
             return None
         said = await folds.referrals.said_of(facts.id)
+        community = self._hub.view.directory.communities[log.origin]
         return pb.ReferralSummary(
             id=facts.id,
             index=facts.index,
@@ -159,6 +160,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
             overdue=facts.overdue(self._now_ms()),
             steps=await self._steps(workload, log, said),
             notes=await self._notes(workload, log, said),
+            ends_at_ms=ends_at_ms(facts.received_at_ms, community.retention_days),
         )
 
     async def _steps(self, workload: Workload, log: Log, said: Sequence[SaidOf]) -> list[pb.ReferralStep]:

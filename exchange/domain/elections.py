@@ -13,6 +13,8 @@ MAX_TITLE_CHARACTERS = 100
 #: From the beginning of an election's window to the end of polling, at most.
 MAX_WINDOW_DAYS = 400
 MAX_KEEP_DAYS = 365
+#: The end of polling lies no further ahead: a time that no calendar has would break whoever reads it, for ever.
+MAX_AHEAD_DAYS = 3_660
 #: In one community, for ever: a fold holds them all.
 MAX_ELECTIONS = 1_000
 _CLASSES = frozenset(word.value for word in TargetClass)
@@ -56,6 +58,9 @@ def check_election(findings: Findings, body: Election, known: Collection[Electio
     findings.check(right, "election.title", f"must be 1 to {MAX_TITLE_CHARACTERS} printable characters")
     findings.check(0 < body.begins_ms < body.polling_ends_ms, "election.polling_ends_ms", "must lie behind begins_ms")
     findings.check(body.polling_ends_ms > now_ms, "election.polling_ends_ms", "lies in the past")
+    latest_ms = now_ms + MAX_AHEAD_DAYS * DAY_MS
+    ahead = f"is over {MAX_AHEAD_DAYS:,} days ahead"
+    findings.check(body.polling_ends_ms <= latest_ms, "election.polling_ends_ms", ahead)
     longest_ms = MAX_WINDOW_DAYS * DAY_MS
     findings.check(
         body.polling_ends_ms - body.begins_ms <= longest_ms,

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from exchange.domain.addressed import ReferralState, UpdateRecord
 from exchange.domain.kinds import Kind
+from exchange.domain.validation import DAY_MS
 
-#: Updates, and notes, of one referral; notes on one dispute.
+#: Updates of one referral, before the one that closes it; notes on one referral or dispute.
 MAX_UPDATES = 50
 MAX_NOTES = 100
 
@@ -52,6 +53,11 @@ class ReferralFacts:
         return 0 < self.due_ms < now_ms
 
 
+def ends_at_ms(received_at_ms: int, retention_days: int) -> int:
+    """Return when nothing is left of a referral but its leaf, open or not."""
+    return received_at_ms + retention_days * DAY_MS
+
+
 #: Who may say what: the authority, but for answers.
 _BY_PUBLISHER = frozenset({ReferralState.ANSWERED})
 
@@ -60,12 +66,15 @@ def problem_of(facts: ReferralFacts, speaker: str, state: int) -> str:
     """Return what keeps a party from saying this of a referral; empty where nothing does."""
     if facts.state == ReferralState.CLOSED:
         return "has been closed already"
-    if facts.updates >= MAX_UPDATES:
-        return f"has {MAX_UPDATES} updates, the most it may have"
+    if facts.updates >= MAX_UPDATES and state != ReferralState.CLOSED:
+        return f"has {MAX_UPDATES} updates, the most it may have: it can only be closed"
     if (speaker == facts.publisher) is not (state in _BY_PUBLISHER):
         return "is not yours to say this of: its publisher answers, the authority says all else"
     if state == ReferralState.ACKNOWLEDGED and facts.acknowledged:
         return "has been acknowledged already"
+    if state == ReferralState.ACKNOWLEDGED and facts.state:
+        # It would take the question back, and nobody could answer it.
+        return "has been asked about already, which says that you have it"
     if state == ReferralState.ANSWERED and facts.state != ReferralState.ASKED:
         return "has no question that waits for an answer"
     return ""

@@ -27,7 +27,7 @@ from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import KINDS, MemberClass, Role
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
 from exchange.domain.life import LifeFacts, SignalFacts, could_see
-from exchange.domain.referral_facts import MAX_NOTES, problem_of
+from exchange.domain.referral_facts import MAX_NOTES, ends_at_ms, problem_of
 from exchange.domain.statement import ID_BYTES, RECORD_PREFIX, SALT_BYTES, Header, audience_id, signal_ids
 from exchange.domain.validation import DAY_MS, MAX_RECORD_BYTES, SKEW_MS, Findings, check_envelope
 from exchange.errors import Reason
@@ -66,9 +66,9 @@ def validate_addressed(
     findings.check(not facts.addressed.said(header.signal_ids), "records", "has been said already")
     match record:
         case ReferralRecord():
-            _check_referral(findings, header, record, audience, facts, directory)
+            _check_referral(findings, header, record, audience, facts, directory, now_ms)
         case UpdateRecord():
-            _check_update(findings, header, record, audience, facts, now_ms)
+            _check_update(findings, header, record, audience, facts, directory, now_ms)
         case NoteRecord():
             _check_note(findings, header, record, audience, role, facts, directory)
     findings.raise_if_any()
@@ -168,7 +168,9 @@ def _check_referral(
     audience: Sequence[str],
     facts: LifeFacts,
     directory: Directory,
+    now_ms: int,
 ) -> None:
+    _check_kept(findings, "referral.respond_by_ms", record.respond_by_ms, now_ms, directory, header)
     entry = directory.members.get(record.authority)
     right = entry is not None and entry.member_class is MemberClass.AUTHORITY and not entry.suspended
     here = right and directory.in_community(record.authority, header.origin)
@@ -193,8 +195,22 @@ def _was_given(directory: Directory, header: Header, signal: SignalFacts | None)
     return own or could_see(directory, header.origin, header.publisher, signal)
 
 
+def _check_kept(
+    findings: Findings, where: str, at_ms: int, referred_ms: int, directory: Directory, header: Header
+) -> None:
+    """Check that a referral is still there when somebody should have said something of it."""
+    ends_ms = ends_at_ms(referred_ms, directory.communities[header.origin].retention_days)
+    findings.check(at_ms <= ends_ms, where, "lies behind the community's retention: the referral would be gone by then")
+
+
 def _check_update(
-    findings: Findings, header: Header, record: UpdateRecord, audience: Sequence[str], facts: LifeFacts, now_ms: int
+    findings: Findings,
+    header: Header,
+    record: UpdateRecord,
+    audience: Sequence[str],
+    facts: LifeFacts,
+    directory: Directory,
+    now_ms: int,
 ) -> None:
     referral = facts.addressed.referral(record.referral)
     if referral is None or header.publisher not in referral.parties:
@@ -205,6 +221,8 @@ def _check_update(
     findings.check(set(audience) == referral.parties, "audience_record", "must be the two parties of the referral")
     early = record.at_ms < min(referral.received_at_ms, now_ms) - SKEW_MS
     findings.check(not early, "referral_update.at_ms", "lies before the referral")
+    received_at_ms = referral.received_at_ms
+    _check_kept(findings, "referral_update.respond_by_ms", record.respond_by_ms, received_at_ms, directory, header)
 
 
 def _check_note(

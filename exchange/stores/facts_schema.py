@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 5
+FORMAT = 6
 _CACHE_KIB = 64 * 1024
 
 TABLES = """

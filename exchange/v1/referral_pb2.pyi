@@ -240,6 +240,7 @@ class ReferralSummary(_message.Message):
     OVERDUE_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    ENDS_AT_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     index: _builtins.int
     """Of the entry that it came with."""
@@ -253,6 +254,8 @@ class ReferralSummary(_message.Message):
     due_ms: _builtins.int
     """By when it should be answered; 0 where nothing is waited for."""
     overdue: _builtins.bool
+    ends_at_ms: _builtins.int
+    """When the community's retention ends it, open or not: then nothing is left but its leaf."""
     @_builtins.property
     def record(self) -> _statement_pb2.ReferralRecord:
         """Without its salt."""
@@ -278,10 +281,11 @@ class ReferralSummary(_message.Message):
         overdue: _builtins.bool = ...,
         steps: _abc.Iterable[Global___ReferralStep] | None = ...,
         notes: _abc.Iterable[Global___NoteSummary] | None = ...,
+        ends_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_ms", b"due_ms", "id", b"id", "index", b"index", "notes", b"notes", "outcome", b"outcome", "overdue", b"overdue", "publisher", b"publisher", "received_at_ms", b"received_at_ms", "record", b"record", "state", b"state", "steps", b"steps", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_ms", b"due_ms", "ends_at_ms", b"ends_at_ms", "id", b"id", "index", b"index", "notes", b"notes", "outcome", b"outcome", "overdue", b"overdue", "publisher", b"publisher", "received_at_ms", b"received_at_ms", "record", b"record", "state", b"state", "steps", b"steps", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -150,6 +150,7 @@ async def test_an_erased_referral_is_nowhere(desks: Desks, alpha: Desk, police: 
     body = Erasure((id_,), ErasureReason.ON_REQUEST)
     with pytest.raises(InvalidStatement, match="is no signal that is known to you"):
         await (await desks.of("beta")).publisher.say(body)
+    before = world.app._logs[UK].tail.erasures
     await alpha.publisher.say(body)
     for desk in (alpha, police):
         with pytest.raises(Rejected, match="no such referral"):
@@ -157,6 +158,9 @@ async def test_an_erased_referral_is_nowhere(desks: Desks, alpha: Desk, police: 
     store = world.app._logs[UK].store
     async with asyncio.timeout(TIMEOUT_S):
         while any(b"T-erased-later" in each.frame for each in await store.read(referral.index, 1)):
+            await asyncio.sleep(0.05)
+        # What the hub holds in memory follows the store.
+        while world.app._logs[UK].tail.erasures == before:
             await asyncio.sleep(0.05)
     size = (await store.head()).sealed.size
     (gone,) = [each for each in await police.feed(size) if each.index == referral.index]

@@ -45,6 +45,11 @@ def refusal(known: tuple[ElectionFacts, ...] = (), **changes: Any) -> str:
         ({"polling_ends_ms": NOW_MS}, "must lie behind begins_ms"),
         ({"begins_ms": NOW_MS - 9, "polling_ends_ms": NOW_MS - 1}, "lies in the past"),
         ({"polling_ends_ms": NOW_MS + 401 * DAY_MS}, "is over 400 days"),
+        (
+            {"begins_ms": NOW_MS + 3_660 * DAY_MS, "polling_ends_ms": NOW_MS + 3_661 * DAY_MS},
+            "polling_ends_ms: is over 3,660 days ahead",
+        ),
+        ({"begins_ms": (1 << 63) - 2, "polling_ends_ms": (1 << 63) - 1}, "polling_ends_ms: is over 3,660 days ahead"),
         ({"target_classes": ()}, "election.target_classes"),
         ({"target_classes": (2, 1)}, "election.target_classes"),
         ({"target_classes": (99,)}, "election.target_classes"),

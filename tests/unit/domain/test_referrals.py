@@ -64,6 +64,7 @@ OPEN = ReferralFacts(ID, 7, "alpha", "police", NOW_MS - 1_000, NOW_MS + DAY_MS)
 ACKNOWLEDGED = UpdateRecord(SALT, ID, ReferralState.ACKNOWLEDGED, NOW_MS)
 ASKED = UpdateRecord(SALT, ID, ReferralState.ASKED, NOW_MS, respond_by_ms=NOW_MS + DAY_MS)
 ANSWERED = UpdateRecord(SALT, ID, ReferralState.ANSWERED, NOW_MS)
+LATER = replace(ASKED, respond_by_ms=NOW_MS + 2 * DAY_MS)
 CLOSED = UpdateRecord(SALT, ID, ReferralState.CLOSED, NOW_MS, ReferralOutcome.TAKEN_UP)
 NOTE = NoteRecord(SALT, ID, "Which time zone?")
 BODIES: Mapping[type[AddressedRecord], type[Referral | ReferralUpdate | Note]] = {
@@ -213,7 +214,9 @@ def test_a_referral_goes_its_way() -> None:
         (OPEN, ANSWERED, ALPHA_LIAISON, "no question"),
         (replace(OPEN, state=2), ANSWERED, POLICE, "not yours to say"),
         (OPEN, CLOSED, ALPHA_LIAISON, "not yours to say"),
-        (replace(OPEN, updates=MAX_UPDATES), CLOSED, POLICE, f"{MAX_UPDATES} updates"),
+        (replace(OPEN, state=2), ACKNOWLEDGED, POLICE, "asked about already"),
+        (replace(OPEN, updates=MAX_UPDATES), ASKED, POLICE, f"{MAX_UPDATES} updates"),
+        (replace(OPEN, received_at_ms=NOW_MS - 399 * DAY_MS), LATER, POLICE, "behind the community's retention"),
         (OPEN, replace(CLOSED, outcome=0), POLICE, "outcome: is mandatory"),
         (OPEN, replace(CLOSED, outcome=9), POLICE, "9 is not known"),
         (OPEN, replace(ACKNOWLEDGED, outcome=1), POLICE, "only with closed"),
@@ -229,6 +232,23 @@ def test_a_referral_goes_its_way() -> None:
 )
 def test_what_may_not_be_said_of_a_referral(facts: ReferralFacts, record: UpdateRecord, by: Actor, what: str) -> None:
     assert what in Court(facts).refusal(record, by)
+
+
+def test_a_referral_can_always_be_closed() -> None:
+    full = replace(OPEN, state=2, updates=MAX_UPDATES)
+    Court(full).judge(CLOSED, POLICE)
+    closed = after(full, "police", CLOSED)
+    assert closed is not None
+    assert (closed.waits_for, closed.due_ms) == ("", 0)
+
+
+def test_nothing_is_asked_for_by_a_time_when_it_will_be_gone() -> None:
+    court = Court()
+    kept = court.directory.communities[UK]
+    court.directory.communities[UK] = replace(kept, retention_days=7)
+    court.judge(replace(GOOD, respond_by_ms=NOW_MS + 7 * DAY_MS), ALPHA)
+    late = court.refusal(replace(GOOD, respond_by_ms=NOW_MS + 7 * DAY_MS + 1), ALPHA)
+    assert "respond_by_ms: lies behind the community's retention" in late
 
 
 def test_who_is_no_party_is_told_the_same_as_where_there_is_none() -> None:

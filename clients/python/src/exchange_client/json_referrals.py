@@ -171,6 +171,7 @@ def report_to_json(report: ReferralReport) -> dict[str, object]:
         "waits_for": report.waits_for or None,
         "due": report.due_ms or None,
         "overdue": report.overdue,
+        "ends_at": report.ends_at_ms,
         "steps": [_step(each) for each in report.steps],
         "notes": [note_to_json(each) for each in report.notes],
     }

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exchange.domain.addressed import ReferralRecord, UpdateRecord
+from exchange.domain.addressed import ReferralRecord, ReferralState, UpdateRecord
 from exchange.domain.contacts import Contact
+from exchange.domain.referral_facts import ReferralFacts, problem_of
+from exchange.domain.validation import DAY_MS
+
+_SOON_MS = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class ReferralReport:
     #: By when it should be answered; 0 where nothing is waited for by a time.
     due_ms: int
     overdue: bool
+    #: When the community's retention ends it, open or not: then nothing is left but its leaf.
+    ends_at_ms: int
     steps: tuple[ReferralStep, ...]
     notes: tuple[NoteReport, ...]
 
@@ -63,6 +69,28 @@ class ReferralReport:
     def authority(self) -> str:
         """The member that it was referred to."""
         return self.record.authority
+
+    def problem_of(self, member: str, state: int) -> str:
+        """Return what keeps a party from saying this of it, as it stands; empty where nothing does."""
+        said = [step.record.state for step in self.steps]
+        times = self.received_at_ms, self.due_ms
+        facts = ReferralFacts(
+            self.id,
+            self.index,
+            self.publisher,
+            self.authority,
+            *times,
+            self.state,
+            self.outcome,
+            ReferralState.ACKNOWLEDGED in said,
+            len(said),
+        )
+        return problem_of(facts, member, state)
+
+    def ends_soon(self, now_ms: int) -> bool:
+        """Whether it will be gone in a week, or in a quarter of its time where that is less, without being closed."""
+        left_ms, whole_ms = self.ends_at_ms - now_ms, self.ends_at_ms - self.received_at_ms
+        return bool(self.waits_for) and left_ms < min(_SOON_MS, whole_ms // 4)
 
     @property
     def parties(self) -> tuple[str, ...]:

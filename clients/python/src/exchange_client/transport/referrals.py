@@ -95,6 +95,7 @@ def _referral(each: referral_pb2.ReferralSummary) -> ReferralReport:
         each.waits_for,
         each.due_ms,
         each.overdue,
+        each.ends_at_ms,
         tuple(map(_step, each.steps)),
         tuple(map(_note, each.notes)),
     )
