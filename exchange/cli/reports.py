@@ -13,12 +13,15 @@ from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.domain.bodies import (
     DispositionState,
+    Election,
     OpinionCategory,
     OpinionReason,
     RetractionReason,
 )
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.labels import Label
 from exchange.domain.lag import Histogram, Stage, upper_bound_ms
+from exchange.errors import Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.json_words import id_of, name_of
 from exchange_client.reports import Debt, LagReport, LagRow, SignalReport
@@ -26,6 +29,8 @@ from exchange_client.reports import Debt, LagReport, LagRow, SignalReport
 _EPOCH = date(1970, 1, 1).toordinal()
 _BAR = 30
 _YEARS_H = 10 * 365 * 24
+#: More than one in so many later than an election's alert is too slow.
+_ONE_IN = 20
 _STAGES = click.Choice([stage.word for stage in Stage])
 
 
@@ -48,6 +53,21 @@ def _duration(at_most_ms: int | None) -> str:
 
 
 _DAY = click.DateTime(["%Y-%m-%d"])
+_ELECTION = click.option(
+    "--election", default="", metavar="NAME", help="Only of signals that name this election: its name, or its id."
+)
+
+
+async def _election_of(client: ExchangeClient, origin: str, named: str) -> ElectionFacts | None:
+    """Return the election that was asked for; None for no election. Raises `Rejected` (NOT_FOUND)."""
+    if not named:
+        return None
+    known = await client.elections(origin)
+    for each in known:
+        if named.lower() in (each.election.name, each.id.hex()):
+            return each
+    names = ", ".join(sorted(each.election.name for each in known)) or "none"
+    raise Rejected(Reason.NOT_FOUND, f"there is no election {named[:80]!r} here", hint=f"there is: {names}")
 
 
 @click.command()
@@ -55,7 +75,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @client_option
 @click.option("--from", "since", type=_DAY, metavar="DATE", help="First day (UTC). Default: all there is.")
 @click.option("--to", "until", type=_DAY, metavar="DATE", help="Last day. Default: today.")
-@click.option("--election", default="", metavar="ID", help="Only of signals that name this election, in hexadecimal.")
+@_ELECTION
 @click.option("--stage", "stages", type=_STAGES, multiple=True, help="Only these stages. Repeat for more.")
 @click.option("--member", "members", multiple=True, help="Only where this one publishes or receives. Repeat for more.")
 @json_option
@@ -75,6 +95,9 @@ def lag(
     Half of all took less than p50, and so on: each is an upper bound, at most twice what was measured. Lags hold the
     times of two clocks as they are; how far those are off the hub's stands beneath, as their members measured it.
 
+    Of an election it also tells who is slower from one platform's action to the next one's than its alert: where more
+    than one in twenty surely took longer, exit code 1.
+
     \b
     Stages:
       reported      the publisher's action, until the hub had its signal
@@ -88,16 +111,14 @@ def lag(
       exchange lag --community uk-elections --client beta/liaison/client.toml
       exchange lag --stage migration --from 2026-11-01 --community uk-elections --client beta/liaison/client.toml --json
     """
-    try:
-        named = bytes.fromhex(election)
-    except ValueError as error:
-        raise click.UsageError("--election must be hexadecimal") from error
 
-    async def job(client: ExchangeClient, settings: ClientConfig) -> LagReport:
+    async def job(client: ExchangeClient, settings: ClientConfig) -> tuple[LagReport, ElectionFacts | None]:
         origin = origin_of(settings.exchange, name)
-        return await client.lag(origin, from_day=_day(since), to_day=_day(until), election=named)
+        named = await _election_of(client, origin, election)
+        id_ = b"" if named is None else named.id
+        return await client.lag(origin, from_day=_day(since), to_day=_day(until), election=id_), named
 
-    report = with_client(client_path, job)
+    report, named = with_client(client_path, job)
     rows = [
         row
         for row in report.rows
@@ -111,6 +132,8 @@ def lag(
             emit({"clock": clock.member, "offset_ms": clock.offset_ms, "error_ms": clock.error_ms}, as_json=True)
     else:
         say(*_lag_lines(rows), *_clock_lines(report))
+    if named is not None and _tell_alert(named.election, report.rows, as_json=as_json):
+        raise SystemExit(1)
 
 
 def _lag_json(row: LagRow) -> dict[str, object]:
@@ -142,6 +165,40 @@ def _lag_lines(rows: Sequence[LagRow]) -> Iterator[str]:
         yield from _bars(histogram)
 
 
+def _against_alert(rows: Sequence[LagRow], alert_ms: int) -> list[tuple[str, str, int, int]]:
+    """Return publisher, receiver, how many actions surely came later than the alert, and how many there were."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        if row.stage == Stage.MIGRATION:
+            late = sum(count for at, count in enumerate(row.counts) if at and upper_bound_ms(at - 1) >= alert_ms)
+            before = found.get((row.publisher, row.receiver), (0, 0))
+            found[row.publisher, row.receiver] = before[0] + late, before[1] + row.histogram.total
+    return [(*who, late, all_) for who, (late, all_) in sorted(found.items())]
+
+
+def _tell_alert(election: Election, rows: Sequence[LagRow], *, as_json: bool) -> bool:
+    """Tell who is slower than an election's alert; whether anybody is."""
+    measured = _against_alert(rows, election.lag_alert_ms)
+    if not as_json:
+        say(*_alert_lines(election, measured))
+    for publisher, receiver, late, all_ in measured if as_json else ():
+        data = {"publisher": publisher, "receiver": receiver, "late": late, "of": all_}
+        emit({"alert": election.name, **data, "too_slow": _too_slow(late, all_)}, as_json=True)
+    return any(_too_slow(late, all_) for *_, late, all_ in measured)
+
+
+def _too_slow(late: int, all_: int) -> bool:
+    return late * _ONE_IN > all_
+
+
+def _alert_lines(election: Election, measured: Sequence[tuple[str, str, int, int]]) -> Iterator[str]:
+    limits = f"target {_duration(election.lag_target_ms)}, alert {_duration(election.lag_alert_ms)}"
+    yield f"{election.name}: from one platform's action to the next one's, {limits}"
+    for publisher, receiver, late, all_ in measured:
+        alert = "  TOO SLOW" if _too_slow(late, all_) else ""
+        yield f"  {publisher:<16} {receiver:<16} later than the alert: {late} of {all_}{alert}"
+
+
 def _bars(histogram: Histogram) -> Iterator[str]:
     """Yield a bar for each bucket from the first to the last that holds any."""
     used = [bucket for bucket, count in enumerate(histogram.counts) if count]
@@ -166,9 +223,17 @@ def _clock_lines(report: LagReport) -> Iterator[str]:
 @click.option("--member", "member_", default="", metavar="ID", help="Only of this receiver.")
 @click.option("--all", "closed_too", is_flag=True, help="Also what is closed, or was never owed.")
 @click.option("--deadline-hours", type=click.IntRange(1, _YEARS_H), help="Silence for longer is overdue. Default: 72.")
+@_ELECTION
 @json_option
 def debts(
-    name: str, client_path: Path, member_: str, deadline_hours: int | None, *, closed_too: bool, as_json: bool
+    name: str,
+    client_path: Path,
+    member_: str,
+    deadline_hours: int | None,
+    election: str,
+    *,
+    closed_too: bool,
+    as_json: bool,
 ) -> None:
     """List who was given signals that were taken back or erased, and has not said what it did about that.
 
@@ -181,11 +246,14 @@ def debts(
     """
 
     async def job(client: ExchangeClient, settings: ClientConfig) -> int:
+        origin = origin_of(settings.exchange, name)
+        named = await _election_of(client, origin, election)
         asked = client.debts(
-            origin_of(settings.exchange, name),
+            origin,
             member=member_,
             open_only=not closed_too,
             deadline_hours=deadline_hours or 0,
+            election=b"" if named is None else named.id,
         )
         overdue = found = 0
         async for debt in asked:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from exchange.cli import reports
-from exchange.domain.bodies import DispositionState, RetractionReason
+from exchange.domain.bodies import DispositionState, Election, RetractionReason
 from exchange.domain.labels import Label
 from exchange.domain.lag import Stage
 from exchange_client.reports import ClockRow, Debt, LagReport, LagRow
@@ -43,6 +46,24 @@ def test_lag_has_quantiles_and_bars_by_pair() -> None:
         "counts": [0, 0, 90, 0, 10],
     }
     assert list(reports._lag_lines([])) == ["nothing was measured"]
+
+
+def test_a_pair_is_too_slow_where_one_in_twenty_surely_took_longer_than_the_alert(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    vote = Election("polls", "Polls", 1, 2, (1,), 4, 8, 14)
+    # What took up to 8 ms is not surely over 8 ms; what took from 8 to 16 ms is.
+    quick = LagRow(Stage.MIGRATION, "alpha", "beta", Label.MISLEADING_SCAM, (0, 0, 10, 9, 1))
+    slow = LagRow(Stage.MIGRATION, "alpha", "gamma", Label.MISLEADING_SCAM, (0, 0, 10, 8, 1))
+    other = LagRow(Stage.DELIVERED, "beta", "gamma", Label.MISLEADING_SCAM, (0, 0, 0, 0, 9))
+    assert not reports._tell_alert(vote, [quick, other], as_json=False)
+    assert reports._tell_alert(vote, [quick, slow, other], as_json=False)
+    told = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split("alert: ")[1] for line in told] == ["1 of 20", "1 of 19  TOO SLOW"]
+    # All labels of a pair count together.
+    assert not reports._tell_alert(vote, [slow, replace(slow, label=Label.VIOLENCE_THREATS, counts=(5,))], as_json=True)
+    data = {"alert": "polls", "publisher": "alpha", "receiver": "gamma", "late": 1, "of": 24, "too_slow": False}
+    assert json.loads(capsys.readouterr().out) == data
 
 
 def test_clocks_stand_apart() -> None:

@@ -315,21 +315,20 @@ class ExchangeClient:
         """
         return await self._transport.reports.lag(origin, from_day=from_day, to_day=to_day, election=election)
 
-    async def debts(
-        self, origin: str, *, member: str = "", open_only: bool = False, deadline_hours: int = 0
+    def debts(
+        self, origin: str, *, member: str = "", open_only: bool = False, deadline_hours: int = 0, election: bytes = b""
     ) -> AsyncGenerator[Debt, None]:
         """Yield what receivers said, or owe, to the ends of signals that they were given, in the order of the log.
 
-        Of one ``member`` only, or of all; silence for longer than the deadline (0: 72 hours) is overdue.
+        Of one ``member`` and one ``election``, or of all; silence for longer than the deadline (0: 72 h) is overdue.
         """
-        pages = self._transport.reports.debts(origin, member=member, open_only=open_only, deadline_hours=deadline_hours)
-        async for page in pages:
-            for debt in page:
-                yield debt
+        return self._transport.reports.debts(origin, member, election, deadline_hours, open_only=open_only)
 
-    async def activity(self, origin: str, *, from_day: int = 0, to_day: int = 0) -> tuple[ActivityRow, ...]:
-        """Ask what members said, by kind and label. Days as for `lag`."""
-        return await self._transport.reports.activity(origin, from_day=from_day, to_day=to_day)
+    async def activity(
+        self, origin: str, *, from_day: int = 0, to_day: int = 0, election: bytes = b""
+    ) -> tuple[ActivityRow, ...]:
+        """Ask what members said, by kind and label; of an ``election``, signals that name it. Days as for `lag`."""
+        return await self._transport.reports.activity(origin, from_day=from_day, to_day=to_day, election=election)
 
     async def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal. Raises `Rejected` (NOT_FOUND) where it is none that we were given."""

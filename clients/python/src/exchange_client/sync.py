@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.statement import Indicator
 from exchange.normal.accounts import Account
 from exchange_client.account_pseudonyms import AccountPseudonyms
@@ -166,22 +167,38 @@ class SyncExchangeClient:
         )
         return self._wait(saying)
 
+    def elections(self, origin: str) -> tuple[ElectionFacts, ...]:
+        """Ask which elections signals may name, as `ExchangeClient.elections`."""
+        return self._wait(self._client.elections(origin))
+
     def lag(self, origin: str, *, from_day: int = 0, to_day: int = 0, election: bytes = b"") -> LagReport:
         """Ask how long signals and retractions took, as `ExchangeClient.lag`."""
         return self._wait(self._client.lag(origin, from_day=from_day, to_day=to_day, election=election))
 
-    def debts(self, origin: str, *, member: str = "", open_only: bool = False, deadline_hours: int = 0) -> list[Debt]:
+    def debts(
+        self,
+        origin: str,
+        *,
+        member: str = "",
+        open_only: bool = False,
+        deadline_hours: int = 0,
+        election: bytes = b"",
+    ) -> list[Debt]:
         """Ask what receivers said, or owe, to the ends of signals, as `ExchangeClient.debts`."""
 
         async def all_pages() -> list[Debt]:
-            asked = self._client.debts(origin, member=member, open_only=open_only, deadline_hours=deadline_hours)
+            asked = self._client.debts(
+                origin, member=member, open_only=open_only, deadline_hours=deadline_hours, election=election
+            )
             return [debt async for debt in asked]
 
         return self._wait(all_pages())
 
-    def activity(self, origin: str, *, from_day: int = 0, to_day: int = 0) -> tuple[ActivityRow, ...]:
+    def activity(
+        self, origin: str, *, from_day: int = 0, to_day: int = 0, election: bytes = b""
+    ) -> tuple[ActivityRow, ...]:
         """Ask what members said, as `ExchangeClient.activity`."""
-        return self._wait(self._client.activity(origin, from_day=from_day, to_day=to_day))
+        return self._wait(self._client.activity(origin, from_day=from_day, to_day=to_day, election=election))
 
     def signal(self, origin: str, signal_id: bytes) -> SignalReport:
         """Ask what the ledger says of one signal, as `ExchangeClient.signal`."""

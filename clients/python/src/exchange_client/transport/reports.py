@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from exchange.domain.bodies import Election
 from exchange.domain.elections import ElectionFacts
@@ -37,28 +37,32 @@ class ReportCalls:
         return LagReport(tuple(rows), tuple(clocks), answer.size)
 
     async def debts(
-        self, origin: str, *, member: str, open_only: bool, deadline_hours: int
-    ) -> AsyncIterator[tuple[Debt, ...]]:
-        """Yield page by page what receivers said, or owe, to the ends of signals."""
+        self, origin: str, member: str, election: bytes, deadline_hours: int, *, open_only: bool
+    ) -> AsyncGenerator[Debt, None]:
+        """Yield what receivers said, or owe, to the ends of signals."""
         request = asking(
             report_pb2.ListDebtsRequest,
             origin=origin,
             member=member,
             open_only=open_only,
             deadline_hours=deadline_hours,
+            election=election,
         )
         while True:
             async with self._connections.using() as connection:
                 stub = report_pb2_grpc.ReportServiceStub(connection.channel)
                 answer = told(await stub.ListDebts(request, timeout=CALL_S))
-            yield tuple(map(_debt, answer.debts))
+            for debt in answer.debts:
+                yield _debt(debt)
             if not answer.next_page:
                 return
             request.page = answer.next_page
 
-    async def activity(self, origin: str, *, from_day: int, to_day: int) -> tuple[ActivityRow, ...]:
+    async def activity(self, origin: str, *, from_day: int, to_day: int, election: bytes) -> tuple[ActivityRow, ...]:
         """Ask what members said in a period."""
-        request = asking(report_pb2.GetActivityRequest, origin=origin, from_day=from_day, to_day=to_day)
+        request = asking(
+            report_pb2.GetActivityRequest, origin=origin, from_day=from_day, to_day=to_day, election=election
+        )
         rows: list[ActivityRow] = []
         while True:
             async with self._connections.using() as connection:
