@@ -52,6 +52,17 @@ class Mailbox:
     secured: list[tuple[bool, bool]] = field(default_factory=list)
     #: What it answers instead of taking a message.
     refusal: str = ""
+    #: Whom it knows nothing of.
+    unknown: frozenset[str] = frozenset()
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """Take a recipient."""
+        if address in self.unknown:
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 known"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
         """Take a message."""
@@ -116,6 +127,12 @@ class Hook:
     posts: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     #: What it answers.
     status: int = 204
+    #: Not set while it leaves what it was posted unanswered.
+    answers: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Answer at once."""
+        self.answers.set()
 
     @property
     def url(self) -> str:
@@ -132,6 +149,7 @@ def web_server(authority: Authority) -> Iterator[Hook]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             hook.posts.append((dict(self.headers.items()) | {"target": self.path}, body))
+            hook.answers.wait()
             self.send_response(hook.status)
             self.send_header("Location", f"https://localhost:{hook.port}/elsewhere")
             self.end_headers()
@@ -147,6 +165,7 @@ def web_server(authority: Authority) -> Iterator[Hook]:
     try:
         yield hook
     finally:
+        hook.answers.set()
         server.shutdown()
         server.server_close()
         thread.join()

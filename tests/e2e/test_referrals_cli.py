@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, run
+from tests.e2e.command_line import DEADLINE_S, EXCHANGE, Place, founded, lines, run
 from tests.notice_servers import NAME, PASSWORD, Authority, mail_server, web_server
 
 pytestmark = pytest.mark.e2e
@@ -161,3 +165,63 @@ def test_a_desk_is_told_once_by_mail_and_hook(place: Place, tmp_path: Path) -> N
         assert (len(box.messages), len(hook.posts)) == (1, 1)
         whole = bytes(box.messages[0]) + hook.posts[0][1]
     assert not any(word in whole for word in (b"T-9", b"alpha", b"violence", DESK.encode()))
+
+
+def refer(place: Place, case: str) -> str:
+    said = ("--label", "violence_threats", "--respond-within-hours", 1, "--case-ref", case, "--contact", DESK)
+    done = run("referrals", "refer", "--authority", "police", *said, *as_alpha(place), "--json")
+    return str(lines(done.stdout)[0]["id"])
+
+
+def test_a_watch_goes_on_and_tells_the_same_again_after_it_was_killed(place: Place, tmp_path: Path) -> None:
+    authority, secret, errors = Authority(tmp_path / "pki"), tmp_path / "hook.secret", tmp_path / "errors"
+    secret.write_text("a secret of the desk's\n")
+
+    def told(number: int) -> dict[str, Any]:
+        end = time.monotonic() + DEADLINE_S
+        while len(hook.posts) < number and watch.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        assert len(hook.posts) == number, errors.read_text()
+        found: dict[str, Any] = json.loads(hook.posts[-1][1])
+        return found
+
+    with web_server(authority) as hook, errors.open("wb") as stderr:
+        where = ("--webhook", hook.url, "--webhook-secret", secret, "--webhook-authority", authority.file)
+        # A channel of its own, which remembers nothing: all that is open is new to it.
+        command = [EXCHANGE, "referrals", "watch", "--every", "1", *where, *as_police(place)]
+        run("referrals", "watch", "--once", *where, *as_police(place))
+        first = len(hook.posts)
+        watch = subprocess.Popen(list(map(str, command)), stderr=stderr, stdout=subprocess.DEVNULL)
+        hook.answers.clear()
+        refer(place, "T-20")
+        unsure = told(first + 1)
+        watch.kill()
+        watch.wait()
+        hook.answers.set()
+        watch = subprocess.Popen(list(map(str, command)), stderr=stderr, stdout=subprocess.DEVNULL)
+        assert told(first + 2) == unsure, "with its id: whoever had it can tell"
+        refer(place, "T-21")
+        later = told(first + 3)
+        assert (unsure["new"], later["new"], later["notice"] != unsure["notice"]) == (1, 1, True)
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(DEADLINE_S) == 0, errors.read_text()
+
+
+def test_words_are_not_said_of_what_is_refused(place: Place) -> None:
+    id_ = refer(place, "T-30")
+    ask = ("referrals", "ask", id_, "--respond-within-hours", 1, "--text", "Which time zone?", *as_police(place))
+    assert "must be a reference" in run(*ask, "--reference", "see the file", code=1).stderr
+    run("referrals", "close", id_, "--outcome", "taken_up", *as_police(place))
+    assert "has been closed already" in run(*ask, code=1).stderr
+    (shown,) = lines(run("referrals", "show", id_, *as_alpha(place), "--json").stdout)
+    assert (shown["notes"], len(shown["steps"])) == ([], 1)
+    assert shown["ends_at"] == shown["received_at"] + 400 * 86_400_000
+
+
+def test_reports_are_cut_by_an_election_and_held_against_its_alert(place: Place) -> None:
+    today = datetime.now(UTC)
+    times = ("--begins", today.isoformat(), "--polling-ends", (today + timedelta(days=30)).isoformat())
+    made = run("election", "create", "polls", *times, "--community", "uk", "--client", place.operator, "--json")
+    assert "alert 10 min" in run("lag", "--election", lines(made.stdout)[0]["id"], *as_alpha(place)).stdout
+    assert run("debts", "--election", "polls", *as_alpha(place)).stdout == "nothing is owed\n"
+    assert "there is: polls" in run("debts", "--election", "others", *as_alpha(place), code=1).stderr

@@ -1,6 +1,7 @@
 """How a notice goes out: to a webhook over HTTPS, signed, and as e-mail over TLS. Neither sends anything in clear.
 
-A failure is `Unavailable`: the notice is kept, and sent again. Everything has a deadline.
+A failure is `Unavailable`: the notice is kept, and sent again. Everything has a deadline. What can never work is told
+before anything is sent: it would fail at each notice, or end the watch in the middle of one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -28,10 +29,21 @@ from exchange.errors import Reason, Rejected, Unavailable
 
 T = TypeVar("T")
 
+#: What an address may hold that goes out in a request: nothing that needs another spelling.
+_VISIBLE = re.compile(r"[!-~]*", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", re.ASCII)
 #: For each step of a conversation, and for the whole of it.
 _STEP_S, _WHOLE_S = 10.0, 30.0
 _LEAST_SECRET_BYTES = 16
+#: What a web server answers that may take it in a moment: too slow, too early, too much.
+_PASSING = frozenset({408, 425, 429})
+#: From this answer of a mail server's on, trying again is no use.
+_FINAL = 500
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
+
+
+class Declined(Unavailable):
+    """The other side said no, and would again: a wrong password tried often locks an account."""
 
 
 class Channel(Protocol):
@@ -42,9 +54,17 @@ class Channel(Protocol):
         """What it is remembered as."""
         ...
 
-    async def send(self, notice: Notice, *, now_s: int) -> None:
-        """Send a notice. Raises `Unavailable` where it has not arrived, or nobody can tell."""
+    async def send(self, notice: Notice, *, now_s: int) -> Collection[str]:
+        """Send a notice; return who of several it cannot be sent to.
+
+        Raises `Unavailable` where it has not arrived, or nobody can tell.
+        """
         ...
+
+
+def is_host(text: str) -> bool:
+    """Whether a text is a name or an address that can be connected to: no empty label, and none that is too long."""
+    return _HOST.fullmatch(text) is not None and (":" in text or all(0 < len(part) < 64 for part in text.split(".")))
 
 
 def secret_of(path: Path) -> bytes:
@@ -65,6 +85,16 @@ def trusting(authority: Path | None) -> ssl.SSLContext:
     return context
 
 
+def _is_hook(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    alone = parts.username is None and not parts.fragment
+    return parts.scheme == "https" and alone and port != 0 and is_host(parts.hostname or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """Posts JSON. ``Exchange-Signature`` is the HMAC-SHA256 of ``Exchange-Timestamp``, a dot, and the body."""
@@ -75,9 +105,8 @@ class Webhook:
 
     def __post_init__(self) -> None:
         """Raise `Rejected` (CONFIG) for what cannot be used."""
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.fragment:
-            raise Rejected(Reason.CONFIG, "a webhook is an https address, without a user in it")
+        if _VISIBLE.fullmatch(self.url) is None or not _is_hook(self.url):
+            raise Rejected(Reason.CONFIG, "a webhook is an https address, without a user or a space in it")
         if len(self.secret) < _LEAST_SECRET_BYTES:
             raise Rejected(Reason.CONFIG, f"a webhook's secret has at least {_LEAST_SECRET_BYTES} bytes")
 
@@ -87,10 +116,9 @@ class Webhook:
         # Not the whole address, which may hold a token.
         return f"webhook {urlsplit(self.url).hostname} {sha256(self.url.encode()).hexdigest()[:8]}"
 
-    async def send(self, notice: Notice, *, now_s: int) -> None:
+    async def send(self, notice: Notice, *, now_s: int) -> Collection[str]:
         """See `Channel.send`."""
-        counts = {"new": notice.new, "asked": notice.asked, "overdue": notice.overdue}
-        body = json.dumps({"notice": notice.id, "community": notice.origin, **counts}).encode()
+        body = json.dumps({"notice": notice.id, "community": notice.origin, **notice.counts}).encode()
         signature = hmac.digest(self.secret, b"%d." % now_s + body, sha256).hex()
         headers = {
             "Content-Type": "application/json",
@@ -114,7 +142,9 @@ class Webhook:
         finally:
             connection.close()
         if not 200 <= status < 300:
-            raise Unavailable(f"the webhook answered {status}")
+            sort = Declined if 400 <= status < 500 and status not in _PASSING else Unavailable
+            raise sort(f"the webhook answered {status}")
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,37 +165,43 @@ class Mail:
         for address in (self.sender, *self.recipients):
             if _ADDRESS.fullmatch(address) is None:
                 raise Rejected(Reason.CONFIG, f"{address!r} is no address of a mailbox")
+        if not (is_host(self.host) and 0 < self.port < 1 << 16):
+            raise Rejected(Reason.CONFIG, "the mail server's name is none")
+        if _VISIBLE.fullmatch(self.user) is None or not (self.password.isascii() and self.password.isprintable()):
+            # Not what it holds: this is shown.
+            raise Rejected(Reason.CONFIG, "the mail server's user and password must be printable ASCII")
 
     @property
     def name(self) -> str:
         """See `Channel.name`."""
         return f"mail {' '.join(sorted(self.recipients))}"
 
-    async def send(self, notice: Notice, *, now_s: int) -> None:
+    async def send(self, notice: Notice, *, now_s: int) -> Collection[str]:
         """See `Channel.send`."""
         message = self._message(notice, now_s)
         opened: list[smtplib.SMTP] = []
+        refused: dict[str, object] = {}
 
         def deliver() -> None:
-            server = self._connect()
-            opened.append(server)
-            with server:
+            with self._connect(opened) as server:
                 if not self.from_the_start:
                     server.starttls(context=self.context)
                 if self.user:
                     server.login(self.user, self.password)
                 # Raises where nobody takes it; where some do, it has arrived: again would be twice for those.
-                server.send_message(message)
+                refused.update(server.send_message(message))
 
         try:
             await _in_time(deliver, lambda: _cut(opened[0].sock if opened else None))
         except (OSError, smtplib.SMTPException) as error:
-            raise Unavailable(f"the mail server did not take it: {_why(error)}") from error
+            sort = Declined if _is_final(error) else Unavailable
+            raise sort(f"the mail server did not take it: {_why(error)}") from error
+        return sorted(refused)
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, opened: list[smtplib.SMTP]) -> smtplib.SMTP:
         if self.from_the_start:
-            return smtplib.SMTP_SSL(self.host, self.port, timeout=_STEP_S, context=self.context)
-        return smtplib.SMTP(self.host, self.port, timeout=_STEP_S)
+            return _SecureServer(opened, self.host, self.port, self.context)
+        return _Server(opened, self.host, self.port)
 
     def _message(self, notice: Notice, now_s: int) -> EmailMessage:
         community = notice.origin.partition("/")[2]
@@ -184,11 +220,36 @@ class Mail:
         return message
 
 
+class _Server(smtplib.SMTP):
+    """Told of before it is connected: what never ends to greet us can be cut too."""
+
+    def __init__(self, opened: list[smtplib.SMTP], host: str, port: int) -> None:
+        opened.append(self)
+        super().__init__(host, port, timeout=_STEP_S)
+
+
+class _SecureServer(smtplib.SMTP_SSL):
+    """The same, over TLS from the start."""
+
+    def __init__(self, opened: list[smtplib.SMTP], host: str, port: int, context: ssl.SSLContext) -> None:
+        opened.append(self)
+        super().__init__(host, port, timeout=_STEP_S, context=context)
+
+
 def _why(error: Exception) -> str:
     """Return what is wrong, without what a server may have repeated of a name or password."""
     if isinstance(error, smtplib.SMTPResponseException):
         return f"it answered {error.smtp_code}"
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return "of " + ", ".join(f"{who} it answered {code}" for who, (code, _) in sorted(error.recipients.items()))
     return str(error) or type(error).__name__
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a mail server's answer is one of the 500s: of all recipients, where it is about those."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= _FINAL for code, _ in error.recipients.values())
+    return isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= _FINAL
 
 
 def _cut(connection: socket.socket | None) -> None:
@@ -200,7 +261,12 @@ def _cut(connection: socket.socket | None) -> None:
 async def _in_time(work: Callable[[], T], cut: Callable[[], None]) -> T:
     """Do something that blocks, beside the loop; past its deadline the connection is cut, which ends it."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
-    done, _ = await asyncio.wait({task}, timeout=_WHOLE_S)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=_WHOLE_S)
+    except asyncio.CancelledError:
+        # The thread would go on, and the process could not end before it.
+        cut()
+        raise
     if not done:
         cut()
         done, _ = await asyncio.wait({task}, timeout=_STEP_S)

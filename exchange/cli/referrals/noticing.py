@@ -20,8 +20,15 @@ from exchange.domain.addressed import ReferralState
 from exchange_client import ReferralReport
 from exchange_client.private_database import PrivateDatabase
 
-#: Sorts of events: a referral to us that waits for its first word; a question to us; one that is overdue at either end.
-SORTS = ("new", "asked", "overdue")
+#: Sorts of events, in words for people: a referral to us that waits for its first word; a question to us; an answer to
+#: ours; one that is overdue at either end; one that is open, and soon gone with the community's retention.
+SORTS = {
+    "new": "new",
+    "asked": "with a question",
+    "answered": "with an answer",
+    "overdue": "overdue",
+    "ending": "open and soon gone",
+}
 _VERSION = 1
 _TABLES = """
 CREATE TABLE told(
@@ -47,28 +54,43 @@ class Notice:
 
     id: str
     origin: str
-    new: int
-    asked: int
-    overdue: int
+    new: int = 0
+    asked: int = 0
+    answered: int = 0
+    overdue: int = 0
+    ending: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many there are of each sort."""
+        return {sort: getattr(self, sort) for sort in SORTS}
 
     @property
     def words(self) -> str:
         """The counts for people."""
-        counts = {"new": self.new, "with a question": self.asked, "overdue": self.overdue}
-        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        return ", ".join(f"{count} {SORTS[sort]}" for sort, count in self.counts.items() if count)
 
 
-def events_of(reports: Iterable[ReferralReport], member: str) -> list[Event]:
+def events_of(reports: Iterable[ReferralReport], member: str, *, now_ms: int) -> list[Event]:
     """Return what there is to tell a member of its open referrals."""
     found: list[Event] = []
     for report in reports:
         if report.authority == member and not report.state:
             found.append(_event("new", report, b""))
         if report.publisher == member and report.state == ReferralState.ASKED:
-            found.append(_event("asked", report, report.steps[-1].id if report.steps else b""))
+            found.append(_event("asked", report, _last(report)))
+        if report.authority == member and report.state == ReferralState.ANSWERED:
+            found.append(_event("answered", report, _last(report)))
         if report.overdue:
             found.append(_event("overdue", report, report.due_ms.to_bytes(8, "big")))
+        if report.ends_soon(now_ms):
+            found.append(_event("ending", report, b""))
     return found
+
+
+def _last(report: ReferralReport) -> bytes:
+    """Return which question or answer it is: another one is told again."""
+    return report.steps[-1].id if report.steps else b""
 
 
 def _event(sort: str, report: ReferralReport, which: bytes) -> Event:
@@ -125,7 +147,7 @@ class Memory:
                 (*place, notice),
             ).fetchall()
             counts: dict[str, int] = dict(counted)
-            return Notice(notice, self._origin, *(counts.get(sort, 0) for sort in SORTS)) if counts else None
+            return Notice(notice, self._origin, **counts) if counts else None
 
         return await self._file.run(job)
 

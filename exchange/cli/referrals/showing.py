@@ -11,8 +11,10 @@ import click
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.domain.addressed import ReferralOutcome, ReferralState, ReferralUrgency
+from exchange.domain.bodies import TargetClass
 from exchange.domain.contacts import ContactPurpose
 from exchange.domain.labels import Label
+from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient, MemberContacts, NoteReport, ReferralReport, ReferralStep
 from exchange_client.json_referrals import contacts_to_json, note_to_json, report_to_json
 from exchange_client.json_words import name_of
@@ -150,8 +152,9 @@ def _line(report: ReferralReport) -> str:
     state = name_of(ReferralState, report.state) or "unanswered"
     due = _moment(report.due_ms) if report.due_ms else "-"
     who = f"{report.id.hex()} {report.publisher:<16} {report.authority:<16}"
-    overdue = "  OVERDUE" if report.overdue else ""
-    return f"{who} {label!s:<28} {urgency!s:<8} {state!s:<12} {report.waits_for or '-':<16} {due}{overdue}"
+    more = "  OVERDUE" if report.overdue else ""
+    more += f"  GONE AT {_moment(report.ends_at_ms)}" if report.ends_soon(wall_ms()) else ""
+    return f"{who} {label!s:<28} {urgency!s:<8} {state!s:<12} {report.waits_for or '-':<16} {due}{more}"
 
 
 def _lines(report: ReferralReport) -> Iterator[str]:
@@ -162,6 +165,10 @@ def _lines(report: ReferralReport) -> Iterator[str]:
     yield f"  ask for the material: {record.contact}"
     if record.handover:
         yield f"  it is handed over at: {record.handover}"
+    if record.target_class:
+        yield f"  aimed at: {name_of(TargetClass, record.target_class)}"
+    if record.election:
+        yield f"  about election {record.election.hex()}"
     for id_ in record.signal_ids:
         yield f"  about signal {id_.hex()}"
     told = [(step.index, _step_line(step)) for step in report.steps]
@@ -170,6 +177,7 @@ def _lines(report: ReferralReport) -> Iterator[str]:
     if report.waits_for:
         by = f", until {_moment(report.due_ms)}" if report.due_ms else ""
         yield f"  waits for {report.waits_for}{by}{': OVERDUE' if report.overdue else ''}"
+        yield f"  will be gone, open or not, at {_moment(report.ends_at_ms)}"
 
 
 def _step_line(step: ReferralStep) -> str:

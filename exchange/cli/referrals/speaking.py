@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from exchange.cli.interruption import Interruption
 from exchange.cli.output import end_progress, say_progress
 from exchange.cli.speaking import Asked, Run
 from exchange.cli.tally import GRACE_S, Given
-from exchange.domain.addressed import NoteRecord, ReferralRecord, UpdateRecord
-from exchange.errors import ExchangeError
+from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, UpdateRecord
+from exchange.domain.referrals import check_record
+from exchange.domain.statement import SALT_BYTES
+from exchange.domain.validation import Findings
+from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.ops.clocks import wall_ms
 from exchange_client import ExchangeClient, Publisher, Said
 from exchange_client.json_referrals import AddressedLine, addressed_from_json
@@ -51,6 +55,9 @@ class RunToMembers(Run[AddressedLine]):
         record = line.record
         try:
             audience = await self._audience(client, line)
+            if line.text:
+                # Before its words are in the ledger, for good, without it.
+                _check(record)
         except ExchangeError as error:
             self.refuse(given, error)
             return
@@ -68,7 +75,10 @@ class RunToMembers(Run[AddressedLine]):
         if line.audience:
             return {member, *line.audience}
         target = record.referral if isinstance(record, UpdateRecord) else record.target
-        return (await client.referrals.get(self.origin, target)).parties
+        report = await client.referrals.get(self.origin, target)
+        if isinstance(record, UpdateRecord) and (problem := report.problem_of(member, record.state)):
+            raise Rejected(Reason.INVALID, f"the referral {problem}")
+        return report.parties
 
     def _take(self, given: Given, said: Said) -> bool:
         """Tell what became of one statement; whether the next one may follow."""
@@ -77,3 +87,10 @@ class RunToMembers(Run[AddressedLine]):
         else:
             self.refuse(given, said.error)
         return said.error is None
+
+
+def _check(record: AddressedRecord) -> None:
+    """Raise `InvalidStatement` for what can be told to be wrong before it is signed."""
+    findings = Findings()
+    check_record(findings, replace(record, salt=bytes(SALT_BYTES)), now_ms=wall_ms())
+    findings.raise_if_any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ import click
 
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option, say
-from exchange.cli.referrals.channels import Channel, Mail, Webhook, secret_of, trusting
-from exchange.cli.referrals.noticing import Memory, events_of
+from exchange.cli.referrals.channels import Channel, Declined, Mail, Webhook, secret_of, trusting
+from exchange.cli.referrals.noticing import Memory, Notice, events_of
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-#: Between attempts at one notice; then it waits for the next look.
+#: Between attempts at one notice; then it waits for the next look, and longer each time that fails too.
 _AGAIN_S = (1.0, 2.0, 4.0, 8.0)
+_LONGEST_PAUSE_S = 1_800.0
 
 
 @click.command()
@@ -62,7 +63,7 @@ def watch(name: str, client_path: Path, every_s: int, *, once: bool, as_json: bo
     async def job(client: ExchangeClient, settings: ClientConfig) -> bool:
         origin = origin_of(settings.exchange, name)
         memory = Memory(settings.state / "referrals-told.sqlite", origin)
-        watching = _Watching(client, settings.member, origin, memory, channels, as_json=as_json)
+        watching = _Watching(client, settings.member, origin, memory, channels, every_s=every_s, as_json=as_json)
         try:
             while True:
                 told = await watching.look(last=once)
@@ -134,10 +135,13 @@ class _Watching:
         memory: Memory,
         channels: Sequence[Channel],
         *,
+        every_s: float,
         as_json: bool,
     ) -> None:
         self._client, self._member, self._origin = client, member, origin
-        self._memory, self._channels, self._as_json = memory, channels, as_json
+        self._memory, self._channels, self._every_s, self._as_json = memory, channels, every_s, as_json
+        #: Of channels that failed: how often in a row, and how many looks to leave out.
+        self._failed: dict[str, tuple[int, int]] = {}
 
     async def look(self, *, last: bool) -> bool:
         """Look what there is and tell what was not told; whether all of it was.
@@ -151,25 +155,46 @@ class _Watching:
                 raise
             say(f"the hub cannot be asked now: {error.message}", err=True)
             return False
-        events = events_of(reports, self._member)
+        events = events_of(reports, self._member, now_ms=wall_ms())
         for channel in self._channels:
             await self._memory.note(channel.name, events, [report.id for report in reports])
-        return all(await asyncio.gather(*(self._tell(channel) for channel in self._channels)))
+        return all(await asyncio.gather(*(self._in_turn(channel) for channel in self._channels)))
+
+    async def _in_turn(self, channel: Channel) -> bool:
+        """Tell a channel, unless it failed lately: each time it is left alone for twice as long."""
+        failed, left_out = self._failed.get(channel.name, (0, 0))
+        if left_out:
+            self._failed[channel.name] = failed, left_out - 1
+            return False
+        if await self._tell(channel):
+            self._failed.pop(channel.name, None)
+            return True
+        longest = int(_LONGEST_PAUSE_S / self._every_s)
+        self._failed[channel.name] = failed + 1, min((1 << min(failed, 20)) - 1, longest)
+        return False
 
     async def _tell(self, channel: Channel) -> bool:
         """Send a channel what was not told by it; whether all has arrived."""
         while (notice := await self._memory.next(channel.name)) is not None:
-            for wait_s in (*_AGAIN_S, None):
-                try:
-                    await channel.send(notice, now_s=wall_ms() // 1000)
-                    break
-                except Unavailable as error:
-                    if wait_s is None:
-                        say(f"not told by {channel.name}, and kept: {error.message}", err=True)
-                        return False
-                    await asyncio.sleep(wait_s)
+            missed = await _sent(channel, notice)
+            if missed is None:
+                return False
             await self._memory.sent(channel.name, notice)
-            data = {"notice": notice.id, "new": notice.new, "asked": notice.asked, "overdue": notice.overdue}
-            line = f"{notice.words}: told by {channel.name}"
-            emit(data | {"channel": channel.name}, as_json=self._as_json, lines=[line])
+            data = {"notice": notice.id, **notice.counts, "channel": channel.name}
+            emit(data, as_json=self._as_json, lines=[f"{notice.words}: told by {channel.name}"])
+            if missed:
+                say(f"not told, for the mail server refuses them: {', '.join(missed)}", err=True)
         return True
+
+
+async def _sent(channel: Channel, notice: Notice) -> Collection[str] | None:
+    """Send a notice, several times where that may help; return who is missed, None where it has not arrived."""
+    for wait_s in (*_AGAIN_S, None):
+        try:
+            return await channel.send(notice, now_s=wall_ms() // 1000)
+        except Unavailable as error:
+            if wait_s is None or isinstance(error, Declined):
+                say(f"not told by {channel.name}, and kept: {error.message}", err=True)
+                return None
+            await asyncio.sleep(wait_s)
+    return None
