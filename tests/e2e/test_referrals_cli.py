@@ -224,4 +224,3 @@ def test_reports_are_cut_by_an_election_and_held_against_its_alert(place: Place)
     made = run("election", "create", "polls", *times, "--community", "uk", "--client", place.operator, "--json")
     assert "alert 10 min" in run("lag", "--election", lines(made.stdout)[0]["id"], *as_alpha(place)).stdout
     assert run("debts", "--election", "polls", *as_alpha(place)).stdout == "nothing is owed\n"
-    assert "there is: polls" in run("debts", "--election", "others", *as_alpha(place), code=1).stderr
