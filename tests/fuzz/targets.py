@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.fuzz import (
     addressed_targets,
+    backup_targets,
     client_targets,
     file_targets,
     hub_targets,
@@ -24,6 +25,7 @@ TARGETS: dict[str, Target] = {
         report_targets,
         wire_targets,
         addressed_targets,
+        backup_targets,
         hub_targets,
         client_targets,
         text_targets,

@@ -13,10 +13,12 @@ folder will do to bring leaves back from.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import msgspec
 
+from exchange.domain.identifiers import is_name
 from exchange.errors import Fatal, Reason, Rejected
 from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, entries_path
 from exchange.ops.durable import replace
@@ -70,16 +72,35 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Return what a folder says that it holds; None when it holds no backup. Raises `Fatal` and `Rejected`."""
     path = folder / MANIFEST
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return decoded(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise Fatal(f"{path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise Rejected(Reason.MALFORMED, f"{path}: is not that of a backup: {error}") from error
+    except Rejected as error:
+        raise Rejected(error.reason, f"{path}: {error.message}") from error
+
+
+def decoded(data: bytes) -> Manifest:
+    """Return the list in a file. Raises `Rejected`; what it names lies nowhere but in the backup."""
+    try:
+        found = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise Rejected(Reason.MALFORMED, f"is not that of a backup: {error}") from error
     if found.format != FORMAT:
-        raise Rejected(Reason.MALFORMED, f"{path}: format {found.format} is not known to this release")
+        raise Rejected(Reason.MALFORMED, f"format {found.format} is not known to this release")
+    for each in found.logs:
+        days = [day for part in each.parts for day in part.days]
+        if not is_name(each.log) or not all(map(_is_day, days)):
+            raise Rejected(Reason.MALFORMED, f"names no log, or no day: {each.log!r}")
     return found
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
