@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TypeVar
 import apsw
 import pytest
 
+from exchange.codec import decode_frame
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.tiles import entries_path
 from exchange.stores import sqlite, sqlite_schema
@@ -281,4 +283,21 @@ async def test_no_read_keeps_the_write_ahead_log_from_shrinking(folder: Path, st
     chain = await commit(store, chain, 10)
     await store.erase({})
     assert (folder / f"{FILE_NAME}-wal").stat().st_size == 0
+    await store.aclose()
+
+
+@pytest.mark.parametrize("largest", [100, 700, 2_500, 6_000])
+async def test_no_piece_of_an_erased_record_is_left_anywhere_in_the_files(folder: Path, largest: int) -> None:
+    source, chain = random.Random(largest), Chain()
+    store = await SqliteStore.open(folder, origin=ORIGIN, create=True)
+    while chain.size < 400:
+        chain = await commit(store, chain, source.randrange(1, 12), record_bytes=source.randrange(60, largest))
+    await store.archive(256)
+    gone = source.sample(range(256, chain.size), 100)
+    for at in range(0, len(gone), 7):
+        await store.erase({index: erased(chain.entries[index]) for index in gone[at : at + 7]})
+    files = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    for index in (*range(256), *gone):
+        (data,) = decode_frame(chain.entries[index].frame).records
+        assert not any(data[at : at + 20] in files for at in range(2, len(data) - 20, 20))
     await store.aclose()

@@ -83,6 +83,7 @@ async def test_what_is_removed_replaced_or_expired_leaves_the_file_among_many(pa
     await file.save()
     known = file.matcher.take_changes  # nothing is left to write
     assert known().signals == {}
+    file.close()
     data = stored(path)
     for signal in signals:
         live = bool(file.matcher.match(signal.indicators, now_ms=NOW))
@@ -90,7 +91,6 @@ async def test_what_is_removed_replaced_or_expired_leaves_the_file_among_many(pa
     assert [each for each in removed if content[each] in data] == []
     assert [each for each, value in content.items() if each not in removed and value not in data] == []
     assert [each for each in removed[:200] if each.encode() + b"\0" in data] == []
-    file.close()
     assert len(MatcherFile(path).matcher) == len(file.matcher)
 
 

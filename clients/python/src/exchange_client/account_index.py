@@ -116,7 +116,7 @@ class AccountIndex:
     async def remove(self, references: Collection[str]) -> int:
         """Forget accounts of the platform; return how many identifiers of them there were.
 
-        They are gone from the file and from its log when this returns.
+        They are gone from the file's rows and from its log when this returns; `PrivateDatabase` says of copies of rows.
         """
 
         def job(connection: apsw.Connection) -> int:
@@ -126,7 +126,7 @@ class AccountIndex:
             return connection.total_changes() - before
 
         removed = await self._file.run(job)
-        await self._file.truncate_log()
+        await self._file.purge()
         return removed
 
     async def find(self, pseudonym: bytes) -> list[str]:

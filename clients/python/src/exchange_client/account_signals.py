@@ -269,7 +269,7 @@ class AccountSignals:
         """Forget what was told of these accounts of the platform."""
         rows = [(reference,) for reference in references]
         await self._file.run(lambda connection: connection.executemany("DELETE FROM told WHERE reference = ?", rows))
-        await self._file.truncate_log()
+        await self._file.purge()
 
 
 def _naming(delivery: Delivery, header: SignalHeader, signal_id: bytes, pseudonyms: tuple[bytes, ...]) -> NamingSignal:

@@ -107,7 +107,9 @@ class MatcherFile:
         await self._save((origin, *position_row(position)))
 
     async def save(self) -> None:
-        """Store what changed in the matcher, durably; what was removed has left the file when this returns.
+        """Store what changed in the matcher, durably; rows of what was removed have left the file when this returns.
+
+        Copies of rows that SQLite moved go as `PrivateDatabase` says: within an hour, and when it is closed.
 
         A subscription does so about once a second. Raises `Unavailable` when the disk is full, and `Fatal` when the
         file is damaged; nothing is lost then, and it can be tried again.
@@ -145,7 +147,7 @@ class MatcherFile:
                 self.matcher.give_back(changes)
                 raise
             if self._deleted:
-                await self._file.truncate_log()
+                await self._file.purge()
                 self._deleted = False
 
     def _place(self, statement: StatementRow) -> int:
