@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from exchange.domain import debts
-from exchange.domain.bodies import Disposition, DispositionState, Retraction
+from exchange.domain.bodies import Disposition, DispositionState, Retraction, SignalHeader
 from exchange.domain.life import SignalFacts
 from exchange.domain.policy import Sight
 from exchange.fanout.tail import Tail
 from exchange.ledger.merkle import CompactRange
 from exchange.ports import ToldEntry
 from exchange.stores.facts import FactsFile
+from exchange_client import known_signals
+from exchange_client.delivery import Delivery
 from exchange_client.subscriber import Subscriber
 from tests.conformance import mutants
 from tests.conformance.case import Mutant
@@ -114,6 +116,16 @@ def position_stored_too_early(patch: Patch) -> None:
     patch.setattr(Subscriber, "_stream", eager)
 
 
+def echoes_that_corroborate(patch: Patch) -> None:
+    """Whoever repeats what it was told counts as another who says it."""
+    row = known_signals.statement_row
+
+    def timeless(delivery: Delivery, header: SignalHeader) -> known_signals.StatementRow:
+        return (*row(delivery, header)[:-1], 0)
+
+    patch.setattr("exchange_client.matcher.statement_row", timeless)
+
+
 _OF_THE_KIT = (
     mutants.matcher_that_only_adds,
     mutants.hub_that_filters_retractions,
@@ -140,5 +152,6 @@ _OUR_OWN = (
     upholding_that_is_not_heard,
     last_word_of_the_first,
     position_stored_too_early,
+    echoes_that_corroborate,
 )
 BUGS: dict[str, Mutant] = {each.__name__: each for each in (*_OF_THE_KIT, *_OUR_OWN)}

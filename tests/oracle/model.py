@@ -63,6 +63,7 @@ class Statement:
     label: int = 0
     expires_ms: int = 0
     actioned_ms: int = 0
+    created_ms: int = 0
     in_lag: bool = True
     #: None for everyone.
     audience: frozenset[str] | None = None
@@ -239,6 +240,7 @@ class Model:
 
     def add_signals(self, said: Statement, *, created_ms: int) -> None:
         """Take a statement of signals."""
+        said.created_ms = created_ms
         self.add(said)
         self.by_id.update((each.id, each) for each in said.signals)
         for id_ in said.replaces:

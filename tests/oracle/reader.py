@@ -19,7 +19,7 @@ class Known:
     flagged: bool
     #: How many members think that it is right, worth a look, wrong.
     opinions: tuple[int, ...]
-    #: The members whose signals say the same.
+    #: The members whose signals say the same, and who said so before they can have heard it.
     corroboration: tuple[str, ...]
 
 
@@ -76,7 +76,7 @@ class Reader:
             signal for signal in self.known.values() if signal.value == value and signal.statement.expires_ms > now_ms
         ]
         unflagged = [signal for signal in live if not self._is_flagged(signal.statement)]
-        corroboration = tuple(sorted({signal.statement.publisher for signal in unflagged}))
+        corroboration = _independent([signal.statement for signal in unflagged])
         return {
             Known(
                 signal.id,
@@ -93,3 +93,12 @@ class Reader:
     def _is_flagged(self, said: Statement) -> bool:
         start = self.flagged.get(said.publisher)
         return start is not None and said.index >= start
+
+
+def _independent(said: list[Statement]) -> tuple[str, ...]:
+    """Return who said it first, and who had acted and said so before anybody else can have been told."""
+    if not said:
+        return ()
+    first = min(said, key=lambda each: each.index)
+    early = {each.publisher for each in said if max(each.created_ms, each.actioned_ms) < first.received_ms}
+    return tuple(sorted(early | {first.publisher}))

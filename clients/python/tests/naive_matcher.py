@@ -126,16 +126,17 @@ class NaiveMatcher:
         }
 
     def corroboration(self, content: Sequence[Indicator], now_ms: int) -> tuple[str, ...]:
-        live = self.live(now_ms, flagged=False).values()
-        return tuple(
-            sorted(
-                {
-                    said.delivery.publisher
-                    for said in live
-                    if not said.header.derived_from and nearest(content, said.indicators)
-                }
-            )
-        )
+        same = [said for said in self.live(now_ms, flagged=False).values() if nearest(content, said.indicators)]
+        if not same:
+            return ()
+        order = [(said.delivery.received_at_ms, said.delivery.origin, said.delivery.index) for said in same]
+        (first_ms, *_), first_by = min(zip(order, [said.delivery.publisher for said in same], strict=True))
+        found = set()
+        for said in same:
+            early = said.header.actioned_at_ms < first_ms and said.delivery.header.created_at_ms < first_ms
+            if not said.header.derived_from and (early or said.delivery.publisher == first_by):
+                found.add(said.delivery.publisher)
+        return tuple(sorted(found))
 
     def match_of(self, id_: bytes, near: tuple[int, int], content: Sequence[Indicator], now_ms: int) -> Match:
         said = self.signals[id_]

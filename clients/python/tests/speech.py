@@ -57,14 +57,19 @@ def statement(hub: FakeHub, member: str = "alpha", *, count: int = 1, by: str = 
 
 
 def delivery(
-    *signals: ReceivedSignal, publisher: str = "alpha", index: int = 0, origin: str = UK, **changes: Any
+    *signals: ReceivedSignal,
+    publisher: str = "alpha",
+    index: int = 0,
+    origin: str = UK,
+    created_at_ms: int = START_MS,
+    received_at_ms: int = START_MS,
+    **changes: Any,
 ) -> Delivery:
     """A delivery of signals, as a subscriber hands it on."""
-    header = Header(
-        origin, Kind.SIGNAL, publisher, START_MS, bytes(16), tuple(s.signal_id for s in signals), header_body(**changes)
-    )
+    ids = tuple(s.signal_id for s in signals)
+    header = Header(origin, Kind.SIGNAL, publisher, created_at_ms, bytes(16), ids, header_body(**changes))
     state = "present" if signals else "not_for_you"
-    return Delivery(origin, index, b"", START_MS, False, header, state, signals, START_MS, True)
+    return Delivery(origin, index, b"", received_at_ms, False, header, state, signals, START_MS, True)
 
 
 def saying(body: Body, *, publisher: str = "alpha", index: int = 0, origin: str = UK) -> Delivery:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_match_tells_what_others_say() -> None:
     first = received(OWN)
     matcher.add(delivery(first, publisher="alpha", index=0))
     matcher.add(delivery(received(OWN), publisher="beta", index=1))
-    matcher.add(delivery(received(OWN), publisher="beta", index=2))
+    matcher.add(delivery(received(OWN), publisher="beta", index=2, created_at_ms=NOW - 1))
     matcher.add(delivery(received(OWN), publisher="gamma", index=3, derived_from=(first.signal_id,)))
     matcher.add(delivery(received(OWN), publisher="delta", index=4, expires_at_ms=NOW))
     matcher.add(delivery(received(OTHER), publisher="epsilon", index=5))
@@ -79,6 +80,46 @@ def test_a_match_tells_what_others_say() -> None:
         assert not matches[0].opinions.disputed
     matcher.add(saying(Opinion((first.signal_id,), OpinionCategory.NEGATIVE_CLASS, 2), publisher="beta"))
     assert matcher.match([OWN], now_ms=NOW)[0].opinions.disputed
+
+
+@pytest.mark.parametrize(
+    ("acted", "made", "independent"), [(-5, -1, True), (0, -1, True), (-5, 0, False), (-5, 3, False), (2, 3, False)]
+)
+def test_whoever_may_have_heard_it_from_another_does_not_corroborate(
+    acted: int, made: int, *, independent: bool
+) -> None:
+    matcher = Matcher()
+    matcher.add(delivery(received(OWN), publisher="alpha", index=0, created_at_ms=NOW - 9))
+    times: dict[str, Any] = {"created_at_ms": NOW + made, "actioned_at_ms": NOW + acted if acted else 0}
+    matcher.add(delivery(received(OWN), publisher="beta", index=1, received_at_ms=NOW + 4, **times))
+    (first, second) = matcher.match([OWN], now_ms=NOW)
+    assert first.corroboration == second.corroboration == (("alpha", "beta") if independent else ("alpha",))
+    assert first.act_grade() == independent
+    assert first.act_grade(1)
+    assert not first.act_grade(3)
+
+
+def test_nobody_corroborates_what_all_have_from_one_that_is_held_back_or_repeats() -> None:
+    matcher = Matcher()
+    matcher.add(delivery(received(OWN), publisher="alpha", index=0, derived_from=(bytes(32),)))
+    matcher.add(delivery(received(OWN), publisher="beta", index=1, received_at_ms=NOW + 4, created_at_ms=NOW + 2))
+    (one, _) = matcher.match([OWN], now_ms=NOW)
+    assert one.corroboration == ()
+    matcher.add(saying(Quarantine("alpha", 0, 1), publisher="op", index=9))
+    (one,) = matcher.match([OWN], now_ms=NOW)  # and what is quarantined hides nobody
+    assert one.corroboration == ("beta",)
+
+
+def test_what_is_disputed_or_quarantined_is_not_of_the_grade_to_act_on() -> None:
+    matcher = Matcher()
+    signal = received(OWN)
+    matcher.add(delivery(signal))
+    assert matcher.match([OWN], now_ms=NOW)[0].act_grade(1)
+    matcher.add(saying(Opinion((signal.signal_id,), OpinionCategory.NEGATIVE_CLASS, 2), publisher="beta"))
+    assert not matcher.match([OWN], now_ms=NOW)[0].act_grade(1)
+    matcher.add(saying(Opinion((signal.signal_id,), OpinionCategory.POSITIVE_CLASS, 2), publisher="beta"))
+    matcher.add(saying(Quarantine("alpha", 0, 1), publisher="op", index=9))
+    assert not matcher.match([OWN], now_ms=NOW, include_flagged=True)[0].act_grade(0)
 
 
 def test_what_is_quarantined_is_held_back_until_it_is_released() -> None:

@@ -80,6 +80,7 @@ class Beside(RuleBasedStateMachine):
         replaces=st.lists(an_id, max_size=2),
         derived=st.booleans(),
         words=st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 5)),
+        times=st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 3)),
         again=st.booleans(),
     )
     def add(
@@ -91,9 +92,11 @@ class Beside(RuleBasedStateMachine):
         replaces: list[bytes],
         derived: bool,
         words: tuple[int, int, int],
+        times: tuple[int, int, int],
         again: bool,
     ) -> None:
         severity, confidence, handling = words
+        acted, made, came = (NOW + each for each in times)
         said = delivery(
             *(received(*indicators, id_=id_) for id_, indicators in signals),
             publisher=publisher,
@@ -105,6 +108,9 @@ class Beside(RuleBasedStateMachine):
             severity=severity,
             confidence=confidence,
             handling=handling,
+            actioned_at_ms=acted,
+            created_at_ms=made,
+            received_at_ms=came,
         )
         self.index += 1
         self.given |= values(each for _, indicators in signals for each in indicators)

@@ -23,10 +23,14 @@ class KnownStatement(NamedTuple):
     expires_at_ms: int
     #: 1 where it repeats what another signal said, 0 otherwise.
     derived: int
+    #: When the hub had it.
+    received_at_ms: int
+    #: The later one of when its publisher acted and when it was made: whoever had it from others had it before.
+    said_at_ms: int
 
 
 #: A `KnownStatement` as a plain tuple, which Python's collector leaves alone: there may be a million.
-StatementRow = tuple[str, int, str, int, int, int, int, int, int]
+StatementRow = tuple[str, int, str, int, int, int, int, int, int, int, int]
 
 #: A signal that was ended: its id, in which log, and by whom; empty where operators said so.
 EndedBy = tuple[bytes, str, str]
@@ -44,6 +48,8 @@ def statement_row(delivery: Delivery, header: SignalHeader) -> StatementRow:
         header.handling,
         header.expires_at_ms,
         int(bool(header.derived_from)),
+        delivery.received_at_ms,
+        max(header.actioned_at_ms, delivery.header.created_at_ms),
     )
 
 

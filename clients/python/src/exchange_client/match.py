@@ -52,8 +52,16 @@ class Match:
     #: Whether it, or its publisher, is quarantined. Such matches come only when they are asked for.
     flagged: bool = False
     opinions: Opinions = NO_OPINIONS
-    #: The members, by name, whose live signals match the same content, are not flagged, and derive from no other.
+    #: The members, by name, whose live signals match the same content, are not flagged, and were not had from another:
+    #: whoever said it first, and all who acted and said it before the hub had that, and name no other signal for it.
     corroboration: tuple[str, ...] = ()
+
+    def act_grade(self, publishers: int = 2) -> bool:
+        """Whether so many independent publishers say it, nobody disputes it, and it is not flagged.
+
+        What comes of that is the platform's to decide; what is not of this grade is for people to look at.
+        """
+        return len(self.corroboration) >= publishers and not self.opinions.disputed and not self.flagged
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,8 +247,18 @@ class Matcher:
         return from_index is not None and index >= from_index
 
     def _corroboration(self, signal_ids: Iterable[bytes], now_ms: int) -> tuple[str, ...]:
-        counting = (KnownStatement._make(self._statements[id_]) for id_ in signal_ids if self._counts(id_, now_ms))
-        return tuple(sorted({statement.publisher for statement in counting if not statement.derived}))
+        """Return who said the same, and cannot have had it from another: before anybody can have been given it."""
+        found = [KnownStatement._make(self._statements[id_]) for id_ in signal_ids if self._counts(id_, now_ms)]
+        if not found:
+            return ()
+        first = min(found, key=lambda each: (each.received_at_ms, each.origin, each.log_index))
+        own = (each for each in found if not each.derived)
+        independent = (
+            each.publisher
+            for each in own
+            if each.publisher == first.publisher or each.said_at_ms < first.received_at_ms
+        )
+        return tuple(sorted(set(independent)))
 
     def _match(self, signal_id: bytes, type_: int, distance: int, corroboration: tuple[str, ...]) -> Match:
         statement = KnownStatement._make(self._statements[signal_id])

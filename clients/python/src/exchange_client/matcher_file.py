@@ -23,7 +23,7 @@ from exchange_client.matcher import Matcher
 from exchange_client.private_database import PrivateDatabase
 from exchange_client.state import checked
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 #: ``place``: the number of a log, then the index in it. Of a signal that is gone only the id is left.
 _TABLES = """
 CREATE TABLE logs (number INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE) STRICT;
@@ -33,7 +33,8 @@ CREATE TABLE positions (
 ) STRICT;
 CREATE TABLE statements (
     place INTEGER PRIMARY KEY, publisher TEXT NOT NULL, label INTEGER NOT NULL, severity INTEGER NOT NULL,
-    confidence INTEGER NOT NULL, handling INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL, derived INTEGER NOT NULL
+    confidence INTEGER NOT NULL, handling INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL, derived INTEGER NOT NULL,
+    received_at_ms INTEGER NOT NULL, said_at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX by_expiry ON statements (expires_at_ms);
 CREATE TABLE signals (signal_id BLOB NOT NULL UNIQUE, place INTEGER NOT NULL, indicators BLOB NOT NULL) STRICT;
@@ -46,10 +47,7 @@ CREATE TABLE flagged_from (
     origin TEXT NOT NULL, member TEXT NOT NULL, log_index INTEGER NOT NULL, PRIMARY KEY (origin, member)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE content (reference TEXT PRIMARY KEY, indicators BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"""
-#: Signals that were ended before they were known; beside the first tables since these are remembered.
-_ENDED = """
-CREATE TABLE IF NOT EXISTS ended (
+CREATE TABLE ended (
     signal_id BLOB NOT NULL, origin TEXT NOT NULL, publisher TEXT NOT NULL, PRIMARY KEY (signal_id, origin, publisher)
 ) STRICT, WITHOUT ROWID;
 """
@@ -77,7 +75,6 @@ class MatcherFile:
         self._numbers: dict[str, int] = {}
         self.matcher = Matcher()
         try:
-            self._file.now(lambda connection: connection.execute(_ENDED))
             with _nothing_collected():
                 self._file.now(self._read)
         except KeyError as error:
@@ -133,7 +130,7 @@ class MatcherFile:
                     "INSERT OR IGNORE INTO logs VALUES (?, ?)", [(n, origin) for origin, n in self._numbers.items()]
                 )
                 connection.executemany(
-                    "INSERT OR IGNORE INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [(self._place(statement), *statement[2:]) for statement in statements],
                 )
                 self._insert(connection, changes)
@@ -180,8 +177,7 @@ class MatcherFile:
             origins[number] = origin
             self._numbers[origin] = number
         statements: dict[int, StatementRow] = {}
-        query = "SELECT place, publisher, label, severity, confidence, handling, expires_at_ms, derived FROM statements"
-        for place, *words in _rows(connection, query, int, str, *[int] * 6):
+        for place, *words in _rows(connection, "SELECT * FROM statements", int, str, *[int] * 8):
             number, index = divmod(place, 1 << _INDEX_BITS)
             statements[place] = (origins[number], index, *words)
         query = "SELECT signal_id, place, indicators FROM signals ORDER BY rowid"  # as the statements mostly
