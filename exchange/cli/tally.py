@@ -106,6 +106,8 @@ class Tally:
         if said.receipt is not None:
             self.done += 1
             line = f"{in_words(said)}: entry {said.receipt.index}"
+            # Other commands ask for it.
+            line += f", id {said.id.hex()}" if said.id is not None else ""
             emit(data | {"earlier": earlier}, as_json=self.as_json, lines=[line])
         elif said.kept and said.error is not None:
             self.why = said.error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -141,7 +142,9 @@ def test_a_desk_is_told_once_by_mail_and_hook(place: Place, tmp_path: Path) -> N
     case = ("--label", "violence_threats", "--respond-within-hours", 1, "--case-ref", "T-9", "--contact", DESK)
     done = run("referrals", "refer", "--authority", "police", *case, *as_alpha(place))
     assert "call 999 first" in done.stderr
-    assert "referral: entry" in done.stdout
+    assert re.search(r"^referral: entry \d+, id [0-9a-f]{64}$", done.stdout, re.MULTILINE)
+    blind = run("referrals", "answer", "ab" * 32, *as_alpha(place, "pipeline"), code=1).stderr
+    assert "say who asked, with --authority" in blind
     authority = Authority(tmp_path / "pki")
     password, secret = tmp_path / "smtp.password", tmp_path / "hook.secret"
     password.write_text(f"{PASSWORD}\n")

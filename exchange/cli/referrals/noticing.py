@@ -7,16 +7,18 @@ whoever gets it can tell. The memory holds digests only.
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import apsw
 
 from exchange.domain.addressed import ReferralState
+from exchange.errors import Fatal, Reason, Rejected
 from exchange_client import ReferralReport
 from exchange_client.private_database import PrivateDatabase
 
@@ -105,9 +107,14 @@ class Memory:
     """What was told of one community's referrals, by each channel."""
 
     def __init__(self, path: Path, origin: str) -> None:
-        """Open the file, or make it. Raises `Fatal` (CONFIG)."""
+        """Open the file, or make it. Raises `Fatal` (CONFIG), and `Rejected` where another watch has it open."""
         self._file = PrivateDatabase(path, _VERSION, _make)
         self._origin = origin
+        try:
+            self._alone = _alone(path.with_name(f"{path.stem}-{sha256(origin.encode()).hexdigest()[:16]}.lock"))
+        except BaseException:
+            self._file.close()
+            raise
 
     async def note(self, channel: str, events: Sequence[Event], open_now: Iterable[bytes]) -> None:
         """Note what is to be told, if it was not; forget what was told of referrals that are not open any more."""
@@ -163,3 +170,19 @@ class Memory:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._alone.close()
+
+
+def _alone(path: Path) -> BinaryIO:
+    """Return what keeps another watch out until it is closed, or the process has ended."""
+    try:
+        held = path.open("wb")
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG) from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        held.close()
+        why = "another watch of this community runs with this client file"
+        raise Rejected(Reason.CONFIG, why, hint="one at a time: both would tell the same") from error
+    return held

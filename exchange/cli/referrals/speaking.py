@@ -10,7 +10,8 @@ from exchange.cli.interruption import Interruption
 from exchange.cli.output import end_progress, say_progress
 from exchange.cli.speaking import Asked, Run
 from exchange.cli.tally import GRACE_S, Given
-from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, UpdateRecord
+from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, ReferralState, UpdateRecord
+from exchange.domain.kinds import Role
 from exchange.domain.referrals import check_record
 from exchange.domain.statement import SALT_BYTES
 from exchange.domain.validation import Findings
@@ -74,6 +75,11 @@ class RunToMembers(Run[AddressedLine]):
             return {member, record.authority}
         if line.audience:
             return {member, *line.audience}
+        if self.settings.role_number is Role.PIPELINE:
+            # The hub would say what it says to everybody who may not read: nothing that helps.
+            asked = isinstance(record, UpdateRecord) and record.state == ReferralState.ANSWERED
+            hint = "say who asked, with --authority" if asked else "use the liaison's client file"
+            raise Rejected(Reason.INVALID, "a pipeline reads no referrals", hint=hint)
         target = record.referral if isinstance(record, UpdateRecord) else record.target
         report = await client.referrals.get(self.origin, target)
         if isinstance(record, UpdateRecord) and (problem := report.problem_of(member, record.state)):

@@ -45,8 +45,8 @@ def watch(name: str, client_path: Path, every_s: int, *, once: bool, as_json: bo
     """Tell of new referrals, of questions, and of what is overdue, by webhook or e-mail, until interrupted.
 
     A notice says how many there are of each, and nothing of what they say. Each thing is told once by each channel,
-    also over restarts; the memory lies in the client's state folder, so one watch of a workload runs at a time. What
-    cannot be sent is kept and sent again.
+    also over restarts; the memory lies in the client's state folder, so one watch of a workload and community
+    runs at a time. What cannot be sent is kept and sent again.
 
     Somebody must be there to read it: danger to life is a call to 999, never a referral.
 

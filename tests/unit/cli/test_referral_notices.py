@@ -315,6 +315,16 @@ async def test_each_thing_is_told_once_over_restarts(tmp_path: Path) -> None:
     assert first.id not in (tmp_path / "told.sqlite").read_bytes()
 
 
+def test_one_watch_of_a_community_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "told.sqlite"
+    first = Memory(path, ORIGIN)
+    with pytest.raises(Rejected, match="another watch of this community"):
+        Memory(path, ORIGIN)
+    Memory(path, "test.exchange/another").close()
+    first.close()
+    Memory(path, ORIGIN).close()
+
+
 async def test_what_cannot_be_sent_is_kept_and_the_other_channel_goes_on(
     tmp_path: Path,
     hook: Hook,
