@@ -71,8 +71,8 @@ e2e: setup  ## The slow tests: real processes, real TLS, real stores, a real bro
 	@if [ -n "$${CI:-}" ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
 	  echo "e2e: installing chromium"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi
 	@if compgen -G 'tests/e2e/**/test_*.py' >/dev/null || compgen -G 'tests/e2e/test_*.py' >/dev/null; then \
-	  $(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not faults or short" \
-	    tests/oracle tests/e2e tests/conformance tests/faults tests/load $(ARGS); \
+	  $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not faults or short" \
+	    tests/oracle tests/faults tests/e2e/browser tests/e2e tests/conformance tests/load $(ARGS); \
 	else echo "e2e: tests/e2e holds no test yet"; fi
 
 load: setup  ## A flood, 200 back at once, 10,000 cancelled streams, who never reads; prints figures, holds their gates

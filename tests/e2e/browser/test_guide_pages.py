@@ -1,7 +1,11 @@
-"""The built guide in Chromium: on a telephone, by keyboard alone, enlarged, on paper, without scripts, by axe-core."""
+"""The built guide in Chromium: on a telephone, by keyboard alone, enlarged, on paper, without scripts, by axe-core.
+
+With EVERY_PAGE=1 axe-core looks at every page; else at one of each kind.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -23,7 +27,7 @@ from tests.unit.guide.example import TODAY, own_guide
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[3]
-#: One of each kind, in both languages between them.
+#: One of each kind, in both languages between them: axe-core takes seconds for each.
 PAGES = (
     "index.html",
     "en/index.html",
@@ -34,6 +38,15 @@ PAGES = (
     "cy/index.html",
     "cy/harass.html",
 )
+#: What can have the focus, in the order of the keyboard, and how it looks when it has: what is not outlined.
+_OUTLINES = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]
+    .filter(e => e.checkVisibility())
+    .filter(e => {
+        e.focus({focusVisible: true});
+        const {outlineWidth, outlineStyle} = getComputedStyle(e);
+        return document.activeElement !== e || e.tabIndex || !(parseFloat(outlineWidth) >= 2 && outlineStyle === 'solid');
+    })
+    .map(e => e.outerHTML.slice(0, 100))"""
 
 
 def headers() -> dict[str, str]:
@@ -157,6 +170,35 @@ def test_by_keyboard_alone(site: str, desk: BrowserContext) -> None:
     page.wait_for_url("**/threat.html")
 
 
+def test_on_every_page_the_keyboard_reaches_everything_and_shows_where_it_is(
+    site: str, every_page: list[str], desk: BrowserContext
+) -> None:
+    page = desk.new_page()
+    for place in every_page:
+        page.goto(site + place)
+        assert page.evaluate(_OUTLINES) == [], place
+        if place in PAGES:
+            page.reload()
+            for _ in range(page.locator("a:visible").count()):
+                page.keyboard.press("Tab")
+            reached = page.evaluate("document.activeElement.outerHTML")
+            assert reached == page.locator("a:visible").last.evaluate("e => e.outerHTML"), place
+
+
+def test_without_scripts_every_page_says_the_same(
+    site: str, every_page: list[str], browser: Browser, phone: BrowserContext
+) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
+    without, with_scripts = context.new_page(), phone.new_page()
+    for place in every_page:
+        without.goto(site + place)
+        with_scripts.goto(site + place)
+        text = without.locator("body").inner_text()
+        assert len(text) > 100
+        assert text == with_scripts.locator("body").inner_text(), place
+    context.close()
+
+
 def test_without_scripts_everything_is_there(site: str, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 800})
     page = context.new_page()
@@ -182,9 +224,22 @@ def test_on_paper(site: str, desk: BrowserContext) -> None:
     assert page.pdf().startswith(b"%PDF-")
 
 
-def test_axe_finds_nothing(site: str, desk: BrowserContext) -> None:
+def test_on_paper_every_page_is_whole(site: str, every_page: list[str], desk: BrowserContext) -> None:
     page = desk.new_page()
-    for place in (*PAGES, "late/index.html", "late/cy/police.html"):
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1_000})  # A4 within its margins
+    for place in every_page:
+        page.goto(site + place)
+        assert fits(page), place
+        assert page.locator("h1").is_visible()
+        assert page.locator(".emergency").is_visible()
+        assert page.locator("nav:visible").count() == 0
+
+
+def test_axe_finds_nothing(site: str, every_page: list[str], desk: BrowserContext) -> None:
+    page = desk.new_page()
+    looked_at = every_page if os.environ.get("EVERY_PAGE") else PAGES
+    for place in (*looked_at, "late/index.html", "late/cy/police.html"):
         page.goto(site + place)
         assert wrong_by_axe(page) == {}, place
         assert not place.startswith("late") or page.locator(".emergency .stale").first.is_visible()
