@@ -17,10 +17,10 @@ from tests.e2e.command_line import Place, founded, lines, pdq_line, run, serve
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    """An exchange with some signals; its hub serves at the end, too."""
-    with founded(tmp_path / "place") as made:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """An exchange that the tests share; each leaves its hub serving, but for the last, which moves it to Redis."""
+    with founded(tmp_path_factory.mktemp("backup") / "place") as made:
         yield made
 
 
@@ -92,8 +92,8 @@ def test_a_hub_is_lost_and_comes_back(place: Place, tmp_path: Path) -> None:
 
 def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(place: Place, tmp_path: Path) -> None:
     kept, keys = tmp_path / "kept", tmp_path / "record-keys"
-    publish(place, "a1")
-    publish(place, "b2", expires_in_days=60)
+    publish(place, "1a")
+    publish(place, "2b", expires_in_days=60)
     inside = run("backup", kept, "--record-keys", kept / "keys", "--config", place.config, code=1)
     assert "lies inside the backup" in inside.stderr
     assert not kept.exists()
@@ -118,7 +118,7 @@ def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(pl
         ("cli.exchange/directory", 0, []),
         ("cli.exchange/uk", 0, [first.name]),
     ]
-    assert holds(elsewhere / "data", "a1", "b2") == {"b2"}
+    assert holds(elsewhere / "data", "1a", "2b") == {"2b"}
     bundle = next((kept / "logs" / "uk" / "tile").rglob("*.p/*"))
     bundle.write_bytes(bundle.read_bytes()[:-1] + b"\x00")
     shutil.rmtree(elsewhere / "data" / "logs")
@@ -141,8 +141,8 @@ def not_ours(place: Place, kept: Path, keys: Path) -> None:
 
 async def test_a_log_moves_from_files_to_redis(place: Place, tmp_path: Path) -> None:
     kept = (tmp_path / "kept", "--record-keys", tmp_path / "keys", "--config", place.config)
-    await asyncio.to_thread(publish, place, "a1", "b2")
-    size = (await asyncio.to_thread(publish, place, "c3"))[0]["index"] + 1
+    await asyncio.to_thread(publish, place, "5e", "6f")
+    size = (await asyncio.to_thread(publish, place, "3c"))[0]["index"] + 1
     before = await asyncio.to_thread(seen, place, size)
     place.hub.terminate()
     assert await asyncio.to_thread(place.hub.wait) == 0
@@ -155,7 +155,7 @@ async def test_a_log_moves_from_files_to_redis(place: Place, tmp_path: Path) -> 
         place.hub = await asyncio.to_thread(serve, place.config)
         after = await asyncio.to_thread(seen, place, size)
         assert [entry["signals"] for entry in after] == [entry["signals"] for entry in before]
-        assert (await asyncio.to_thread(publish, place, "d4"))[0]["index"] == size
+        assert (await asyncio.to_thread(publish, place, "4d"))[0]["index"] == size
         (again,) = lines((await asyncio.to_thread(run, "backup", *kept, "--json")).stdout)
         assert again["logs"]["cli.exchange/uk"] == size + 1
         place.hub.terminate()
