@@ -32,6 +32,7 @@ from exchange.errors import (
 from exchange.ledger.tiles import TILE_WIDTH, tile_width
 from exchange.ports import AlreadyCommitted, Group, Head, StoredEntry, TreeHead
 from exchange.stores import redis_calls as calls
+from exchange.stores.entries import check_follows
 from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.redis_bundles import Bundles
 from exchange.stores.redis_cold import Cold
@@ -203,7 +204,7 @@ class RedisStore:
             raise Conflict(f"the durable size is {head.durable.size}, not {expected.size}")
         if head.sealed != head.durable:
             raise Conflict("an earlier group is not sealed yet")
-        calls.check_indices(expected, group)
+        check_follows(group, expected)
         await self._whole(patiently(partial(self._append, expected, group), PATIENCE_S))
 
     async def _append(self, expected: TreeHead, group: Group) -> None:

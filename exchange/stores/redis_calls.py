@@ -9,8 +9,9 @@ from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ledger.tiles import TILE_WIDTH
 from exchange.ports import Group, TreeHead
 from exchange.stores import redis_scripts as scripts
+from exchange.stores.entries import hash_of_leaf_in
 from exchange.stores.redis_master import Call
-from exchange.stores.redis_rows import frame_part, hash_of_leaf_in, root_row, row_of
+from exchange.stores.redis_rows import frame_part, root_row, row_of
 from exchange.stores.redis_scripts import Keys
 
 #: Of one script: what else waits for the server waits that long.
@@ -101,10 +102,3 @@ def gone(keys: Keys) -> Fatal:
 def wrote(reply: Sequence[object]) -> bool:
     """Whether a script has changed anything, by its answer."""
     return reply[0] == b"ok"
-
-
-def check_indices(expected: TreeHead, group: Group) -> None:
-    """Refuse what would be a gap for ever. The root is the caller's: it alone holds the tree."""
-    first, last, count = group.entries[0].index, group.entries[-1].index, len(group.entries)
-    if first != expected.size or last != first + count - 1 or group.head.size != first + count:
-        raise Fatal(f"a group of {count} entries from {first} to {last} does not follow size {expected.size}")

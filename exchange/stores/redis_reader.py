@@ -13,8 +13,9 @@ from typing import Any
 
 from exchange.errors import Fatal, Reason, Rejected
 from exchange.ledger.merkle import leaf_hash
-from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, entries_path
+from exchange.ledger.tiles import TILE_WIDTH, entries_path
 from exchange.stores import redis_checks
+from exchange.stores.entries import read_bundle
 from exchange.stores.redis_finding import Finder
 from exchange.stores.redis_link import Command, Link, answer
 from exchange.stores.redis_place import RedisPlace
@@ -95,11 +96,7 @@ class RedisLog:
                 yield RawEntry(index, b"", frame, id_, entry.leaf_hash, received, checksum(id_, received, frame))
 
     def _bundle(self, index: int) -> tuple[bytes, ...]:
-        path = self._folder / entries_path(index)
-        try:
-            return decode_bundle(path.read_bytes())
-        except OSError as error:
-            raise Fatal(f"{path}: an entry bundle is missing, or cannot be read") from error
+        return read_bundle(self._folder / entries_path(index))
 
     def tile(self, level: int, index: int) -> tuple[bytes, bytes] | None:
         """See `Reading.tile`. Of level 0 below the floor there is the root alone: its hashes are the bundle's."""

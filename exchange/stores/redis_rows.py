@@ -10,11 +10,11 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from exchange.codec import frame_leaf
-from exchange.errors import Fatal, Rejected
-from exchange.ledger.merkle import HASH_BYTES, leaf_hash
+from exchange.errors import Fatal
+from exchange.ledger.merkle import HASH_BYTES
 from exchange.ledger.tiles import TILE_WIDTH, split_hashes, subtree_root
 from exchange.ports import Head, StoredEntry, TreeHead
+from exchange.stores.entries import hash_of_leaf_in
 from exchange.stores.redis_finding import text_of
 from exchange.stores.redis_scripts import FORMAT, HEAD_FIELDS
 
@@ -37,14 +37,6 @@ def row_of(entry: StoredEntry) -> bytes:
     """Return an entry's row."""
     fixed = entry.statement_id + entry.leaf_hash + entry.received_at_ms.to_bytes(8, "big", signed=True)
     return fixed + _sum(fixed) + frame_part(entry.frame)
-
-
-def hash_of_leaf_in(frame: bytes) -> bytes:
-    """Return the leaf hash of the leaf inside a frame; empty, which no leaf hash is, when there is none."""
-    try:
-        return leaf_hash(frame_leaf(frame))
-    except Rejected:
-        return b""
 
 
 def entry_of(index: int, row: bytes) -> StoredEntry:

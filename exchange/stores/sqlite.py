@@ -22,11 +22,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, Fatal, Reason, Rejected, Unavailable
+from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, Reason, Rejected, Unavailable
 from exchange.ledger.tiles import TILE_WIDTH, tile_width
 from exchange.ops.durable import make_folders
 from exchange.ports import Group, Head, StoredEntry, TreeHead
 from exchange.stores import sqlite_schema as schema
+from exchange.stores.entries import check_follows
 from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.sqlite_commits import Commits
 from exchange.stores.sqlite_rows import Rows
@@ -100,7 +101,7 @@ class SqliteStore:
             raise Conflict(f"the durable size is {head.durable.size}, not {expected.size}")
         if head.sealed != head.durable:
             raise Conflict("an earlier group is not sealed yet")
-        _check_indices(expected, group)
+        check_follows(group, expected)
         await self._writer.call(partial(commits.append, head, group), then=lambda _: self._appended(head, group))
 
     def _appended(self, head: Head, group: Group) -> None:
@@ -226,10 +227,3 @@ class SqliteStore:
             await self._writer.aclose()
         finally:
             os.close(self._lock)
-
-
-def _check_indices(expected: TreeHead, group: Group) -> None:
-    """Refuse what would be a gap for ever. The root is the caller's: it alone holds the tree."""
-    first, last, count = group.entries[0].index, group.entries[-1].index, len(group.entries)
-    if first != expected.size or last != first + count - 1 or group.head.size != first + count:
-        raise Fatal(f"a group of {count} entries from {first} to {last} does not follow size {expected.size}")

@@ -14,11 +14,10 @@ from typing import Any
 
 import apsw
 
-from exchange.codec import frame_leaf
-from exchange.errors import Conflict, ExchangeError, Fatal, Rejected
-from exchange.ledger.merkle import leaf_hash
+from exchange.errors import Conflict, ExchangeError, Fatal
 from exchange.ports import AlreadyCommitted, Group, Head, StoredEntry, TreeHead
 from exchange.stores import sqlite_schema as schema
+from exchange.stores.entries import hash_of_leaf_in
 
 _HEAD = (
     "SELECT durable_size, durable_root, sealed_size, sealed_root, checkpoint, floor, last_received_at_ms,"
@@ -31,14 +30,6 @@ _MOVE_HEAD = (
 )
 #: An append that went first may have written down a later seal.
 _RAISE_SEAL = "UPDATE log SET sealed_size = ?, sealed_root = ?, checkpoint = ? WHERE sealed_size < ?"
-
-
-def hash_of_leaf_in(frame: bytes) -> bytes:
-    """Return the leaf hash of the leaf inside a frame; empty, which no leaf hash is, when there is none."""
-    try:
-        return leaf_hash(frame_leaf(frame))
-    except Rejected:
-        return b""
 
 
 class Commits:

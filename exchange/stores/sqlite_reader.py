@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exchange.errors import Fatal
-from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, entries_path
+from exchange.ledger.tiles import TILE_WIDTH, entries_path
 from exchange.stores import sqlite_schema as schema
+from exchange.stores.entries import read_bundle
 from exchange.stores.sqlite import FILE_NAME
 
 _PAGE = 256
@@ -82,12 +83,7 @@ class LogFiles:
         """Yield entries [0, size) in order. Raises `Fatal` when one is missing."""
         floor = self.state().floor
         for index in range(floor // TILE_WIDTH):
-            file = self._folder / entries_path(index)
-            try:
-                bundle = file.read_bytes()
-            except OSError as error:
-                raise Fatal(f"{file}: an entry bundle is missing, or cannot be read") from error
-            for position, leaf in enumerate(decode_bundle(bundle)):
+            for position, leaf in enumerate(read_bundle(self._folder / entries_path(index))):
                 yield RawEntry(index * TILE_WIDTH + position, leaf=leaf)
         yield from self._rows(floor, size)
 

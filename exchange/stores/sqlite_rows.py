@@ -21,7 +21,7 @@ from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, encode_bundle, entr
 from exchange.ops.durable import write_once
 from exchange.ports import StoredEntry
 from exchange.stores import sqlite_schema as schema
-from exchange.stores.sqlite_commits import hash_of_leaf_in
+from exchange.stores.entries import hash_of_leaf_in
 
 #: About what one feed message takes: who reads on reads what it can send.
 _READ_BYTES = 1_000_000

@@ -20,8 +20,9 @@ import msgspec
 
 from exchange.domain.identifiers import is_name
 from exchange.errors import Fatal, Reason, Rejected
-from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, entries_path
+from exchange.ledger.tiles import TILE_WIDTH, entries_path
 from exchange.ops.durable import replace
+from exchange.stores.entries import read_bundle
 
 FORMAT = 1
 MANIFEST = "backup.json"
@@ -119,10 +120,7 @@ def leaves(folder: Path, size: int, start: int = 0) -> Iterator[bytes]:
         width = min(TILE_WIDTH, size - index * TILE_WIDTH)
         whole, cut = bundle_file(folder, index, TILE_WIDTH), bundle_file(folder, index, width)
         path = whole if whole.exists() else cut
-        try:
-            held = decode_bundle(path.read_bytes())
-        except OSError as error:
-            raise Fatal(f"{path}: an entry bundle is missing, or cannot be read") from error
+        held = read_bundle(path)
         if len(held) < width:
             raise Fatal(f"{path}: holds {len(held)} entries, not {width}")
         yield from held[max(0, start - index * TILE_WIDTH) : width]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
 from exchange import codec
 from exchange.errors import Fatal, Reason, VerificationFailed
 from exchange.ledger.checkpoint import open_checkpoint
@@ -161,7 +163,7 @@ def sweep(folder: Path, held: LogBackup, today: date) -> LogBackup:
     That are files of days that are over, of runs that were cut off, and of bundles that have grown since.
     """
     parts = tuple(
-        Part(part.first, part.end, days)
+        msgspec.structs.replace(part, days=days)
         for part in held.parts
         if (days := tuple(day for day in part.days if day > today.isoformat()))
     )
@@ -177,4 +179,4 @@ def sweep(folder: Path, held: LogBackup, today: date) -> LogBackup:
     for path in list(folder.glob("tile/entries/**/*.p/*")):
         if path != last:
             path.unlink()
-    return LogBackup(held.log, held.origin, held.size, held.floor, held.checkpoint, parts)
+    return msgspec.structs.replace(held, parts=parts)
