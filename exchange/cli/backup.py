@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from exchange.stores.backup.record_keys import RecordKeys, day_of
 from exchange.stores.backup.writing import Task, back_up, sweep
 from exchange.stores.folders import read_key
 from exchange.stores.sealed_mark import read_mark
+from exchange.stores.sqlite_reader import RawEntry
 
 
 @click.command()
@@ -97,10 +99,6 @@ class _Run:
         """Add one log; the directory must come first, for it says how long others keep their entries."""
         origin, mark = str(Origin(self._settings.exchange, here.name)), read_mark(here.mark)
         with closing(here.read()) as log:
-            if here.name == Origin.DIRECTORY_LOG:
-                for entry in log.entries(log.state().durable_size):
-                    said = codec.decode_sequenced(entry.leaf or codec.frame_leaf(entry.frame))
-                    self._directory.apply(said.header, said.received_at_ms)
             community = self._directory.communities.get(origin)
             task = Task(
                 here.name,
@@ -112,7 +110,17 @@ class _Run:
                 0 if community is None else community.retention_days,
                 self._today,
             )
-            return back_up(task, log, partial(with_progress, label=origin, quiet=self._quiet))
+            watch = partial(with_progress, label=origin, quiet=self._quiet)
+            if here.name != Origin.DIRECTORY_LOG:
+                return back_up(task, log, watch)
+            return back_up(task, log, lambda entries, size: self._followed(watch(entries, size)))
+
+    def _followed(self, entries: Iterator[RawEntry]) -> Iterator[RawEntry]:
+        """Yield the directory's entries, and take what they say."""
+        for entry in entries:
+            said = codec.decode_sequenced(entry.leaf or codec.frame_leaf(entry.frame))
+            self._directory.apply(said.header, said.received_at_ms)
+            yield entry
 
     def destroy(self, logs: list[LogBackup]) -> int:
         """Destroy the keys of days that are over, and what they encrypted; return how many keys."""

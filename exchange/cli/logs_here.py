@@ -11,6 +11,7 @@ from exchange.config import Config
 from exchange.domain.identifiers import Origin
 from exchange.errors import Reason, Rejected
 from exchange.stores.reading import Reading
+from exchange.stores.redis_place import RedisPlace
 from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sqlite_reader import LogFiles
 
@@ -38,12 +39,18 @@ def in_store(settings: Config) -> list[LogHere]:
     folders, place = settings.folders, settings.place
     if place is None:
         return in_files(settings.data, settings.marks_folder)
+    reads = {name: partial(shared_log, settings, place, name) for name in shared_names(settings)}
+    return _sorted([LogHere(name, folders.mark(name), read) for name, read in reads.items()])
 
-    def read(name: str) -> Reading:
-        return RedisLog(place, folders.bundle_files(name), str(Origin(settings.exchange, name)))
 
-    names = [key.stem for key in folders.keys.glob("*.seed")]
-    return _sorted([LogHere(name, folders.mark(name), partial(read, name)) for name in names])
+def shared_names(settings: Config) -> list[str]:
+    """Return the logs of a shared store that a hub serves: those that it has the keys of."""
+    return [key.stem for key in settings.folders.keys.glob("*.seed")]
+
+
+def shared_log(settings: Config, place: RedisPlace, name: str) -> RedisLog:
+    """Open a log of a shared store. Raises as `RedisLog`."""
+    return RedisLog(place, settings.folders.bundle_files(name), str(Origin(settings.exchange, name)))
 
 
 def _sorted(logs: list[LogHere]) -> list[LogHere]:

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -15,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from exchange.cli.doctor.files import look_at_files
 from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
 from exchange.cli.doctor.machine import look_at_machine
+from exchange.cli.logs_here import shared_log, shared_names
 from exchange.config import Config
 from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
@@ -53,7 +55,7 @@ def look_at_hub(settings: Config) -> Iterator[Finding]:
 def _names(settings: Config) -> list[str]:
     """Return the logs that lie here; of a shared store, those that the hub has the keys of."""
     if settings.place is not None:
-        return sorted(key.stem for key in settings.folders.keys.glob("*.seed"))
+        return sorted(shared_names(settings))
     logs = settings.folders.data / "logs"
     return sorted(folder.name for folder in logs.iterdir()) if logs.is_dir() else []
 
@@ -65,10 +67,7 @@ def _log(settings: Config, origin: Origin) -> Iterator[Finding]:
         yield guarded(what, lambda: _place(folders, origin, LogFiles(folders.log(origin.log))), hint=_RESTORE)
         yield guarded(store, lambda: _store(store, folders.log(origin.log)), hint=_RESTORE)
         return
-
-    def read() -> RedisLog:
-        return RedisLog(place, folders.bundle_files(origin.log), what)
-
+    read = partial(shared_log, settings, place, origin.log)
     yield guarded(what, lambda: _place(folders, origin, read()))
     yield guarded(store, lambda: _servers(store, read()))
 
