@@ -6,8 +6,8 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from dataclasses import asdict
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,23 @@ async def two_hubs(ends: AsyncExitStack, exchange: Exchange) -> tuple[ChildHub, 
     return first, second, other
 
 
+@dataclass
+class Hubs:
+    """The hubs that a load is on."""
+
+    ends: AsyncExitStack
+    running: list[ChildHub]
+
+    async def kill(self, number: int) -> None:
+        """Kill one, and start it again on its port."""
+        hub = self.running[number]
+        hub.send(signal.SIGKILL)
+        await hub.ended()
+        await hub.aclose()
+        self.running[number] = await ChildHub.start(hub.exchange, port=hub.port)
+        self.ends.push_async_callback(self.running[number].aclose)
+
+
 async def judged(load: Load, report: Callable[[str], None], *hubs: Exchange) -> None:
     """Hold what the load was told against the store, put it into the table, and verify the store."""
     tally = await tallied(load, *hubs)
@@ -63,33 +80,36 @@ async def judged(load: Load, report: Callable[[str], None], *hubs: Exchange) -> 
     await verified(hubs[0])
 
 
+@asynccontextmanager
+async def loaded(folder: Path, url: str, report: Callable[[str], None]) -> AsyncIterator[tuple[Load, Hubs]]:
+    """Two hubs on a store under load, before, while and after what the block does; then all is judged."""
+    async with AsyncExitStack() as ends:
+        exchange = await founded(folder / "exchange", url)
+        *hubs, other = await two_hubs(ends, exchange)
+        async with Load.running(exchange, *(hub.port for hub in hubs), folder=folder / "clients") as load:
+            await load.more(AFTERWARDS)
+            yield load, Hubs(ends, hubs)
+            await load.more(AFTERWARDS)
+            await load.finish()
+        await judged(load, report, exchange, other)
+
+
 @pytest.mark.short
 async def test_the_master_is_killed_and_sentinels_promote_another(
     ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     servers = await ends.enter_async_context(watched(tmp_path / "servers"))
-    exchange = await founded(tmp_path / "exchange", servers.url)
-    first, second, other = await two_hubs(ends, exchange)
-    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
-        await load.more(AFTERWARDS)
+    async with loaded(tmp_path, servers.url, report):
         old = await servers.master()
         await old.stop(signal.SIGKILL)
         new = await servers.master_other_than(old)
         await old.start("--replicaof", f"127.0.0.1 {new.port}")
-        await load.more(AFTERWARDS)
-        await load.finish()
-    await judged(load, report, exchange, other)
 
 
 async def test_hubs_on_a_cluster(ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]) -> None:
     nodes = await ends.enter_async_context(cluster(tmp_path / "nodes"))
-    exchange = await founded(tmp_path / "exchange", cluster_url(nodes))
-    assert sum([await each.ask("DBSIZE") > 0 for each in nodes]) > 1  # the logs are in several slots
-    first, second, other = await two_hubs(ends, exchange)
-    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
-        await load.more(AFTERWARDS)
-        await load.finish()
-    await judged(load, report, exchange, other)
+    async with loaded(tmp_path, cluster_url(nodes), report):
+        assert sum([await each.ask("DBSIZE") > 0 for each in nodes]) > 1  # the logs are in several slots
 
 
 async def test_only_the_replica_that_lagged_is_left(
@@ -97,23 +117,17 @@ async def test_only_the_replica_that_lagged_is_left(
 ) -> None:
     """A count that left it out would lose everything that was acknowledged while it slept."""
     servers = await ends.enter_async_context(watched(tmp_path / "servers"))
-    exchange = await founded(tmp_path / "exchange", servers.url)
-    first, second, other = await two_hubs(ends, exchange)
-    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
-        await load.more(AFTERWARDS)
+    async with loaded(tmp_path, servers.url, report) as (_, hubs):
         old = await servers.master()
         quick, lagging = (each for each in servers.servers if each is not old)
         lagging.send(signal.SIGSTOP)
-        await not_safe(first)
+        await not_safe(hubs.running[0])
         for each in (old, quick):
             await each.stop(signal.SIGKILL)
         lagging.send(signal.SIGCONT)
         assert await servers.master_other_than(old) is lagging
         for each in (old, quick):
             await each.start("--replicaof", f"127.0.0.1 {lagging.port}")
-        await load.more(AFTERWARDS)
-        await load.finish()
-    await judged(load, report, exchange, other)
 
 
 async def not_safe(hub: ChildHub) -> None:
@@ -127,10 +141,7 @@ async def test_a_node_of_a_cluster_is_killed(
     ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     nodes = await ends.enter_async_context(cluster(tmp_path / "nodes", replicas=True))
-    exchange = await founded(tmp_path / "exchange", cluster_url(nodes))
-    first, second, other = await two_hubs(ends, exchange)
-    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
-        await load.more(AFTERWARDS)
+    async with loaded(tmp_path, cluster_url(nodes), report):
         (old,) = [each for each in nodes[:3] if await each.ask("KEYS", Keys(UK).head)]
         await old.stop(signal.SIGKILL)
         replica = nodes[nodes.index(old) + 3]
@@ -138,43 +149,25 @@ async def test_a_node_of_a_cluster_is_killed(
             while b"role:master" not in await replica.ask("INFO", "replication"):
                 await asyncio.sleep(0.1)
         await old.start()
-        await load.more(AFTERWARDS)
-        await load.finish()
-    await judged(load, report, exchange, other)
 
 
 async def test_hubs_are_killed_in_turn(ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]) -> None:
     server = await ends.enter_async_context(running(tmp_path / "server"))
-    exchange = await founded(tmp_path / "exchange", server.url)
-    *hubs, other = await two_hubs(ends, exchange)
-    async with Load.running(exchange, hubs[0].port, hubs[1].port, folder=tmp_path / "clients") as load:
+    async with loaded(tmp_path, server.url, report) as (load, hubs):
         for turn in range(6):
             await load.more(AFTERWARDS)
-            hub = hubs[turn % 2]
-            hub.send(signal.SIGKILL)
-            await hub.ended()
-            await hub.aclose()
-            hubs[turn % 2] = await ChildHub.start(hub.exchange, port=hub.port)
-            ends.push_async_callback(hubs[turn % 2].aclose)
-        await load.more(AFTERWARDS)
-        await load.finish()
-    await judged(load, report, exchange, other)
+            await hubs.kill(turn % 2)
 
 
 async def test_the_server_is_killed_under_hubs(
     ends: AsyncExitStack, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     server = await ends.enter_async_context(running(tmp_path / "server"))
-    exchange = await founded(tmp_path / "exchange", server.url)
-    first, second, other = await two_hubs(ends, exchange)
-    async with Load.running(exchange, first.port, second.port, folder=tmp_path / "clients") as load:
+    async with loaded(tmp_path, server.url, report) as (load, _):
         for _ in range(3):
             await load.more(AFTERWARDS)
             await server.stop(signal.SIGKILL)
             await server.start()
-        await load.more(AFTERWARDS)
-        await load.finish()
-    await judged(load, report, exchange, other)
 
 
 async def test_a_replica_that_may_lose_something_stops_publishing(tmp_path: Path) -> None:

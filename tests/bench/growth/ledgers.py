@@ -10,28 +10,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from exchange import codec
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Leaf, Statement, statement_id
+from exchange.domain.statement import Leaf
 from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
-from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tree import Tree
 from exchange.ops.clocks import wall_ms
-from exchange.ports import Group, StoredEntry, TreeHead
 from exchange.stores.folders import read_key
+from exchange.stores.refilling import refill
 from exchange.stores.sealed_mark import SealedMarkFile
 from exchange.stores.sqlite import SqliteStore
 from tests.bench.contenders.hub import PUBLISHER, Hub
 from tests.bench.workload import draft
 from tests.e2e.exchange_fixture import DIRECTORY, UK, Exchange
 
-_GROUP_RECORDS = 20_000
-_GROUP_ENTRIES = 2_048
 _KEYS = "exchange.json"
 Say = Callable[[str], None]
 
@@ -85,10 +81,12 @@ async def filled(folder: Path, ledger: Ledger, say: Say) -> Exchange:
     return hub.exchange
 
 
-def _statements(exchange: Exchange, ledger: Ledger) -> Iterator[Statement]:
+def _frames(exchange: Exchange, ledger: Ledger, directory_size: int) -> Iterator[bytes]:
     key = exchange.keys[PUBLISHER, Role.PIPELINE]
-    for _ in range(ledger.entries):
-        yield codec.statement_from_wire(draft(PUBLISHER, UK, ledger.per_statement).sign(key))
+    for index in range(ledger.entries):
+        said = codec.statement_from_wire(draft(PUBLISHER, UK, ledger.per_statement).sign(key))
+        leaf = codec.encode_leaf(Leaf(index, wall_ms(), False, directory_size, said.payload, said.signatures))
+        yield codec.full_frame(leaf, said.records, said.audience_record)
 
 
 async def fill(exchange: Exchange, ledger: Ledger, say: Say) -> None:
@@ -101,29 +99,18 @@ async def fill(exchange: Exchange, ledger: Ledger, say: Say) -> None:
     directory_size = (await directory.head()).sealed.size
     await directory.aclose()
     store, mark = await SqliteStore.open(folders.log(log.log), origin=UK), SealedMarkFile(folders.mark(log.log))
-    tree, note, statements = Tree(), b"", _statements(exchange, ledger)
-    per_group = max(1, min(_GROUP_ENTRIES, _GROUP_RECORDS // ledger.per_statement))
-    while chunk := list(islice(statements, per_group)):
-        entries = [_entry(one, tree.size + at, directory_size) for at, one in enumerate(chunk)]
-        extension = tree.extend([entry.leaf_hash for entry in entries])
-        head = TreeHead(extension.tree.size, extension.tree.root())
-        before = (await store.head()).durable
-        await store.append(before, Group(tuple(entries), extension.full_tiles, head, directory_size))
-        note = sign_checkpoint(Checkpoint(UK, head.size, head.root), key)
-        await store.seal(head, note)
-        tree = extension.tree
-        if tree.size * 10 // ledger.entries != before.size * 10 // ledger.entries:
-            say(f"filling {ledger.name}: {tree.size * ledger.per_statement:,} signals")
-    await mark.record(note)
+    filled_now = 0
+
+    def written(entries: int) -> None:
+        nonlocal filled_now
+        before, filled_now = filled_now, filled_now + entries
+        if filled_now * 10 // ledger.entries != before * 10 // ledger.entries:
+            say(f"filling {ledger.name}: {filled_now * ledger.per_statement:,} signals")
+
+    tree = await refill(store, Tree(), _frames(exchange, ledger, directory_size), UK, key, written)
+    await mark.record(sign_checkpoint(Checkpoint(UK, tree.size, tree.root()), key))
     await store.aclose()
     await mark.aclose()
-
-
-def _entry(statement: Statement, index: int, directory_size: int) -> StoredEntry:
-    now = wall_ms()
-    leaf = codec.encode_leaf(Leaf(index, now, False, directory_size, statement.payload, statement.signatures))
-    frame = codec.full_frame(leaf, statement.records, statement.audience_record)
-    return StoredEntry(index, statement_id(statement.payload), leaf_hash(leaf), now, frame)
 
 
 def disk_bytes(exchange: Exchange) -> int:
