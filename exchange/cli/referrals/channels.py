@@ -34,6 +34,7 @@ _VISIBLE = re.compile(r"[!-~]*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}", re.ASCII)
 #: For each step of a conversation, and for the whole of it.
 _STEP_S, _WHOLE_S = 10.0, 30.0
+_CUT_AGAIN_S = 0.05
 _LEAST_SECRET_BYTES = 16
 #: What a web server answers that may take it in a moment: too slow, too early, too much.
 _PASSING = frozenset({408, 425, 429})
@@ -260,16 +261,27 @@ def _cut(connection: socket.socket | None) -> None:
 
 async def _in_time(work: Callable[[], T], cut: Callable[[], None]) -> T:
     """Do something that blocks, beside the loop; past its deadline the connection is cut, which ends it."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    loop = asyncio.get_running_loop()
+    # A future, not a task: a loop that closes cancels tasks, and would think that the thread had ended.
+    future = loop.run_in_executor(None, work)
+
+    def cut_till_done() -> None:
+        # Again and again: the connection may be one that is only just being made.
+        if future.done():
+            future.exception()  # Nobody waits for it any more: asked for, or the loop complains of it.
+            return
+        cut()
+        loop.call_later(_CUT_AGAIN_S, cut_till_done)
+
     try:
-        done, _ = await asyncio.wait({task}, timeout=_WHOLE_S)
+        done, _ = await asyncio.wait({future}, timeout=_WHOLE_S)
+        if not done:
+            cut_till_done()
+            done, _ = await asyncio.wait({future}, timeout=_STEP_S)
     except asyncio.CancelledError:
         # The thread would go on, and the process could not end before it.
-        cut()
+        cut_till_done()
         raise
     if not done:
-        cut()
-        done, _ = await asyncio.wait({task}, timeout=_STEP_S)
-    if not done:
         raise Unavailable("it took too long")
-    return task.result()
+    return future.result()
