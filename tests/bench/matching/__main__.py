@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=list(FULL.matching))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--queries", type=int, default=FULL.queries)
-    parser.add_argument("--repetitions", type=int, default=1)
+    parser.add_argument("--repetitions", type=int, default=3, help="turns; the figures are their medians")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "matching.json", help="where the figures go")
     options = parser.parse_args()
     figures = Figures()
