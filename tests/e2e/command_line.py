@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e import warm_command_line
 from tests.e2e.exchange_fixture import free_port
 
 EXCHANGE = str(Path(sys.executable).parent / "exchange")
@@ -39,14 +40,7 @@ class Place:
 
 
 def run(*arguments: object, stdin: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [EXCHANGE, *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    done = warm_command_line.run([*map(str, arguments)], stdin=stdin, timeout_s=DEADLINE_S)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -18,6 +18,7 @@ from typing import Any
 from exchange.domain.kinds import MemberClass, Role
 from exchange.ops.certificates import authority_files, issue, issued_files
 from exchange_client import ClientConfig, ExchangeClient
+from tests.e2e import warm_command_line
 from tests.e2e.command_line import EXCHANGE
 from tests.e2e.exchange_fixture import UK, World, free_port
 from tests.e2e.sdk_clients import client_config
@@ -105,12 +106,10 @@ daily = 0
 
     async def run(self, *arguments: object, code: int = 0) -> str:
         """Run ``exchange pseudonyms`` with its configuration; return what it said, of a refusal the refusal."""
-        command = [EXCHANGE, "pseudonyms", *map(str, arguments), "--config", str(self.config)]
-        done = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        async with asyncio.timeout(DEADLINE_S):
-            out, err = await done.communicate()
-        assert done.returncode == code, (command, done.returncode, out, err)
-        return (err if code else out).decode()
+        words = ["pseudonyms", *map(str, arguments), "--config", str(self.config)]
+        done = await asyncio.to_thread(warm_command_line.run, words, stdin="", timeout_s=DEADLINE_S)
+        assert done.returncode == code, (words, done)
+        return done.stderr if code else done.stdout
 
     async def start(self, *, ready: bool = True) -> None:
         """Start it, and return when it serves; with ``ready``, when an epoch is live that the ledger has."""

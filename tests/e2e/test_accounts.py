@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from exchange.domain.kinds import Role
+from tests.e2e import warm_command_line
 from tests.e2e.command_line import EXCHANGE, lines
 from tests.e2e.exchange_fixture import World, open_world
 from tests.e2e.pseudonym_place import Service, a_service, client_file
@@ -59,9 +60,12 @@ class Place:
     def state(self, member: str) -> Path:
         return self.folder / member / Role.PIPELINE.word / "state"
 
+    def words(self, member: str, *arguments: object) -> list[str]:
+        return [*map(str, arguments), "--community", "uk", "--client", str(self.client(member))]
+
     @asynccontextmanager
     async def running(self, member: str, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
-        words = [*map(str, arguments), "--community", "uk", "--client", str(self.client(member))]
+        words = self.words(member, *arguments)
         pipe = subprocess.PIPE
         process = await asyncio.create_subprocess_exec(EXCHANGE, *words, stdin=pipe, stdout=pipe, stderr=pipe)
         try:
@@ -72,10 +76,10 @@ class Place:
             await process.communicate()
 
     async def run(self, member: str, *arguments: object, stdin: str = "", code: int = 0) -> Done:
-        async with self.running(member, *arguments) as process, asyncio.timeout(DEADLINE_S):
-            out, err = await process.communicate(stdin.encode())
-        done = Done(process.returncode or 0, out.decode(), err.decode())
-        assert done.code == code, (arguments, done)
+        words = self.words(member, *arguments)
+        ended = await asyncio.to_thread(warm_command_line.run, words, stdin=stdin, timeout_s=DEADLINE_S)
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
+        assert done.code == code, (arguments, done, [f.read_text() for f in self.folder.rglob("rejects.jsonl")])
         return done
 
     async def publish(self, *accounts: dict[str, str], code: int = 0, member: str = "alpha", **fields: object) -> Done:

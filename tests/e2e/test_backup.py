@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.contract.redis_server import running
-from tests.e2e.command_line import Place, founded, lines, pdq_line, run, serve
+from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, pdq_line, run, serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -36,6 +37,14 @@ def seen(place: Place, count: int) -> list[dict[str, Any]]:
     """Return the first entries as beta gets them."""
     options = ("--community", "uk", "--client", place.client("beta"), "--cursor", 0, "--limit", count, "--json")
     return lines(run("watch", *options).stdout)
+
+
+def seen_erased(place: Place, count: int, index: int) -> list[dict[str, Any]]:
+    """Return them once the hub has carried out an erasure that it has accepted."""
+    end = time.monotonic() + DEADLINE_S
+    while (found := seen(place, count))[index]["state"] != "erased":
+        assert time.monotonic() < end, found[index]
+    return found
 
 
 def values(entries: list[dict[str, Any]]) -> list[list[str]]:
@@ -63,7 +72,7 @@ def test_a_hub_is_lost_and_comes_back(place: Place, tmp_path: Path) -> None:
     run("backup", *to_kept)
     late = publish(place, "e5", "f6")
     size = late[-1]["index"] + 1
-    before = seen(place, size)
+    before = seen_erased(place, size, 2)
     place.hub.kill()
     place.hub.wait()
     run("backup", newer, "--record-keys", tmp_path / "other-keys", "--config", place.config)

@@ -29,6 +29,7 @@ from exchange.domain.kinds import Role
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ops.certificates import Files, authority_files, create_authority, issue, issued_files
 from exchange_client import ClientConfig
+from tests.e2e import warm_command_line
 from tests.e2e.certificates import forge
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.exchange_fixture import NAME, Exchange, World, free_port
@@ -66,15 +67,11 @@ class Told:
 
 async def doctor(*arguments: object) -> Told:
     """Run the command as a person would."""
-    process = await asyncio.create_subprocess_exec(
-        EXCHANGE, "doctor", "--json", *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(DEADLINE_S):
-        out, err = await process.communicate()
-    assert not err.strip() or b"Traceback" not in err, err.decode()
-    told = Told(process.returncode or 0)
-    for line in out.decode().splitlines():
+    words = ["doctor", "--json", *map(str, arguments)]
+    done = await asyncio.to_thread(warm_command_line.run, words, stdin="", timeout_s=DEADLINE_S)
+    assert "Traceback" not in done.stderr, done.stderr
+    told = Told(done.returncode)
+    for line in done.stdout.splitlines():
         row = json.loads(line)
         told.findings.setdefault(row["what"], []).append(row)
     return told

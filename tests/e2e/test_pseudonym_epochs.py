@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from exchange.domain.bodies import Budget, BudgetTotal, State
 from exchange.domain.kinds import Role
-from exchange.domain.statement import Indicator
 from exchange.domain.validation import DAY_MS
 from exchange.errors import InvalidStatement, Rejected
 from exchange.normal.accounts import AccountType, data_versions, normal_account
@@ -21,7 +19,6 @@ from exchange.pseudonyms.budget import Reserved
 from exchange.stores.budget_book import BudgetFile
 from exchange.stores.epoch_keys import EpochKeys
 from exchange_client import ExchangeClient
-from exchange_client.account_pseudonyms import AccountPseudonyms
 from tests.e2e.exchange_fixture import SIDE, UK, World, open_world
 from tests.e2e.pseudonym_place import SERVICE, Service, a_service
 from tests.e2e.sdk_clients import a_signal
@@ -73,14 +70,6 @@ async def test_a_restart_announces_nothing_twice(world: World, service: Service)
     assert (await size(world, UK), await size(world, SIDE)) == before == (1, 1)
 
 
-async def soon(pseudonyms: AccountPseudonyms) -> tuple[Indicator, ...]:
-    """Return an account's indicators once the service has taken up every live epoch."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            with contextlib.suppress(Rejected):  # NOT_FOUND: a new epoch, for a moment
-                return (await pseudonyms.indicators([SOMEONE]))[0]
-
-
 async def test_in_an_overlap_an_account_is_named_under_both_epochs(world: World, service: Service) -> None:
     await service.run("epoch", "create", "--days", 20)
     await service.start()
@@ -90,7 +79,7 @@ async def test_in_an_overlap_an_account_is_named_under_both_epochs(world: World,
         first, second = (await alpha.key_epochs(UK)).live(wall_ms())
         assert first.epoch.ends_ms < second.epoch.ends_ms
         async with alpha.pseudonyms(UK) as pseudonyms:
-            indicators = await soon(pseudonyms)
+            indicators = (await pseudonyms.indicators([SOMEONE]))[0]
         assert len(indicators) == 2
         (both,) = await publisher.publish([a_signal(indicators=indicators)])
         assert both.receipt is not None
@@ -121,13 +110,13 @@ async def test_a_destroyed_key_is_told_and_nothing_is_published_under_it(service
 
 
 async def test_a_key_is_destroyed_when_its_epoch_ends(service: Service) -> None:
+    await service.start(ready=False)
     keys = EpochKeys(service.keys)
-    keys.create(1, wall_ms(), wall_ms() + 6_000, data_versions())
-    (path,) = service.keys.iterdir()
-    held = keys.load()[1].key
-    assert held is not None
-    await service.start()
     async with service.client("alpha") as alpha:
+        keys.create(1, wall_ms(), wall_ms() + 6_000, data_versions())
+        (path,) = service.keys.iterdir()
+        held = keys.load()[1].key
+        assert held is not None
         await until(alpha, lambda epochs: epochs == {1: True})
     assert held.secret().hex() not in path.read_text()
     assert "destroyed" in await service.run("epoch", "list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Place:
         if self.ledger_away:
             raise Unavailable("away")
         self.reads += 1
-        return self.epochs
+        return copy.deepcopy(self.epochs)
 
     async def evaluate(self, number: int, elements: Sequence[bytes]) -> Evaluation:
         self.asked += 1
@@ -121,13 +122,39 @@ async def test_a_ledger_that_is_away_stops_nobody_who_knows_a_live_epoch() -> No
             await made.indicators([ANOTHER])
 
 
+async def test_a_service_that_has_not_read_of_a_new_epoch_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a moment the ledger has an epoch that its service does not evaluate under: no account may be lost to that."""
+    monkeypatch.setattr("exchange_client.backoff.FIRST_S", 0.0)
+    not_yet = Rejected(Reason.NOT_FOUND, "no such key epoch is live")
+    place = Place(epoch(1))
+    async with place.pseudonyms as made:
+        place.faults = [not_yet, not_yet]
+        assert len((await made.indicators([SOMEONE]))[0]) == 1
+        place.faults = [not_yet] * account_pseudonyms.ATTEMPTS
+        with pytest.raises(Rejected, match="no such key epoch"):
+            await made.indicators([ANOTHER])
+
+
+async def test_an_epoch_that_was_destroyed_since_is_not_waited_for() -> None:
+    place = Place(epoch(1), epoch(2))
+    place.now_ms = epoch(2).begins_ms
+    async with place.pseudonyms as made:
+        await made.live()
+        place.say(KeyEpoch(1, State.ENDED, KEYS[1].public_key))
+        place.faults = [Rejected(Reason.NOT_FOUND, "no such key epoch is live")]
+        with pytest.raises(Rejected, match="no such key epoch"):
+            await made.indicators([SOMEONE])
+        assert place.asked == 1
+        assert [key_epoch_of(each.value) for each in (await made.indicators([SOMEONE]))[0]] == [2]
+
+
 async def test_a_service_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exchange_client.backoff.FIRST_S", 0.0)
     place = Place(epoch(1))
-    place.faults = [Unavailable("away")] * (account_pseudonyms.ATTEMPTS - 1)
+    place.faults = [Unavailable("away", retry_after_ms=0)] * (account_pseudonyms.ATTEMPTS - 1)
     async with place.pseudonyms as made:
         assert len(await made.indicators([SOMEONE])) == 1
-        place.faults = [Unavailable("away")] * account_pseudonyms.ATTEMPTS
+        place.faults = [Unavailable("away", retry_after_ms=0)] * account_pseudonyms.ATTEMPTS
         with pytest.raises(Unavailable, match="away"):
             await made.indicators([ANOTHER])
     assert place.asked == 2 * account_pseudonyms.ATTEMPTS

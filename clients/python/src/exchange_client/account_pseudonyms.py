@@ -138,10 +138,19 @@ class AccountPseudonyms:
                 raise
             except Unavailable as error:
                 await backoff.after(error, "waits for the pseudonym service")
+            except Rejected as error:
+                if error.reason is not Reason.NOT_FOUND or not await self._is_live_now(epoch):
+                    raise
+                await backoff.after(error, "waits for the pseudonym service to take up a new key epoch")
             else:
                 backoff.reset()
                 return evaluation
         return await self._evaluate(epoch, elements)
+
+    async def _is_live_now(self, number: int) -> bool:
+        """Whether the ledger says so as it is now. A service evaluates under a new epoch once it has read it there."""
+        self._read_at_ms = -READ_AGAIN_MS
+        return number in {entry.epoch.number for entry in await self.live()}
 
 
 def differing_versions(entry: KeyEpochEntry) -> dict[str, tuple[str, str]]:
