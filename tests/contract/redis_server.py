@@ -1,14 +1,15 @@
-"""A real server of Redis's protocol on loopback, for as long as a test needs it."""
+"""A real server of Redis's protocol, on loopback or on a machine of its own, for as long as a test needs it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,8 @@ from typing import Any
 
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
+
+from tests.contract.machines import HERE, Machine
 
 #: What the store asks of a server.
 FIT = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
@@ -54,21 +57,35 @@ class RedisServer:
     folder: Path
     flags: tuple[str, ...] = (*FIT, *EAGER)
     port: int = field(default_factory=free_port)
+    machine: Machine = HERE
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
+
+    @property
+    def address(self) -> str:
+        """Where others reach it."""
+        return f"{self.machine.address}:{self.port}"
 
     @property
     def url(self) -> str:
         """The store's setting for it."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.address}"
+
+    @property
+    def network(self) -> tuple[str, ...]:
+        """What it is told of where it listens."""
+        where = ("--port", str(self.port), "--bind")
+        if self.machine is HERE:
+            return (*where, "127.0.0.1")
+        return (*where, f"127.0.0.1 {self.machine.address}", "--protected-mode", "no")
 
     async def start(self, *more: str) -> RedisServer:
         """Start it, and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        network = ("--port", str(self.port), "--bind", "127.0.0.1")
+        command = (*self.machine.enter, binary(), *more, *self.network, *self.flags, "--dir", str(self.folder))
+        environment = {**os.environ, **self.environment}
         with (self.folder / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                binary(), *more, *network, *self.flags, "--dir", str(self.folder), stdout=log, stderr=log
-            )
+            self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=environment)
         async with asyncio.timeout(START_S):
             while True:
                 assert self.process.returncode is None, (self.folder / "server.log").read_text()
@@ -81,7 +98,7 @@ class RedisServer:
 
     async def ask(self, *words: str | int | bytes) -> Any:
         """Send one command on a connection of its own; return the answer."""
-        connection = Connection(host="127.0.0.1", port=self.port, protocol=2, socket_timeout=10, driver_info=None)
+        connection = _Inside(self.machine, self.port)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command(*words)
@@ -107,9 +124,27 @@ class RedisServer:
             self.process.send_signal(signal.SIGCONT)
             await self.process.wait()
 
+    def append_only_file(self) -> Path:
+        """Return the file that its writes go to."""
+        (found,) = (self.folder / "appendonlydir").glob("*.incr.aof")
+        return found
+
     def files(self) -> bytes:
         """Return everything that its files hold."""
         return b"".join(path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file())
+
+
+class _Inside(Connection):
+    """A connection made on the server's own machine."""
+
+    def __init__(self, machine: Machine, port: int) -> None:
+        super().__init__(host="127.0.0.1", port=port, protocol=2, socket_timeout=10, driver_info=None)
+        self._machine = machine
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        if self._machine is HERE:
+            return {"host": self.host, "port": self.port}
+        return {"sock": self._machine.connected(self.port)}
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.contract.machines import HERE, Machine
+
 _CHUNK = 65_536
 
 
@@ -22,9 +24,18 @@ class Wire:
     lost: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def pass_on(self, server: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server)
+    async def pass_on(
+        self, server: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, machine: Machine = HERE
+    ) -> None:
+        """Carry one connection, to a server's port on its machine."""
+        try:
+            if machine is HERE:
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server)
+            else:
+                far_reader, far_writer = await asyncio.open_connection(sock=machine.connected(server))
+        except OSError:
+            writer.close()
+            return
         ways = [
             asyncio.create_task(self._carry(reader, far_writer, replies=False)),
             asyncio.create_task(self._carry(far_reader, writer, replies=True)),
@@ -49,14 +60,16 @@ class Wire:
 
 
 @asynccontextmanager
-async def wired(server: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+async def wired(
+    server: int, context: ssl.SSLContext | None = None, *, port: int = 0, machine: Machine = HERE
+) -> AsyncIterator[Wire]:
     """Pass on from a port of its own to a server's for the length of a block; with a context, take TLS off."""
     wire = Wire()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await wire.pass_on(server, reader, writer)
+        await wire.pass_on(server, reader, writer, machine)
 
-    listening = await asyncio.start_server(carry, "127.0.0.1", 0, ssl=context)
+    listening = await asyncio.start_server(carry, "127.0.0.1", port, ssl=context)
     wire.port = listening.sockets[0].getsockname()[1]
     try:
         yield wire

@@ -18,6 +18,7 @@ from exchange import app, config
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
 from exchange.ops import clocks, logging
+from tests.contract.machines import HERE, Machine
 from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,13 @@ class ChildHub:
 
     @classmethod
     async def launch(
-        cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0, ring_bytes: int = RING_BYTES
+        cls,
+        exchange: Exchange,
+        *flags: str,
+        module: str = MODULE,
+        port: int = 0,
+        ring_bytes: int = RING_BYTES,
+        machine: Machine = HERE,
     ) -> ChildHub:
         """Start the process; do not wait until it serves. ``port`` is its address, where that must stay the same."""
         ops_port, tiles_port, log = free_port(), free_port(), exchange.folder / "hub.log"
@@ -48,6 +55,7 @@ class ChildHub:
         path.write_text(_toml(exchange, ops_port, tiles_port, port, ring_bytes))
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
+                *machine.enter,
                 sys.executable,
                 "-m",
                 module,
@@ -64,10 +72,16 @@ class ChildHub:
 
     @classmethod
     async def start(
-        cls, exchange: Exchange, *flags: str, module: str = MODULE, port: int = 0, ring_bytes: int = RING_BYTES
+        cls,
+        exchange: Exchange,
+        *flags: str,
+        module: str = MODULE,
+        port: int = 0,
+        ring_bytes: int = RING_BYTES,
+        machine: Machine = HERE,
     ) -> ChildHub:
         """Start the process and wait until it serves."""
-        child = await cls.launch(exchange, *flags, module=module, port=port, ring_bytes=ring_bytes)
+        child = await cls.launch(exchange, *flags, module=module, port=port, ring_bytes=ring_bytes, machine=machine)
         await child.serves()
         return child
 
