@@ -12,6 +12,7 @@
     │   └── OverQuota             the caller's own budget is used up
     ├── Conflict              a compare-and-set lost: re-read the head and re-base
     └── Fatal                 our own state is impossible: stop writing, say so loudly
+        └── OtherFormat           what lies there is in a format that this release does not know
 
 The pure core raises these and knows no transport. ``exchange.api.status`` holds the one table from
 `Reason` to a gRPC status. Parsers of untrusted input raise `Rejected` and nothing else.
@@ -184,3 +185,22 @@ class Fatal(ExchangeError):
 
     def __init__(self, message: str, *, reason: Reason = Reason.CORRUPT, hint: str = "") -> None:
         super().__init__(reason, message, hint=hint)
+
+
+class OtherFormat(Fatal):
+    """What lies there is in another release's format. It is refused before anything in it is changed."""
+
+    def __init__(self, where: object, found: object, known: int) -> None:
+        said, hint = format_refused(found, known)
+        super().__init__(f"{where}: {said}", reason=Reason.CONFIG, hint=hint)
+
+
+def format_refused(found: object, known: int) -> tuple[str, str]:
+    """Return how a format that is not the known one is told of, and what to do: docs/upgrade.md is the whole of it."""
+    newer = isinstance(found, int) and found > known
+    hint = (
+        "a newer release wrote it: run that one, or bring back what was kept before the upgrade (docs/upgrade.md)"
+        if newer
+        else "no release of ours that this one follows wrote it: see docs/upgrade.md"
+    )
+    return f"format {found}; this release knows {known}", hint

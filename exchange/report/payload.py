@@ -14,7 +14,7 @@ import msgspec
 
 from exchange import __version__
 from exchange.domain.identifiers import Origin as Logs
-from exchange.errors import Reason, Rejected
+from exchange.errors import Reason, Rejected, format_refused
 from exchange.ledger.checkpoint import Checkpoint, parse_checkpoint
 
 FORMAT = 1
@@ -129,6 +129,12 @@ class Signer(Plain, frozen=True):
     public_key: Digest
 
 
+class _Stated(msgspec.Struct, frozen=True):
+    """What every report says of itself, whichever release made it."""
+
+    format: int
+
+
 class Payload(Plain, frozen=True):
     """A report."""
 
@@ -163,6 +169,10 @@ def decoded(data: bytes) -> Payload:
     if len(data) > MAX_BYTES:
         raise Rejected(Reason.TOO_LARGE, f"{PAYLOAD_FILE}: is more than {MAX_BYTES:,} bytes")
     try:
+        number = msgspec.json.decode(data, type=_Stated).format
+        if number > FORMAT:
+            said, hint = format_refused(number, FORMAT)
+            raise Rejected(Reason.CONFIG, f"{PAYLOAD_FILE}: {said}", hint=hint)
         found = msgspec.json.decode(data, type=Payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(Reason.MALFORMED, f"{PAYLOAD_FILE}: {str(error)[:200]}") from error

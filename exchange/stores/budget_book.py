@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from exchange.errors import Fatal, Reason
+from exchange.errors import Fatal, OtherFormat, Reason
 from exchange.ops.durable import make_folders
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores import sqlite_schema as schema
@@ -60,6 +60,7 @@ class BudgetFile:
 
     def _open(self) -> apsw.Connection:
         self._lock = schema.lock(self._path.with_name(f"{self._path.name}.lock"))
+        schema.require_format(self._path, 0, _SCHEMA_VERSION)
         connection = schema.connect(self._path, create=not self._path.exists())
         try:
             with schema.typed(self._path):
@@ -69,7 +70,7 @@ class BudgetFile:
                         connection.execute(_TABLES)
                         connection.pragma("user_version", _SCHEMA_VERSION)
                 elif version != _SCHEMA_VERSION:
-                    raise Fatal(f"{self._path}: schema version {version}; this release knows {_SCHEMA_VERSION}")
+                    raise OtherFormat(self._path, version, _SCHEMA_VERSION)
         except BaseException:
             connection.close()
             raise
@@ -153,6 +154,7 @@ def read_totals(path: Path, first_day: int) -> list[tuple[int, int, str, int]]:
         raise Fatal(
             f"{path}: there is no budget book", reason=Reason.CONFIG, hint="the service makes it when it starts"
         )
+    schema.require_format(path, _SCHEMA_VERSION)
     with closing(schema.connect(path, read_only=True)) as connection, schema.typed(path):
         rows = connection.execute("SELECT * FROM totals WHERE day >= ? ORDER BY day, epoch, member", (first_day,))
         return [(int(day), int(epoch), str(member), int(count)) for day, epoch, member, count in rows]

@@ -15,13 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from exchange.errors import Conflict, Fatal, Reason, Rejected
+from exchange.errors import Conflict, Fatal, OtherFormat, Reason, Rejected
 from exchange.ops.durable import write_secret
 from exchange.privacy.voprf import EvaluationKey
 from exchange.pseudonyms.epochs import Epoch
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _DESTROYED = bytes(32)
+#: What a file without a number is in; another one would carry its own.
+_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,9 @@ def _parsed(path: Path) -> tuple[Epoch, bytes]:
         raise Fatal(f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}")
     try:
         row = json.loads(data)
+        stated = row.get("format", _FORMAT)
+        if stated != _FORMAT:
+            raise OtherFormat(path, stated if isinstance(stated, int) else "?", _FORMAT)
         secret = bytes.fromhex(row["secret"])
         epoch = Epoch(
             int(row["number"]),

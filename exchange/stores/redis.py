@@ -166,10 +166,10 @@ class RedisStore:
 
     async def _confirmed(self) -> RawHead:
         """Make what is stored safe; return the head of it."""
-        said, *values = await self._master.write(calls.confirm(self._keys), changes=calls.wrote)
-        raw = read_head(values) if said == b"ok" else None
+        reply = await self._master.write(calls.confirm(self._keys), changes=calls.wrote)
+        raw = read_head(reply[1:]) if reply[0] == b"ok" else None
         if raw is None:
-            raise calls.gone(self._keys)
+            raise calls.refused(self._keys, reply)
         return raw
 
     async def head(self) -> Head:
@@ -218,7 +218,7 @@ class RedisStore:
             case b"conflict" | b"unsealed":
                 await self._meet(TreeHead(int(more[0]), more[1]), group.head)
             case _:
-                raise calls.gone(self._keys)
+                raise calls.refused(self._keys, (said, *more))
         standing.appended(group.head, group.entries[-1].received_at_ms, group.directory_size)
         self._recent.follow(group.entries)
 
@@ -242,12 +242,12 @@ class RedisStore:
         await self._whole(patiently(partial(self._seal, head, checkpoint), PATIENCE_S))
 
     async def _seal(self, head: TreeHead, checkpoint: bytes) -> None:
-        said, *_ = await self._master.tell(calls.seal(self._keys, head, checkpoint))
+        said, *more = await self._master.tell(calls.seal(self._keys, head, checkpoint))
         if said == b"conflict":
             now = await self._look()
             raise Conflict(f"the durable size is {now.durable.size}, not {head.size}")
         if said != b"ok":
-            raise calls.gone(self._keys)
+            raise calls.refused(self._keys, (said, *more))
         self._known.sealed(head, checkpoint)
         if self._known.head.sealed.size < head.size:  # a group that this hub has only met
             await self._look()
@@ -352,7 +352,9 @@ class RedisStore:
         try:
             for index in bundles:
                 await self._cold.write_bundle(index)
-            await self._master.write(calls.drop(self._keys, bundles), changes=calls.wrote)
+            reply = await self._master.write(calls.drop(self._keys, bundles), changes=calls.wrote)
+            if reply[0] == b"format":
+                raise calls.refused(self._keys, reply)
         except Fatal:
             if (await self._look()).floor <= bundles[0] * TILE_WIDTH:
                 raise

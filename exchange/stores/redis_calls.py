@@ -10,8 +10,9 @@ from exchange.ledger.tiles import TILE_WIDTH
 from exchange.ports import Group, TreeHead
 from exchange.stores import redis_scripts as scripts
 from exchange.stores.entries import hash_of_leaf_in
+from exchange.stores.redis_finding import text_of
 from exchange.stores.redis_master import Call
-from exchange.stores.redis_rows import frame_part, root_row, row_of
+from exchange.stores.redis_rows import frame_part, other_format, root_row, row_of
 from exchange.stores.redis_scripts import Keys
 
 #: Of one script: what else waits for the server waits that long.
@@ -92,6 +93,13 @@ def drop(keys: Keys, bundles: Sequence[int]) -> Call:
     floor = (bundles[-1] + 1) * TILE_WIDTH
     held = [keys.entries(each) for each in bundles]
     return Call(scripts.DROP, [keys.head, keys.ids, keys.tiles(0), *held], (floor, *bundles))
+
+
+def refused(keys: Keys, reply: Sequence[object]) -> Fatal:
+    """Return the error for a log that a script would not touch: it is not where it was, or not as it was."""
+    if len(reply) > 1 and reply[0] == b"format":
+        return other_format(text_of(reply[1]))
+    return gone(keys)
 
 
 def gone(keys: Keys) -> Fatal:

@@ -63,7 +63,7 @@ class Erasing:
                 case b"leaf":
                     raise Fatal(f"the frame to replace that of entry {int(more[0])} holds another leaf")
                 case _:
-                    raise calls.gone(self._keys)
+                    raise calls.refused(self._keys, (said, *more))
         await self.told(tuple(frames))
         await self._until(*counts)
 

@@ -38,9 +38,13 @@ class RedisLog:
         self._runner = asyncio.Runner()
         try:
             self._link = self._runner.run(self._connect(place))
-            self._head()
         except BaseException:
             self._runner.close()
+            raise
+        try:
+            self._head()
+        except BaseException:
+            self.close()
             raise
 
     async def _connect(self, place: RedisPlace) -> Link:

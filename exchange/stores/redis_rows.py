@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from exchange.errors import Fatal
+from exchange.errors import Fatal, OtherFormat
 from exchange.ledger.merkle import HASH_BYTES
 from exchange.ledger.tiles import TILE_WIDTH, split_hashes, subtree_root
 from exchange.ports import Head, StoredEntry, TreeHead
@@ -91,20 +91,25 @@ class RawHead:
         )
 
 
+def other_format(stated: str) -> OtherFormat:
+    """Return the error for a log whose head states another format than ours."""
+    return OtherFormat("the log in the store", int(stated) if stated.isdecimal() else stated[:20], FORMAT)
+
+
 def read_head(values: list[Any]) -> RawHead | None:
     """Return the head in what was stored for `HEAD_FIELDS`; None where there is no log. Raises `Fatal`."""
     if values[0] is None:
         return None
     found = dict(zip(HEAD_FIELDS, values, strict=True))
+    stated = text_of(found["format"])
+    if stated != str(FORMAT):
+        raise other_format(stated)
     try:
         number = {name: int(found[name]) for name in HEAD_FIELDS if name.endswith(("size", "ms")) or name == "floor"}
-        stored = int(found["format"])
         roots = bytes(found["durable_root"]), bytes(found["sealed_root"])
         checkpoint = bytes(found["checkpoint"])
     except (TypeError, ValueError) as error:
         raise Fatal("the log's head is damaged in the store") from error
-    if stored != FORMAT:
-        raise Fatal(f"the log lies in the store in format {stored}; this release knows {FORMAT}")
     durable, sealed, floor = number["durable_size"], number["sealed_size"], number["floor"]
     if not 0 <= floor <= sealed <= durable or {len(root) for root in roots} != {HASH_BYTES}:
         raise Fatal("the log's head is damaged in the store")

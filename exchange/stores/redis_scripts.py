@@ -80,6 +80,12 @@ class Script:
         return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
+#: What every script does first that changes a log: another release may have made another form of it meanwhile.
+_SAME_FORMAT = f"""
+local format = redis.call('HGET', KEYS[1], 'format')
+if format and format ~= '{FORMAT}' then return {{'format', format}} end
+"""
+
 #: KEYS: head. ARGV: field and value of each.
 CREATE = Script("""
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'there'} end
@@ -90,7 +96,9 @@ return {'ok'}
 #: KEYS: head, ids, then those of entries, tiles and roots. ARGV: size and root that are expected, the new ones,
 #: received_at, directory size, number of entries, number of fields; then of each entry: which key, index, id, row;
 #: and of each field: which key, index, value.
-APPEND = Script("""
+APPEND = Script(
+    _SAME_FORMAT
+    + """
 local head = redis.call('HMGET', KEYS[1], 'durable_size', 'durable_root', 'sealed_size', 'last_received_at_ms',
   'last_directory_size')
 if not head[1] then return {'missing'} end
@@ -119,10 +127,13 @@ end
 redis.call('HSET', KEYS[1], 'durable_size', ARGV[3], 'durable_root', ARGV[4], 'last_received_at_ms', ARGV[5],
   'last_directory_size', ARGV[6], 'sealed_received_at_ms', head[4], 'sealed_directory_size', head[5])
 return {'ok'}
-""")
+"""
+)
 
 #: KEYS: head. ARGV: size, root, checkpoint, channel.
-SEAL = Script("""
+SEAL = Script(
+    _SAME_FORMAT
+    + """
 local head = redis.call('HMGET', KEYS[1], 'durable_size', 'durable_root', 'sealed_size', 'checkpoint')
 if not head[1] then return {'missing'} end
 if tonumber(ARGV[1]) <= tonumber(head[3]) and head[4] ~= '' then return {'ok'} end
@@ -130,21 +141,27 @@ if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then return {'conflict', head[1], he
 redis.call('HSET', KEYS[1], 'sealed_size', ARGV[1], 'sealed_root', ARGV[2], 'checkpoint', ARGV[3])
 redis.call('PUBLISH', ARGV[4], ARGV[1])
 return {'ok'}
-""")
+"""
+)
 
 #: Writes something, so that counting replicas afterwards counts for everything before; returns the head as it was.
 #: KEYS: head. ARGV: fields.
-CONFIRM = Script("""
+CONFIRM = Script(
+    _SAME_FORMAT
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'missing'} end
 redis.call('HINCRBY', KEYS[1], 'confirmed', 1)
 local found = redis.call('HMGET', KEYS[1], unpack(ARGV))
 table.insert(found, 1, 'ok')
 return found
-""")
+"""
+)
 
 #: KEYS: head, then those of entries. ARGV: of each frame: which key, index, leaf hash, what a row has behind its fixed
 #: part. Returns how many erasures there have been, and how many of them have left the files.
-ERASE = Script("""
+ERASE = Script(
+    _SAME_FORMAT
+    + """
 local size = redis.call('HGET', KEYS[1], 'durable_size')
 if not size then return {'missing'} end
 local rows = {}
@@ -167,17 +184,23 @@ end
 if changed then redis.call('HINCRBY', KEYS[1], 'erasures', 1) end
 local told = redis.call('HMGET', KEYS[1], 'erasures', 'rewritten')
 return {'ok', told[1] or '0', told[2] or '0'}
-""")
+"""
+)
 
 #: KEYS: head. ARGV: erasures that have left the files.
-REWRITTEN = Script("""
+REWRITTEN = Script(
+    _SAME_FORMAT
+    + """
 local told = redis.call('HGET', KEYS[1], 'rewritten')
 if tonumber(told or '0') < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'rewritten', ARGV[1]) end
 return {'ok'}
-""")
+"""
+)
 
 #: KEYS: head, ids, tiles of level 0, then entries of each bundle that goes. ARGV: the new floor, then each bundle.
-DROP = Script("""
+DROP = Script(
+    _SAME_FORMAT
+    + """
 local head = redis.call('HMGET', KEYS[1], 'floor', 'sealed_size')
 if not head[1] then return {'missing'} end
 if tonumber(ARGV[1]) > tonumber(head[2]) then return {'above', head[2]} end
@@ -191,7 +214,8 @@ for n = 2, #ARGV do
 end
 redis.call('HSET', KEYS[1], 'floor', ARGV[1])
 return {'ok', ARGV[1]}
-""")
+"""
+)
 
 #: KEYS: entries of each bundle in the range. ARGV: first index, one past the last, the most bytes.
 READ = Script("""

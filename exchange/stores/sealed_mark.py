@@ -3,6 +3,8 @@
 A record goes to the slot that does not hold the newest one, is fdatasynced, and only then counts; a torn write
 leaves the other slot whole. Each slot carries a sequence number and a checksum. One write and one fdatasync a
 record, no rename: this is on the path of every commit.
+
+This is format 1, which carries no number. A later one begins its file with `LATER`, its number and a line's end.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ import os
 import zlib
 from pathlib import Path
 
-from exchange.errors import Fatal
+from exchange.errors import Fatal, OtherFormat
 from exchange.ops.durable import make_folders, sync_folder
 from exchange.stores.worker import Worker
 
 SLOT_BYTES = 4096
 _HEAD_BYTES = 4 + 8 + 4
 MAX_NOTE_BYTES = SLOT_BYTES - _HEAD_BYTES
+FORMAT = 1
+LATER = b"signal-exchange mark "
 
 
 def _pack(sequence: int, note: bytes) -> bytes:
@@ -50,6 +54,9 @@ def _slots(path: Path) -> tuple[list[tuple[int, bytes]], bool] | None:
         return None
     except OSError as error:
         raise Fatal(f"{path}: {error.strerror}") from error
+    if data.startswith(LATER):
+        number = data.removeprefix(LATER).partition(b"\n")[0]
+        raise OtherFormat(path, int(number) if number.isdigit() else "?", FORMAT)
     slots = [data[at : at + SLOT_BYTES] for at in (0, SLOT_BYTES)]
     whole = [record for record in map(_unpack, slots) if record is not None]
     if not whole:

@@ -38,6 +38,8 @@ class Commits:
     def __init__(self, path: Path, *, origin: str, create: bool) -> None:
         """Open the file, or make it. Raises `Fatal` when it is not this log, or unusable."""
         self._path = path
+        if not create:
+            schema.require_format(path, schema.SCHEMA_VERSION)
         self._connection = schema.connect(path, create=create)
         #: Set once a change has an unknown outcome; raised by every call from then on.
         self.broken: Fatal | None = None

@@ -66,10 +66,8 @@ class LogFiles:
 
     def state(self) -> LogState:
         """Return the log's head. Raises `Fatal`."""
+        schema.require_format(self._path, schema.SCHEMA_VERSION)
         with schema.typed(self._path):
-            version = self._connection.pragma("user_version")
-            if version != schema.SCHEMA_VERSION:
-                raise Fatal(f"{self._path}: schema version {version} is not known to this release")
             row = self._connection.execute(
                 "SELECT origin, durable_size, sealed_size, durable_root, sealed_root, checkpoint, floor,"
                 " last_received_at_ms, last_directory_size FROM log WHERE id = 1"

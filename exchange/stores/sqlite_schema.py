@@ -11,8 +11,9 @@ from pathlib import Path
 
 import apsw
 
-from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
+from exchange.errors import ExchangeError, Fatal, OtherFormat, Reason, Rejected, Unavailable
 from exchange.ledger.merkle import EMPTY_ROOT
+from exchange.ops.database_format import format_in
 
 SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
@@ -155,22 +156,25 @@ def make_durable(connection: apsw.Connection, path: Path) -> None:
         raise Fatal(f"{path}: cannot be made durable: {error}") from error
 
 
-def check_file(connection: apsw.Connection, path: Path, origin: str) -> None:
-    """Return if the file is a log of this origin in a schema this release knows. Raises `Fatal` otherwise."""
+def require_format(path: Path, *known: int) -> None:
+    """Return if a file is in the last of these formats, or another one of them. Raises `OtherFormat`, `Fatal`.
+
+    Before it is opened: what another release wrote stays as it is, byte for byte.
+    """
     try:
-        version = connection.pragma("user_version")
-        row = (
-            connection.execute("SELECT origin FROM log WHERE id = 1").fetchone() if version == SCHEMA_VERSION else None
-        )
+        found = format_in(path)
+    except (*READ_FAILURES, OSError) as error:
+        raise Fatal(f"{path}: not a readable store: {error}") from error
+    if found not in known:
+        raise OtherFormat(path, found, known[-1])
+
+
+def check_file(connection: apsw.Connection, path: Path, origin: str) -> None:
+    """Return if the file is the log of this origin. Raises `Fatal` otherwise."""
+    try:
+        row = connection.execute("SELECT origin FROM log WHERE id = 1").fetchone()
     except READ_FAILURES as error:
         raise Fatal(f"{path}: not a readable store: {error}") from error
-    if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        raise Fatal(
-            f"{path}: schema version {version}; this release knows {SCHEMA_VERSION}",
-            reason=Reason.CONFIG,
-            hint="it was written by a newer release: use that one" if newer else "this is not a log of ours",
-        )
     if row is None or row[0] != origin:
         raise Fatal(f"{path}: holds the log {row and row[0]!r}, not {origin!r}", reason=Reason.CONFIG)
 

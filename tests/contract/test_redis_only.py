@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from exchange.errors import Conflict, Fatal, Reason, Rejected, Unavailable
+from exchange.errors import Conflict, Fatal, OtherFormat, Reason, Rejected, Unavailable
 from exchange.stores.redis import RedisStore
 from exchange.stores.redis_place import parse_place
+from exchange.stores.redis_reader import RedisLog
+from exchange.stores.redis_scripts import FORMAT, Keys
 from tests.contract.builders import ORIGIN, Chain, commit, erased, read_all, record, seal
 from tests.contract.redis_server import RedisServer, running
 from tests.contract.redis_sets import agreed, cluster, cluster_url
@@ -210,3 +212,31 @@ async def test_what_is_erased_is_in_no_file_of_a_replica_either(own: RedisServer
             assert record("/1") not in server.files()
             assert record("/2") in server.files()
         await store.aclose()
+
+
+async def test_a_log_of_a_later_release_is_refused_also_by_hubs_that_are_at_work_on_it(
+    empty_redis: RedisServer, tmp_path: Path
+) -> None:
+    place, folder, head = parse_place(empty_redis.url, tmp_path), tmp_path / "news", Keys(ORIGIN).head
+    store = await RedisStore.open(place, folder, origin=ORIGIN, create=True)
+    chain = await commit(store, Chain(), 300)
+    _, group = chain.grow()
+    await empty_redis.ask("HSET", head, "format", FORMAT + 1)
+
+    async def held() -> dict[bytes, list[bytes]]:
+        return {key: sorted(await empty_redis.ask("HGETALL", key)) for key in await empty_redis.ask("KEYS", "*")}
+
+    before = await held()
+    work: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: store.append(chain.head, group),
+        lambda: store.erase({2: erased(chain.entries[2])}),
+        lambda: store._archive(range(1)),
+        store.head,
+        lambda: opened(empty_redis.url, folder),
+        lambda: asyncio.to_thread(RedisLog, place, folder, ORIGIN),
+    )
+    for again in work:
+        with pytest.raises(OtherFormat, match=f"format {FORMAT + 1}; this release knows {FORMAT}"):
+            await again()
+        assert await held() == before
+    await store.aclose()

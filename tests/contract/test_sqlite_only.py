@@ -79,7 +79,7 @@ async def test_a_log_is_made_once(folder: Path, store: SqliteStore) -> None:
     ("query", "origin", "word"),
     [
         ("PRAGMA user_version = 99", ORIGIN, "99"),
-        ("PRAGMA user_version = 0", ORIGIN, "version 0"),
+        ("PRAGMA user_version = 0", ORIGIN, "format 0"),
         ("SELECT 1", "example/other", "example/other"),
         ("DELETE FROM log", ORIGIN, "None"),
         ("UPDATE log SET durable_size = 7", ORIGIN, "7"),

@@ -187,5 +187,5 @@ def test_a_file_of_another_kind_is_refused(path: Path) -> None:
     path.parent.mkdir()
     with apsw.Connection(str(path)) as connection:
         connection.pragma("user_version", 9)
-    with pytest.raises(Fatal, match="schema version 9"):
+    with pytest.raises(Fatal, match="format 9; this release knows"):
         MatcherFile(path)

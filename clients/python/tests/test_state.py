@@ -100,7 +100,7 @@ async def test_a_newer_schema_and_a_damaged_file_are_refused(tmp_path: Path) -> 
     connection = apsw.Connection(str(path))
     connection.pragma("user_version", SCHEMA_VERSION + 1)
     connection.close()
-    with pytest.raises(Fatal, match="schema version"):
+    with pytest.raises(Fatal, match="format 4; this release knows 3"):
         StateFile(path)
     (tmp_path / "d.sqlite").write_bytes(b"this is no database" * 99)
     with pytest.raises(Fatal):

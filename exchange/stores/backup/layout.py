@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from exchange.domain.identifiers import is_name
-from exchange.errors import Fatal, Reason, Rejected
+from exchange.errors import Fatal, Reason, Rejected, format_refused
 from exchange.ledger.tiles import TILE_WIDTH, entries_path
 from exchange.ops.durable import replace
 from exchange.stores.entries import read_bundle
@@ -56,6 +56,12 @@ class LogBackup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: tuple[Part, ...]
 
 
+class _Stated(msgspec.Struct, frozen=True):
+    """What every manifest says of itself, whichever release wrote it."""
+
+    format: int
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is in a backup."""
 
@@ -79,17 +85,19 @@ def read_manifest(folder: Path) -> Manifest | None:
     except OSError as error:
         raise Fatal(f"{path}: {error.strerror}") from error
     except Rejected as error:
-        raise Rejected(error.reason, f"{path}: {error.message}") from error
+        raise Rejected(error.reason, f"{path}: {error.message}", hint=error.hint) from error
 
 
 def decoded(data: bytes) -> Manifest:
     """Return the list in a file. Raises `Rejected`; what it names lies nowhere but in the backup."""
     try:
-        found = msgspec.json.decode(data, type=Manifest)
+        stated = msgspec.json.decode(data, type=_Stated).format
+        found = msgspec.json.decode(data, type=Manifest) if stated == FORMAT else None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Rejected(Reason.MALFORMED, f"is not that of a backup: {error}") from error
-    if found.format != FORMAT:
-        raise Rejected(Reason.MALFORMED, f"format {found.format} is not known to this release")
+    if found is None:
+        said, hint = format_refused(stated, FORMAT)
+        raise Rejected(Reason.CONFIG, said, hint=hint)
     for each in found.logs:
         days = [day for part in each.parts for day in part.days]
         if not is_name(each.log) or not all(map(_is_day, days)):

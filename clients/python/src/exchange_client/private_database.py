@@ -1,6 +1,6 @@
 """A member's own database in one SQLite file: jobs run one at a time beside the event loop, each in a transaction.
 
-Only its owner can read it. A schema of another version is refused: nothing is guessed, and nothing changed.
+Only its owner can read it. Another format is refused: nothing is guessed, and nothing changed.
 
 SQLite overwrites what is deleted (``secure_delete``), but not the copies of rows that it leaves where it moved them
 from one page to another. So a file from which rows were deleted is written anew (``VACUUM``): at once, then an hour
@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import apsw
 
-from exchange.errors import Fatal, Reason
+from exchange.errors import Fatal, OtherFormat, Reason
 from exchange_client.state import open_private, typed_error
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class PrivateDatabase:
         if make is None and not (path.is_file() and path.stat().st_size):
             raise Fatal(f"{path}: is not there, or empty", reason=Reason.CONFIG)
         try:
-            self._connection = open_private(path)
+            self._connection = open_private(path, 0, version)
             self._connection.pragma("cache_size", -_CACHE_KIB)
             self._connection.pragma("secure_delete", 1)  # what is deleted is overwritten, not merely unlinked
             found = self._connection.pragma("user_version")
@@ -65,7 +65,8 @@ class PrivateDatabase:
                     make(self._connection)
                     self._connection.pragma("user_version", version)
             elif found != version:
-                raise Fatal(f"{path}: schema version {found} is not known to this release", reason=Reason.CONFIG)
+                self._connection.close()
+                raise OtherFormat(path, found, version)
         except (apsw.Error, OSError) as error:
             raise Fatal(f"{path}: {error}", reason=Reason.CONFIG) from error
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from exchange.errors import Fatal, Reason, Rejected, Unavailable
+from exchange.errors import Fatal, OtherFormat, Reason, Rejected, Unavailable
+from exchange.ops.database_format import format_in
 
 T = TypeVar("T")
 
@@ -70,8 +71,14 @@ CREATE TABLE lag(
 _STEPS = (_TABLES, _FOLDS, _LIFE)
 
 
-def open_private(path: Path) -> apsw.Connection:
-    """Open or make a database that only its owner can read, with durable commits. Raises apsw.Error and OSError."""
+def open_private(path: Path, *known: int) -> apsw.Connection:
+    """Open or make a database that only its owner can read, with durable commits. Raises apsw.Error and OSError.
+
+    One that is in none of the ``known`` formats (0 is a new file) is left as it is: raises `OtherFormat`.
+    """
+    found = format_in(path)
+    if found not in known:
+        raise OtherFormat(path, found, known[-1])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Made by us first: it holds what is the member's own, and SQLite would let everyone read it.
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -111,14 +118,12 @@ class StateFile:
         self.closed = False
         self._lock = asyncio.Lock()
         try:
-            self._connection = open_private(path)
+            self._connection = open_private(path, *range(SCHEMA_VERSION + 1))
             version = self._connection.pragma("user_version")
-            if 0 <= version < SCHEMA_VERSION:
+            if version < SCHEMA_VERSION:
                 with self._connection:
                     self._connection.execute("".join(_STEPS[version:]))
                     self._connection.pragma("user_version", SCHEMA_VERSION)
-            elif version != SCHEMA_VERSION:
-                raise Fatal(f"{path}: schema version {version} is not known to this release", reason=Reason.CONFIG)
         except (apsw.Error, OSError) as error:
             raise Fatal(f"{path}: {error}", reason=Reason.CONFIG) from error
 
