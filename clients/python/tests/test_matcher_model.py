@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from exchange_client.cursors import Position
 
 NOW = START_MS
 OTHER_LOG = "test.exchange/elsewhere"
-#: Not of zeros, which any page of a file has.
-CENTRES = (bytes(range(1, 33)), b"\x5a" * 32)
+#: Not of zeros, which any page of a file has; and frames lie side by side there: what begins in the middle of one and ends
+#: in the next must look like none.
+CENTRES = (sha256(b"one").digest(), sha256(b"two").digest())
 
 
 def flipped(value: bytes, bits: list[int]) -> bytes:
