@@ -177,7 +177,7 @@ class App:
 
     def _directory_keeper(self, log: Log) -> Keeper[Directory]:
         key = read_key(self._folders.key(Origin.DIRECTORY_LOG))
-        return keeper_of(DIRECTORY, log, self._folders, key, time.monotonic)
+        return keeper_of(DIRECTORY, log, self._folders, key)
 
     async def _open_community(self, text: str) -> None:
         if (origin := origin_here(self._stores, text)) is None:

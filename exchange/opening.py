@@ -27,6 +27,7 @@ from exchange.fanout.tail import Tail
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
+from exchange.ops.clocks import worked_s
 from exchange.ports import Head
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
@@ -181,7 +182,7 @@ async def open_log(
         facts = None
         if not origin.is_directory:
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
-            log = replace(log, folds=_folds(store, facts, clock_s, canaries, just_said))
+            log = replace(log, folds=_folds(store, facts, canaries, just_said))
     except BaseException:
         await store.aclose()
         await mark.aclose()
@@ -193,22 +194,19 @@ async def open_log(
 def _folds(
     store: Store,
     facts: FactsFile,
-    clock_s: Callable[[], float],
     canaries: frozenset[tuple[int, bytes]],
     just_said: JustSaid,
 ) -> Folds:
     referrals = FactsReferrals(facts)
-    life = LifeView(store, store, facts, clock_s, canaries=canaries, addressed=referrals.facts, just_said=just_said)
+    life = LifeView(store, store, facts, worked_s, canaries=canaries, addressed=referrals.facts, just_said=just_said)
     return Folds(life, FactsReports(facts), referrals)
 
 
-def keeper_of(
-    recipe: Recipe[F], log: Log, folders: Folders, key: SigningKey, clock_s: Callable[[], float]
-) -> Keeper[F]:
+def keeper_of(recipe: Recipe[F], log: Log, folders: Folders, key: SigningKey) -> Keeper[F]:
     """Return the keeper of a log's fold, whose snapshots lie beside the log."""
     name = log.origin.rpartition("/")[2]
     return Keeper(
-        recipe, log.origin, Leaves(log.store, log.history), FoldFile(folders.fold(name, recipe.name)), key, clock_s
+        recipe, log.origin, Leaves(log.store, log.history), FoldFile(folders.fold(name, recipe.name)), key, worked_s
     )
 
 

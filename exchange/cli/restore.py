@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.tree import Tree
 from exchange.opening import LEAST_BYTES, LIFE
-from exchange.ops.clocks import wall_ms
+from exchange.ops.clocks import wall_ms, worked_s
 from exchange.ports import TreeHead
 from exchange.publish.recovery import load_tree
 from exchange.stores.backup.frames import bare_frame
@@ -180,7 +179,7 @@ async def _erase(store: Store, fold: Path, origin: str) -> int:
         count += len(indices)
 
     facts = await FactsFile.open(fold)
-    view = LifeView(store, store, facts, time.monotonic)
+    view = LifeView(store, store, facts, worked_s)
     following = asyncio.create_task(view.run())
     try:
         while facts.place().size < size:

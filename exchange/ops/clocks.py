@@ -13,3 +13,8 @@ def wall_ms() -> int:
 def monotonic_ms() -> int:
     """Return milliseconds of a clock that never jumps."""
     return time.monotonic_ns() // 1_000_000
+
+
+def worked_s() -> float:
+    """Return the seconds of processor time that this thread has had: how busy it is, not how busy the machine is."""
+    return time.thread_time()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import TypeAlias
 
 import apsw
@@ -60,6 +61,8 @@ class SignalRows:
             return
         self._insert(*_STATEMENTS, self._statements)
         before = self._db.total_changes()
+        # In the order in which they lie, each page of the file is met once. Of one id the first row stays first.
+        self._signals.sort(key=itemgetter(0))
         self._insert(*_SIGNALS, self._signals)
         if self._db.total_changes() - before != len(self._signals):
             for index, ids in self._ids:

@@ -50,7 +50,7 @@ class Keeper(Generic[F]):
         *,
         least_growth: int = LEAST_GROWTH,
     ) -> None:
-        """``key`` is the log's; ``clock_s`` a monotonic clock in seconds, for pacing."""
+        """``key`` is the log's; ``clock_s`` counts the seconds that the loop's thread has worked, for pacing."""
         self._recipe = recipe
         self._origin = origin
         self._leaves = leaves

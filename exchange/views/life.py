@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
-from exchange import codec
-from exchange.codec_addressed import decode_addressed
-from exchange.domain.addressed import Addressed, AddressedRecord
-from exchange.domain.bodies import Audience, SignalHeader
-from exchange.domain.kinds import FEW
 from exchange.domain.life import LifeFacts
 from exchange.domain.referral_facts import AddressedFacts
-from exchange.domain.statement import statement_id
-from exchange.errors import Fatal, Rejected, Unavailable, VerificationFailed
-from exchange.ledger.merkle import CompactRange, leaf_hash
+from exchange.errors import Fatal, Unavailable, VerificationFailed
+from exchange.ledger.merkle import CompactRange
 from exchange.ports import Facts, History, LogStore, ToldEntry, TreeHead
 from exchange.proving import compact_range
+from exchange.views.ahead import one_ahead
 from exchange.views.just_said import JustSaid
 from exchange.views.replay import Leaves, Pace
 from exchange.views.small_folds import SmallFolds
+from exchange.views.telling import Telling
 
 #: How far behind the log at most, once it has caught up: a burst of statements is taken in one transaction.
 BEHIND_S = 0.25
-PAGE = 2_048
 #: How long somebody waits who names what may be among the newest entries.
 _PATIENCE_S = 2.0
 
@@ -47,18 +42,17 @@ class LifeView:
         addressed: AddressedFacts | None = None,
         just_said: JustSaid | None = None,
     ) -> None:
-        """``clock_s`` is a monotonic clock in seconds, for pacing; ``canaries`` are indicators, as type and value.
+        """``clock_s`` counts the seconds that the loop's thread has worked, for pacing.
 
-        ``just_said`` is filled by whoever writes to the log in this process.
+        ``canaries`` are indicators, as type and value. ``just_said`` is filled by whoever writes to this log here.
         """
-        self._just_said = just_said or JustSaid()
         self._addressed = addressed or AddressedFacts()
         self._store = store
         self._leaves = Leaves(store, history)
+        self._telling = Telling(self._leaves, just_said or JustSaid(), canaries)
         self.facts = facts
         self._folds = SmallFolds()
         self._clock = clock_s
-        self._canaries = canaries
         #: They hear of new entries once these are taken, not of those that the log held at the start.
         self.listeners: list[Callable[[Sequence[ToldEntry]], None]] = []
         self._caught_up = False
@@ -134,67 +128,24 @@ class LifeView:
     async def _take(self, head: TreeHead) -> None:
         """Take all entries of this tree. What does not belong to it is taken back by beginning again."""
         pace = Pace(self._clock, self._hurry.is_set)
-        while (place := self.facts.place()).size < head.size:
-            entries, place = await self._read(place, min(PAGE, head.size - place.size), pace)
-            if not await self._is_of(head, place):
-                await self.facts.forget(None)
-                raise Fatal(
-                    f"the {head.size} leaves that were read are not those of the log's tree",
-                    hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
-                )
-            await self.facts.take(entries, place)
-            self._folds.take(entries)
-            await pace.breathe()
-            for listener in self.listeners if self._caught_up else ():
-                listener(entries)
-            self._moved.set()
-            self._moved.clear()
+        parts = self._telling.parts(self.facts.place(), head.size, pace, small=self._caught_up)
+        async with aclosing(one_ahead(parts)) as ahead:
+            async for entries, place in ahead:
+                if not await self._is_of(head, place):
+                    await self.facts.forget(None)
+                    raise Fatal(
+                        f"the {head.size} leaves that were read are not those of the log's tree",
+                        hint="`exchange verify` tells which entry does not hold; bring back another copy of the log",
+                    )
+                await self.facts.take(entries, place)
+                self._folds.take(entries)
+                await pace.breathe()
+                for listener in self.listeners if self._caught_up else ():
+                    listener(entries)
+                self._moved.set()
+                self._moved.clear()
 
     async def _is_of(self, head: TreeHead, place: CompactRange) -> bool:
         if place.size == head.size:
             return place.root() == head.root
         return place == await compact_range(self._leaves.history, place.size)
-
-    async def _read(self, place: CompactRange, limit: int, pace: Pace) -> tuple[list[ToldEntry], CompactRange]:
-        found, hashes = [], []
-        for index, (leaf, frame) in enumerate(await self._leaves.with_frames(place.size, limit), start=place.size):
-            found.append(self._told(index, leaf, frame))
-            hashes.append(leaf_hash(leaf))
-            await pace.breathe()
-        return found, place.extend(hashes)
-
-    def _told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
-        said = self._just_said.at(index) or codec.decode_sequenced(leaf)
-        body = said.header.body
-        addressed = isinstance(body, Addressed)
-        restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
-        audience = _audience(frame) if restricted else None
-        record = _record(said.header.kind, frame) if addressed else None
-        canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
-        named = statement_id(codec.decode_leaf(leaf).payload) if said.header.kind in FEW else b""
-        when, at = said.received_at_ms, said.directory_size
-        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record)
-
-    def _holds_canary(self, frame: bytes) -> bool:
-        records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
-        return any((each.type, each.value) in self._canaries for record in records for each in record.indicators)
-
-
-def _audience(frame: bytes) -> frozenset[str]:
-    """Return who may read a restricted entry; nobody where its audience record is gone."""
-    record = codec.decode_frame(frame).audience_record if frame else b""
-    try:
-        return frozenset(codec.decode_audience(record, strict=False))
-    except Rejected:
-        return frozenset()
-
-
-def _record(kind: int, frame: bytes) -> AddressedRecord | None:
-    """Return the record of what is said to named members; None where it is gone."""
-    entry = codec.decode_frame(frame) if frame else None
-    if entry is None or not entry.present:
-        return None
-    try:
-        return decode_addressed(kind, entry.records, strict=False)
-    except Rejected:
-        return None

@@ -71,7 +71,10 @@ class Pace:
     """Lets the loop run between small pieces of background work."""
 
     def __init__(self, clock_s: Callable[[], float], hurried: Callable[[], bool] = lambda: False) -> None:
-        """``clock_s`` is a monotonic clock in seconds; while ``hurried`` somebody waits, and pauses are short."""
+        """``clock_s`` counts the seconds that the loop's thread has worked: one that only waits has nothing to do.
+
+        While ``hurried`` somebody waits, and pauses are short.
+        """
         self._clock = clock_s
         self._hurried = hurried
         self._since = clock_s()

@@ -81,7 +81,7 @@ async def test_where_a_place_is_not_what_it_was_the_log_is_read_again(community:
 async def test_nobody_judges_by_what_is_not_in_the_tree_in_a_long_burst_neither(
     community: Community, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exchange.views.life.PAGE", 4)
+    monkeypatch.setattr("exchange.views.telling.PAGE", 4)
     await community.say(a_signal("one"))
     async with community.following() as view:
         await caught_up(view, 1)

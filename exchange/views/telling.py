@@ -1,0 +1,107 @@
+"""A log's entries as the fold of its life takes them: decoded, with what of their frames the fold is made of.
+
+Where much is to be read, as at a start without a fold, leaves are read while those before them are decoded, and many
+entries make one part: a transaction writes each page of its file that it touches, and signal ids lie all over the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TypeAlias
+
+from exchange import codec
+from exchange.codec_addressed import decode_addressed
+from exchange.domain.addressed import Addressed, AddressedRecord
+from exchange.domain.bodies import Audience, SignalHeader
+from exchange.domain.kinds import FEW
+from exchange.domain.statement import statement_id
+from exchange.errors import Rejected
+from exchange.ledger.merkle import CompactRange, leaf_hash
+from exchange.ports import ToldEntry
+from exchange.views.ahead import one_ahead
+from exchange.views.just_said import JustSaid
+from exchange.views.replay import Leaves, Pace
+
+Part: TypeAlias = "tuple[list[ToldEntry], CompactRange]"
+
+#: Entries that are read at once.
+PAGE = 2_048
+#: Signals and entries of one part, about, where much is to be read: tens of megabytes in memory.
+PART = 32_768
+#: Entries of which the clock is looked at once: half a millisecond's work.
+_BREATH = 16
+
+
+class Telling:
+    """Reads one log."""
+
+    def __init__(self, leaves: Leaves, just_said: JustSaid, canaries: frozenset[tuple[int, bytes]]) -> None:
+        """What was just said in this process is not decoded again; ``canaries`` are indicators, as type and value."""
+        self._leaves = leaves
+        self._just_said = just_said
+        self._canaries = canaries
+
+    async def parts(self, place: CompactRange, size: int, pace: Pace, *, small: bool) -> AsyncGenerator[Part]:
+        """Yield all entries from this place up to ``size``, each part with the place after it.
+
+        ``small`` parts are for whoever waits for the newest entries.
+        """
+        entries: list[ToldEntry] = []
+        weight = 0
+        async with aclosing(one_ahead(self._pages(place.size, size))) as pages:
+            async for page in pages:
+                hashes = []
+                for index, (leaf, frame) in enumerate(page, start=place.size):
+                    entry = self._told(index, leaf, frame)
+                    entries.append(entry)
+                    hashes.append(leaf_hash(leaf))
+                    weight += 1 + len(entry.header.signal_ids)
+                    if not index % _BREATH:
+                        await pace.breathe()
+                place = place.extend(hashes)
+                if small or weight >= PART or place.size == size:
+                    yield entries, place
+                    entries, weight = [], 0
+
+    async def _pages(self, at: int, size: int) -> AsyncGenerator[Sequence[tuple[bytes, bytes]]]:
+        while at < size:
+            page = await self._leaves.with_frames(at, min(PAGE, size - at))
+            at += len(page)
+            yield page
+
+    def _told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
+        said = self._just_said.at(index) or codec.decode_sequenced(leaf)
+        body = said.header.body
+        addressed = isinstance(body, Addressed)
+        restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
+        audience = _audience(frame) if restricted else None
+        record = _record(said.header.kind, frame) if addressed else None
+        canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
+        named = statement_id(codec.decode_leaf(leaf).payload) if said.header.kind in FEW else b""
+        when, at = said.received_at_ms, said.directory_size
+        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record)
+
+    def _holds_canary(self, frame: bytes) -> bool:
+        records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
+        return any((each.type, each.value) in self._canaries for record in records for each in record.indicators)
+
+
+def _audience(frame: bytes) -> frozenset[str]:
+    """Return who may read a restricted entry; nobody where its audience record is gone."""
+    record = codec.decode_frame(frame).audience_record if frame else b""
+    try:
+        return frozenset(codec.decode_audience(record, strict=False))
+    except Rejected:
+        return frozenset()
+
+
+def _record(kind: int, frame: bytes) -> AddressedRecord | None:
+    """Return the record of what is said to named members; None where it is gone."""
+    entry = codec.decode_frame(frame) if frame else None
+    if entry is None or not entry.present:
+        return None
+    try:
+        return decode_addressed(kind, entry.records, strict=False)
+    except Rejected:
+        return None
