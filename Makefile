@@ -30,7 +30,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
   --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-.PHONY: help setup test e2e oracle faults load demo bench bench-growth bench-matching bench-privacy lint format gen check-gen lock clean fuzz
+.PHONY: help setup test e2e oracle faults load demo bench bench-growth bench-matching bench-privacy lint lint-types lint-all-but-types format gen check-gen lock clean fuzz
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,9 +103,14 @@ bench-privacy: setup  ## What each party can reverse of shared account identifie
 	$(BIN)/python -m tests.bench.privacy $(ARGS)
 
 lint: setup  ## Style, types, architecture, wire contract, generated code
+	@$(MAKE) --jobs 2 --output-sync lint-types lint-all-but-types
+
+lint-types:
+	$(BIN)/mypy
+
+lint-all-but-types:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	@$(MAKE) check-gen

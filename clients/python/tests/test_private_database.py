@@ -60,6 +60,8 @@ async def test_sqlite_alone_leaves_copies_behind(path: Path) -> None:
         rows.file._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         found += len(rows.left(gone))
         rows.file.close()
+        if found:
+            break
     assert found, "there is no need to write files anew any more"
 
 
