@@ -113,6 +113,7 @@ lint-all-but-types:
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	@for kept in tests/compat/*/protos.binpb; do echo "buf breaking: $$kept"; $(BIN)/buf breaking --against "$$kept"; done
 	@$(MAKE) check-gen
 
 format: setup  ## Rewrite the code in the house format, with the safe fixes

@@ -49,11 +49,11 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def serve(config: Path) -> subprocess.Popen[bytes]:
+def serve(config: Path, *flags: str) -> subprocess.Popen[bytes]:
     log = config.parent / "serve.log"
     before = log.read_text().count('"serving"') if log.exists() else 0
     with log.open("ab") as stderr:
-        hub = subprocess.Popen([EXCHANGE, "serve", "--config", str(config)], stderr=stderr)
+        hub = subprocess.Popen([EXCHANGE, "serve", "--config", str(config), *flags], stderr=stderr)
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end and hub.poll() is None:
         if log.read_text().count('"serving"') > before:
