@@ -52,7 +52,7 @@ ifneq ($(UV),)
 	  -e . -e clients/python
 else
 	@echo "setup: making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV) || { \
+	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Python's venv module does not work here; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "setup: installing $$(grep -c == requirements.lock) locked packages (a minute or two the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
