@@ -32,6 +32,7 @@ _COMMANDS = {
     "key": "key:key",
     "lag": "reports:lag",
     "member": "member:member",
+    "migrate": "migrate:migrate",
     "opine": "life:opine",
     "pki": "pki:pki",
     "pseudonyms": "pseudonyms:pseudonyms",

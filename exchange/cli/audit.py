@@ -6,6 +6,8 @@ again is damaged, or was never this log's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from exchange import codec
 from exchange.domain.statement import Leaf, statement_id
 from exchange.errors import Reason, VerificationFailed
@@ -22,15 +24,20 @@ from exchange.stores.sqlite_schema import checksum
 class Audit:
     """Takes every entry of a log in order, then judges what its files say of the whole."""
 
-    def __init__(self, files: Reading, state: LogState, key: Verifier, mark: bytes | None) -> None:
-        """``mark`` is this machine's memory of the last checkpoint; it must have been read before ``state``."""
+    def __init__(
+        self, files: Reading, state: LogState, key: Verifier, mark: bytes | None, sizes: Iterable[int] = ()
+    ) -> None:
+        """``mark`` is this machine's memory of the last checkpoint; it must have been read before ``state``.
+
+        ``sizes`` are further ones whose roots are asked for (`root`).
+        """
         self._files = files
         self._state = state
         self._key = key
         self._mark = None if mark is None else open_checkpoint(mark, key)
         #: The sizes whose roots are asked for at the end.
         self._roots = {0: EMPTY_ROOT}
-        self._wanted = {state.sealed_size, state.durable_size, 0 if self._mark is None else self._mark.size}
+        self._wanted = {state.sealed_size, state.durable_size, 0 if self._mark is None else self._mark.size, *sizes}
         self._tree = Tree()
         self._hashes: list[bytes] = []
         self._last = Leaf(0, 0, late=False, directory_size=0, payload=b"", signatures=())
@@ -58,6 +65,10 @@ class Audit:
                 raise _broken(f"hash tile {tile.level}/{tile.index} is missing, or is not that of its entries")
         if self._tree.size in self._wanted:
             self._roots[self._tree.size] = self._tree.root()
+
+    def root(self, size: int) -> bytes | None:
+        """Return the root of a size that was asked for; None where the log ends before it."""
+        return self._roots.get(size)
 
     def finish(self) -> None:
         """Judge head, mark and file. Raises `ExchangeError`."""

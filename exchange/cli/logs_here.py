@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from exchange.config import Config
 from exchange.domain.identifiers import Origin
-from exchange.errors import Reason, Rejected
+from exchange.errors import Fatal, Reason, Rejected
 from exchange.stores.reading import Reading
 from exchange.stores.redis_place import RedisPlace
 from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sqlite_reader import LogFiles
+from exchange.stores.sqlite_schema import lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,54 @@ def in_files(data: Path, marks: Path) -> list[LogHere]:
 
 def in_store(settings: Config) -> list[LogHere]:
     """Return the logs that a hub serves, the directory first."""
+    if settings.place is None:
+        return in_files(settings.data, settings.marks_folder)
+    return _sorted([log_here(settings, name) for name in shared_names(settings)])
+
+
+def log_here(settings: Config, name: str) -> LogHere:
+    """Return one log of a hub, which need not be there yet."""
     folders, place = settings.folders, settings.place
     if place is None:
-        return in_files(settings.data, settings.marks_folder)
-    reads = {name: partial(shared_log, settings, place, name) for name in shared_names(settings)}
-    return _sorted([LogHere(name, folders.mark(name), read) for name, read in reads.items()])
+        return LogHere(name, folders.mark(name), partial(LogFiles, folders.log(name)))
+    return LogHere(name, folders.mark(name), partial(shared_log, settings, place, name))
+
+
+@contextmanager
+def alone(settings: Config, name: str) -> Iterator[None]:
+    """Have a log that is there to oneself. Raises `Fatal` (CONFLICT) where a hub has it open.
+
+    Files stay locked for as long as this lasts. Nothing locks a shared store: there it is only looked.
+    """
+    if settings.place is not None:
+        with closing(shared_log(settings, settings.place, name)) as log:
+            if log.listeners():
+                raise _in_use(settings, name)
+        yield
+        return
+    try:
+        held = lock(settings.folders.log(name) / "lock")
+    except Fatal as error:
+        raise _in_use(settings, name) if error.reason is Reason.CONFLICT else error from error
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _in_use(settings: Config, name: str) -> Fatal:
+    return Fatal(
+        f"{Origin(settings.exchange, name)}: a hub has this log open, in {where(settings)}",
+        reason=Reason.CONFLICT,
+        hint="stop every hub that serves it first: with SIGTERM, or by its service manager",
+    )
+
+
+def where(settings: Config) -> str:
+    """Return how a hub's store is called in messages, and where a log says that it has moved to."""
+    if settings.place is None:
+        return f"files in {settings.folders.log('').resolve()}"
+    return settings.store.partition("?")[0]
 
 
 def shared_names(settings: Config) -> list[str]:

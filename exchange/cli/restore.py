@@ -13,10 +13,11 @@ import click
 from exchange import config
 from exchange.cli.backup import check_apart
 from exchange.cli.output import NOT_NOW, config_option, emit, json_option, with_progress
+from exchange.cli.released import opened, released, remember
 from exchange.config import Config
 from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal, Reason, Rejected, VerificationFailed
-from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint, sign_checkpoint
+from exchange.ledger.checkpoint import Checkpoint, sign_checkpoint
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.tree import Tree
 from exchange.opening import LEAST_BYTES, LIFE
@@ -31,7 +32,6 @@ from exchange.stores.facts import FactsFile
 from exchange.stores.folders import read_key
 from exchange.stores.opened import Store, Stores, stores_in
 from exchange.stores.refilling import check_leaves, refill
-from exchange.stores.sealed_mark import SealedMarkFile, read_mark
 from exchange.views.erasing import Eraser
 from exchange.views.life import LifeView
 
@@ -120,10 +120,10 @@ def _plan(
     """Check all that can be checked before anything is written. Raises `ExchangeError`."""
     folders, origin = settings.folders, str(Origin(settings.exchange, held.log))
     key = read_key(folders.key(held.log))
-    checkpoint = _opened(held.checkpoint.encode(), origin, key)
+    checkpoint = opened(held.checkpoint.encode(), origin, key)
     if checkpoint.size != held.size or origin != held.origin:
         raise VerificationFailed(Reason.BAD_PROOF, f"{folder}: its list and the checkpoint of {held.log} differ")
-    known = _known(read_mark(folders.mark(held.log)), given, origin, key)
+    known = released(given, [folders.mark(held.log)], origin, key)
     if not known and not adopt:
         raise Fatal(
             f"{origin}: this machine has no record of the log's last checkpoint",
@@ -133,16 +133,6 @@ def _plan(
     here = folder / "logs" / held.log
     check_leaves(leaves(here, held.size), checkpoint, [TreeHead(each.size, each.root) for each in known])
     return _Plan(held, here, key, keys, max((checkpoint, *known), key=lambda each: each.size))
-
-
-def _opened(note: bytes, origin: str, key: SigningKey) -> Checkpoint:
-    return open_checkpoint(note, log_verifier(origin, key.public_key))
-
-
-def _known(mark: bytes | None, given: list[bytes], origin: str, key: SigningKey) -> list[Checkpoint]:
-    """Return what is known to have been released of a log; notes of other logs are passed over."""
-    notes = [note for note in given if note.partition(b"\n")[0] == origin.encode()]
-    return [_opened(note, origin, key) for note in (*notes, *(() if mark is None else (mark,)))]
 
 
 async def _restored(settings: Config, stores: Stores, plan: _Plan, *, quiet: bool) -> _Done:
@@ -165,7 +155,7 @@ async def _restored(settings: Config, stores: Stores, plan: _Plan, *, quiet: boo
             erased = await _erase(store, folders.fold(held.log, LIFE), str(origin))
     finally:
         await store.aclose()
-    await _remember(folders.mark(held.log), plan.highest, plan.key)
+    await remember(folders.mark(held.log), plan.highest, plan.key)
     days = tuple(sorted(backed_up.without_key))
     return _Done(str(origin), held.size, plan.highest.size, held.size, erased, days)
 
@@ -194,15 +184,6 @@ async def _erase(store: Store, fold: Path, origin: str) -> int:
         await asyncio.gather(following, return_exceptions=True)
         await facts.aclose()
     return count
-
-
-async def _remember(path: Path, highest: Checkpoint, key: SigningKey) -> None:
-    """Write down what was released: last of all, for without it no hub serves the log."""
-    mark = SealedMarkFile(path)
-    try:
-        await mark.record(sign_checkpoint(highest, key))
-    finally:
-        await mark.aclose()
 
 
 def _say(done: _Done, *, as_json: bool) -> None:
@@ -286,8 +267,8 @@ async def _recovered(settings: Config, log: str, folder: Path, *, quiet: bool) -
         note = (folder / CHECKPOINT).read_bytes()
     except OSError as error:
         raise Rejected(Reason.CONFIG, f"{folder / CHECKPOINT}: {error.strerror}") from error
-    theirs = _opened(note, str(origin), key)
-    known = _known(read_mark(folders.mark(log)), [], str(origin), key)
+    theirs = opened(note, str(origin), key)
+    known = released([], [folders.mark(log)], str(origin), key)
     store = await stores_in(folders, settings.place).open(origin, recent_bytes=LEAST_BYTES)
     try:
         head = await store.head()
@@ -305,5 +286,5 @@ async def _recovered(settings: Config, log: str, folder: Path, *, quiet: bool) -
         await store.aclose()
     highest = max((theirs, *known), key=lambda each: each.size)
     if written:
-        await _remember(folders.mark(log), highest, key)
+        await remember(folders.mark(log), highest, key)
     return _Done(str(origin), size, max(size, highest.size), written)

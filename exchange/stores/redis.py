@@ -13,11 +13,11 @@ server tells, and never trusts it: it looks for itself, every second at the late
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from exchange.errors import (
     Conflict,
@@ -42,6 +42,8 @@ from exchange.stores.redis_place import RedisPlace
 from exchange.stores.redis_rows import RawHead, read_head
 from exchange.stores.redis_scripts import HEAD_FIELDS, Keys
 from exchange.stores.redis_standing import Behind, Standing
+from exchange.stores.to_the_end import ToTheEnd
+from exchange.stores.withheld import require
 from exchange.stores.worker import Worker
 
 T = TypeVar("T")
@@ -59,8 +61,9 @@ _ARCHIVE_BUNDLES = 8
 class RedisStore:
     """`LogStore` and `History` of one log."""
 
-    def __init__(self, place: RedisPlace, folder: Path, origin: str, recent_bytes: int) -> None:
+    def __init__(self, place: RedisPlace, folder: Path, origin: str, recent_bytes: int, withheld: bytes) -> None:
         """Use `open`."""
+        self._withheld = withheld
         self._keys = Keys(origin)
         self._master = Master(place, self._keys.head)
         self._bundles = Bundles(folder)
@@ -69,21 +72,30 @@ class RedisStore:
         self._recent = RecentEntries(max_bytes=recent_bytes)
         self._erasing = Erasing(self._master, self._keys, self._recent)
         self._archiving = asyncio.Lock()
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._to_the_end = ToTheEnd()
         self._watcher: asyncio.Task[None] | None = None
         self._standing: Standing | None = None
         self._closed = False
 
     @classmethod
     async def open(
-        cls, place: RedisPlace, folder: Path, *, origin: str, create: bool = False, recent_bytes: int = MAX_BYTES
+        cls,
+        place: RedisPlace,
+        folder: Path,
+        *,
+        origin: str,
+        create: bool = False,
+        recent_bytes: int = MAX_BYTES,
+        withheld: bytes = b"",
     ) -> RedisStore:
         """Open the log of this origin, or make it; ``folder`` is for its entry bundles, the same at every hub.
+
+        ``withheld`` is what the store must say of why hubs may not serve it.
 
         Raises `Rejected` when it is missing, `Fatal` when it or a server is unusable, `Unavailable` when the servers
         cannot be reached, or an unsealed group cannot be made safe.
         """
-        store = cls(place, folder, origin, recent_bytes)
+        store = cls(place, folder, origin, recent_bytes, withheld)
         try:
             await store._open(create=create)
         except BaseException:
@@ -96,7 +108,8 @@ class RedisStore:
         if create:
             number = await self._worker.call(self._bundles.make)
             (said, *_) = await patiently(
-                lambda: self._master.write(calls.create(self._keys, number), changes=calls.wrote), PATIENCE_S
+                lambda: self._master.write(calls.create(self._keys, number, self._withheld), changes=calls.wrote),
+                PATIENCE_S,
             )
             if said == b"there":
                 raise Rejected(Reason.CONFLICT, f"the store has a log {origin} already", hint="open it instead")
@@ -109,6 +122,7 @@ class RedisStore:
             )
         if raw.origin != origin:
             raise Fatal(f"the store holds the log {raw.origin!r} in the place of {origin!r}", reason=Reason.CONFIG)
+        require(origin, raw.withheld, self._withheld)
         await self._worker.call(partial(self._bundles.require, raw.bundles))
         if raw.head.durable != raw.head.sealed:
             raw = await patiently(self._confirmed, PATIENCE_S)
@@ -148,18 +162,6 @@ class RedisStore:
         if standing.head.checkpoint:
             await seen(standing.head.sealed, standing.head.checkpoint)
 
-    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something to its end, also when whoever asked for it has gone."""
-        task = asyncio.ensure_future(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at: its caller may have gone
-
     async def _read_head(self) -> RawHead | None:
         (values,) = await self._master.read(("HMGET", self._keys.head, *HEAD_FIELDS))
         return read_head(values)
@@ -176,7 +178,7 @@ class RedisStore:
         """See `LogStore.head`."""
         if self._closed and self._standing is not None:
             return self._standing.head
-        return await self._whole(self._look())
+        return await self._to_the_end.do(self._look())
 
     async def _look(self) -> Head:
         """Ask the master where the log stands. One that is behind may be an old one: then another is looked for."""
@@ -205,11 +207,12 @@ class RedisStore:
         if head.sealed != head.durable:
             raise Conflict("an earlier group is not sealed yet")
         check_follows(group, expected)
-        await self._whole(patiently(partial(self._append, expected, group), PATIENCE_S))
+        await self._to_the_end.do(patiently(partial(self._append, expected, group), PATIENCE_S))
 
     async def _append(self, expected: TreeHead, group: Group) -> None:
         standing = self._known
-        said, *more = await self._master.write(calls.append(self._keys, expected, group), changes=calls.wrote)
+        call = calls.append(self._keys, expected, group, self._withheld)
+        said, *more = await self._master.write(call, changes=calls.wrote)
         match said:
             case b"ok":
                 pass
@@ -239,7 +242,7 @@ class RedisStore:
         now = self._known.head
         if head.size <= now.sealed.size and now.checkpoint:
             return
-        await self._whole(patiently(partial(self._seal, head, checkpoint), PATIENCE_S))
+        await self._to_the_end.do(patiently(partial(self._seal, head, checkpoint), PATIENCE_S))
 
     async def _seal(self, head: TreeHead, checkpoint: bytes) -> None:
         said, *more = await self._master.tell(calls.seal(self._keys, head, checkpoint))
@@ -296,7 +299,7 @@ class RedisStore:
     async def erase(self, frames: Mapping[int, bytes]) -> None:
         """See `LogStore.erase`. Other hubs erase what they hold in memory by themselves."""
         _ = self._known
-        await self._whole(self._erasing.erase(frames))
+        await self._to_the_end.do(self._erasing.erase(frames))
 
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See `History.tile`."""
@@ -344,7 +347,7 @@ class RedisStore:
             start = head.floor // TILE_WIDTH
             while start < end:
                 stop = min(start + _ARCHIVE_BUNDLES, end)
-                await self._whole(self._archive(range(start, stop)))
+                await self._to_the_end.do(self._archive(range(start, stop)))
                 start = max(stop, self._known.head.floor // TILE_WIDTH)
             return self._known.head.floor
 
@@ -389,6 +392,6 @@ class RedisStore:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._to_the_end.aclose()
         await self._master.aclose()
         await self._worker.aclose()

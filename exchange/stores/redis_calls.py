@@ -14,17 +14,19 @@ from exchange.stores.redis_finding import text_of
 from exchange.stores.redis_master import Call
 from exchange.stores.redis_rows import frame_part, other_format, root_row, row_of
 from exchange.stores.redis_scripts import Keys
+from exchange.stores.withheld import refusal
 
 #: Of one script: what else waits for the server waits that long.
 _ERASED_AT_ONCE = 64
 
 
-def create(keys: Keys, bundles: str) -> Call:
-    """Make an empty log."""
+def create(keys: Keys, bundles: str, withheld: bytes) -> Call:
+    """Make an empty log, which is withheld from hubs or not."""
     empty: dict[str, str | bytes | int] = {
         name: 0 for name in scripts.HEAD_FIELDS if name not in {"checkpoint", "durable_root", "sealed_root"}
     }
     empty |= {"format": scripts.FORMAT, "origin": keys.origin, "bundles": bundles, "checkpoint": b""}
+    empty |= {"withheld": withheld}
     empty |= {"durable_root": EMPTY_ROOT, "sealed_root": EMPTY_ROOT}
     return Call(scripts.CREATE, [keys.head], [part for pair in empty.items() for part in pair])
 
@@ -44,8 +46,8 @@ class _Places:
         return self._at[key]
 
 
-def append(keys: Keys, expected: TreeHead, group: Group) -> Call:
-    """Append a group to this head."""
+def append(keys: Keys, expected: TreeHead, group: Group, withheld: bytes) -> Call:
+    """Append a group to this head, of a log that is withheld from hubs for this reason, or for none."""
     places = _Places(keys.head, keys.ids)
     entries: list[str | bytes | int] = []
     for each in group.entries:
@@ -57,9 +59,8 @@ def append(keys: Keys, expected: TreeHead, group: Group) -> Call:
         fields += (places.of(keys.roots(tile.level)), tile.index, root_row(tile.root()))
     head = (expected.size, expected.root, group.head.size, group.head.root)
     last = (group.entries[-1].received_at_ms, group.directory_size)
-    return Call(
-        scripts.APPEND, places.keys, [*head, *last, len(group.entries), 2 * len(group.tiles), *entries, *fields]
-    )
+    counts = (len(group.entries), 2 * len(group.tiles))
+    return Call(scripts.APPEND, places.keys, [*head, *last, *counts, withheld, *entries, *fields])
 
 
 def seal(keys: Keys, head: TreeHead, checkpoint: bytes) -> Call:
@@ -97,9 +98,17 @@ def drop(keys: Keys, bundles: Sequence[int]) -> Call:
 
 def refused(keys: Keys, reply: Sequence[object]) -> Fatal:
     """Return the error for a log that a script would not touch: it is not where it was, or not as it was."""
-    if len(reply) > 1 and reply[0] == b"format":
-        return other_format(text_of(reply[1]))
+    match reply:
+        case [b"format", found, *_]:
+            return other_format(text_of(found))
+        case [b"withheld", bytes(why), *_]:
+            return refusal(keys.origin, why)
     return gone(keys)
+
+
+def withhold(keys: Keys, was: bytes, now: bytes, head: TreeHead) -> Call:
+    """Change why a log with this durable head is withheld from hubs."""
+    return Call(scripts.WITHHOLD, [keys.head], (was, now, head.size, head.root))
 
 
 def gone(keys: Keys) -> Fatal:

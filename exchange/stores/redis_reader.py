@@ -127,6 +127,11 @@ class RedisLog:
         what = f"{found.master}, {connected} replicas connected, {promotable} promotable"
         return what, missing(found, connected, now)
 
+    def listeners(self) -> int:
+        """Return how many hubs have the log open: each listens to what others seal. They take a size of 0 for old."""
+        (count,) = self._ask("PUBLISH", self._keys.channel, 0)
+        return int(count)
+
     def damage(self) -> str:
         """See `Reading.damage`."""
         (ids,) = self._ask("HLEN", self._keys.ids)

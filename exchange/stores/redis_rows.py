@@ -79,6 +79,8 @@ class RawHead:
     bundles: str
     sealed_received_at_ms: int
     sealed_directory_size: int
+    #: Why hubs may not serve it (`exchange.stores.withheld`); nothing where they may.
+    withheld: bytes = b""
 
     @property
     def as_sealed(self) -> Head:
@@ -126,4 +128,5 @@ def read_head(values: list[Any]) -> RawHead | None:
         text_of(found["bundles"]),
         number["sealed_received_at_ms"],
         number["sealed_directory_size"],
+        bytes(found["withheld"] or b""),
     )

@@ -27,6 +27,7 @@ HEAD_FIELDS = (
     "sealed_received_at_ms",
     "sealed_directory_size",
     "bundles",
+    "withheld",
 )
 
 
@@ -94,20 +95,21 @@ return {'ok'}
 """)
 
 #: KEYS: head, ids, then those of entries, tiles and roots. ARGV: size and root that are expected, the new ones,
-#: received_at, directory size, number of entries, number of fields; then of each entry: which key, index, id, row;
-#: and of each field: which key, index, value.
+#: received_at, directory size, number of entries, number of fields, why the log is withheld; then of each entry: which
+#: key, index, id, row; and of each field: which key, index, value.
 APPEND = Script(
     _SAME_FORMAT
     + """
 local head = redis.call('HMGET', KEYS[1], 'durable_size', 'durable_root', 'sealed_size', 'last_received_at_ms',
-  'last_directory_size')
+  'last_directory_size', 'withheld')
 if not head[1] then return {'missing'} end
+if (head[6] or '') ~= ARGV[9] then return {'withheld', head[6] or ''} end
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then return {'conflict', head[1], head[2]} end
 if head[3] ~= head[1] then return {'unsealed', head[1], head[2]} end
 local entries, fields = tonumber(ARGV[7]), tonumber(ARGV[8])
 local known = {'repeated'}
 for n = 0, entries - 1 do
-  local at = 9 + 4 * n
+  local at = 10 + 4 * n
   local index = redis.call('HGET', KEYS[2], ARGV[at + 2])
   if index then
     known[#known + 1] = ARGV[at + 2]
@@ -116,12 +118,12 @@ for n = 0, entries - 1 do
 end
 if #known > 1 then return known end
 for n = 0, entries - 1 do
-  local at = 9 + 4 * n
+  local at = 10 + 4 * n
   redis.call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 3])
   redis.call('HSET', KEYS[2], ARGV[at + 2], ARGV[at + 1])
 end
 for n = 0, fields - 1 do
-  local at = 9 + 4 * entries + 3 * n
+  local at = 10 + 4 * entries + 3 * n
   redis.call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2])
 end
 redis.call('HSET', KEYS[1], 'durable_size', ARGV[3], 'durable_root', ARGV[4], 'last_received_at_ms', ARGV[5],
@@ -231,4 +233,23 @@ end
 return found
 """)
 
-ALL = (CREATE, APPEND, SEAL, CONFIRM, ERASE, REWRITTEN, DROP, READ)
+#: KEYS: head. ARGV: why it is withheld now, why it shall be, and the durable head that it must have.
+WITHHOLD = Script(
+    _SAME_FORMAT
+    + """
+local head = redis.call('HMGET', KEYS[1], 'withheld', 'durable_size', 'durable_root')
+if not head[2] then return {'missing'} end
+local now = head[1] or ''
+if now == ARGV[2] then return {'ok'} end
+if now ~= ARGV[1] then return {'withheld', now} end
+if head[2] ~= ARGV[3] or head[3] ~= ARGV[4] then return {'conflict', head[2]} end
+if ARGV[2] == '' then
+  redis.call('HDEL', KEYS[1], 'withheld')
+else
+  redis.call('HSET', KEYS[1], 'withheld', ARGV[2])
+end
+return {'ok'}
+"""
+)
+
+ALL = (CREATE, APPEND, SEAL, CONFIRM, ERASE, REWRITTEN, DROP, READ, WITHHOLD)

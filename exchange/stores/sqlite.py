@@ -31,6 +31,7 @@ from exchange.stores.entries import check_follows
 from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.sqlite_commits import Commits
 from exchange.stores.sqlite_rows import Rows
+from exchange.stores.withheld import read_file, require, write_file
 from exchange.stores.worker import Worker
 
 FILE_NAME = "ledger.sqlite"
@@ -59,11 +60,19 @@ class SqliteStore:
 
     @classmethod
     async def open(
-        cls, folder: Path, *, origin: str, create: bool = False, recent_bytes: int = MAX_BYTES
+        cls,
+        folder: Path,
+        *,
+        origin: str,
+        create: bool = False,
+        recent_bytes: int = MAX_BYTES,
+        withheld: bytes = b"",
     ) -> SqliteStore:
         """Open the log in this folder, or make it; keep so much of its newest entries in memory.
 
-        Raises `Rejected` when it is missing, `Fatal` when unusable.
+        ``withheld`` is what the folder must say of why hubs may not serve it.
+
+        Raises `Rejected` when the log is missing, `Fatal` when unusable.
         """
         path = folder / FILE_NAME
         if create:
@@ -74,6 +83,9 @@ class SqliteStore:
             raise schema.missing(path)
         store = cls(folder, schema.lock(folder / "lock"), recent_bytes)
         try:
+            if create:
+                write_file(folder, withheld)
+            require(origin, read_file(folder), withheld)
             store._commits = await store._writer.call(partial(Commits, path, origin=origin, create=create))
             store._head = await store._writer.call(store._commits.head)
             store._rows = await store._reader.call(partial(Rows, path))

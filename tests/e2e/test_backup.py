@@ -148,13 +148,50 @@ def not_ours(place: Place, kept: Path, keys: Path) -> None:
     assert "holds no backup" in run("restore", keys / "uk", *told, code=1).stderr
 
 
+async def ran(*words: object, code: int = 0) -> str:
+    """Run a command; return what it said."""
+    done = await asyncio.to_thread(run, *words, code=code)
+    return done.stdout + done.stderr
+
+
+async def ended(place: Place) -> None:
+    place.hub.terminate()
+    assert await asyncio.to_thread(place.hub.wait) == 0
+
+
+async def test_a_hub_migrates_to_redis_and_back(place: Place, tmp_path: Path) -> None:
+    files, redis = place.config, place.config.with_name("redis.toml")
+    there, back = ("migrate", "--config", files, "--to", redis), ("migrate", "--config", redis, "--to", files)
+    shutil.copytree(place.folder / "beta", place.folder / "follower", ignore=shutil.ignore_patterns("state"))
+    follow = ("watch", "--community", "uk", "--client", place.client("follower"), "--json", "--limit")
+    pinned = ("--genesis-of", place.client("alpha"))
+    size = (await asyncio.to_thread(publish, place, "8e", "9f"))[-1]["index"] + 1
+    assert [each["index"] for each in lines(await ran(*follow, size))] == [*range(size)]
+    async with running(tmp_path / "server") as server:
+        redis.write_text(f'store = "{server.url}"\nbundles = "{tmp_path}/bundles"\n{files.read_text()}')
+        assert "a hub has this log open" in await ran(*there, code=3)
+        await ended(place)
+        _, uk = lines(await ran(*there, "--json"))
+        assert (uk["size"], uk["written"]) == (size, size)
+        assert "has moved to redis://" in await ran("serve", "--config", files, code=3)
+        place.hub = await asyncio.to_thread(serve, redis)
+        (new,) = await asyncio.to_thread(publish, place, "0d")
+        assert [each["index"] for each in lines(await ran(*follow, 1))] == [new["index"]] == [size]
+        assert "FAILED" not in await ran("verify", "--config", redis, *pinned)
+        await ended(place)
+        _, uk = lines(await ran(*back, "--json"))
+        assert (uk["size"], uk["written"]) == (size + 1, 1)
+    place.hub = await asyncio.to_thread(serve, files)
+    assert (await asyncio.to_thread(publish, place, "1e"))[0]["index"] == size + 1
+    assert "FAILED" not in await ran("verify", "--config", files, *pinned)
+
+
 async def test_a_log_moves_from_files_to_redis(place: Place, tmp_path: Path) -> None:
     kept = (tmp_path / "kept", "--record-keys", tmp_path / "keys", "--config", place.config)
     await asyncio.to_thread(publish, place, "5e", "6f")
     size = (await asyncio.to_thread(publish, place, "3c"))[0]["index"] + 1
     before = await asyncio.to_thread(seen, place, size)
-    place.hub.terminate()
-    assert await asyncio.to_thread(place.hub.wait) == 0
+    await ended(place)
     await asyncio.to_thread(run, "backup", *kept)
     async with running(tmp_path / "server") as server:
         text = place.config.read_text()
@@ -167,5 +204,4 @@ async def test_a_log_moves_from_files_to_redis(place: Place, tmp_path: Path) -> 
         assert (await asyncio.to_thread(publish, place, "4d"))[0]["index"] == size
         (again,) = lines((await asyncio.to_thread(run, "backup", *kept, "--json")).stdout)
         assert again["logs"]["cli.exchange/uk"] == size + 1
-        place.hub.terminate()
-        assert await asyncio.to_thread(place.hub.wait) == 0
+        await ended(place)

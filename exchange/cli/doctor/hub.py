@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
@@ -23,11 +24,13 @@ from exchange.errors import Fatal
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
 from exchange.ops.clocks import wall_ms
 from exchange.ops.tls_files import TLSFiles
-from exchange.stores.folders import Folders, read_key
+from exchange.stores.folders import read_key
+from exchange.stores.opened import stores_in
 from exchange.stores.reading import Reading
 from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sealed_mark import read_mark
 from exchange.stores.sqlite_reader import LogFiles, LogState
+from exchange.stores.withheld import refusal
 
 _SKEW_MS = 2_000
 _ASK_S = 3.0
@@ -64,11 +67,11 @@ def _log(settings: Config, origin: Origin) -> Iterator[Finding]:
     what, folders, place = str(origin), settings.folders, settings.place
     store = f"{what}: store"
     if place is None:
-        yield guarded(what, lambda: _place(folders, origin, LogFiles(folders.log(origin.log))), hint=_RESTORE)
+        yield guarded(what, lambda: _place(settings, origin, LogFiles(folders.log(origin.log))), hint=_RESTORE)
         yield guarded(store, lambda: _store(store, folders.log(origin.log)), hint=_RESTORE)
         return
     read = partial(shared_log, settings, place, origin.log)
-    yield guarded(what, lambda: _place(folders, origin, read()))
+    yield guarded(what, lambda: _place(settings, origin, read()))
     yield guarded(store, lambda: _servers(store, read()))
 
 
@@ -82,12 +85,16 @@ def _servers(what: str, log: RedisLog) -> Finding:
     return Finding(what, GOOD, servers)
 
 
-def _place(folders: Folders, origin: Origin, log: Reading) -> Finding:
+def _place(settings: Config, origin: Origin, log: Reading) -> Finding:
     """Where a log stands, by its store and by this machine's mark."""
-    what = str(origin)
+    what, folders = str(origin), settings.folders
     with closing(log) as files:
         key = read_key(folders.key(origin.log))
         state = files.state()
+    withheld = asyncio.run(stores_in(folders, settings.place).withheld(origin))
+    if withheld:
+        why = refusal(what, withheld)
+        return Finding(what, BAD, why.message, why.hint)
     note = read_mark(folders.mark(origin.log))
     if note is None:
         return Finding(what, WARN, "this machine has no record of its last checkpoint", "serve it with --adopt once")
