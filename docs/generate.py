@@ -76,6 +76,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     "`exchange doctor` and `exchange verify`, and start the hub again.",
     Reason.ROLLED_BACK: "For the operator: the store is an old copy, or this machine has no mark of it. See "
     "[recovery](../ARCHITECTURE.md#recovery).",
+    Reason.UNIMPLEMENTED: "This hub does not know the call: it is of an older release. Hubs are upgraded first: "
+    "[upgrades](upgrade.md).",
 }
 
 

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     CONFIG = "config"
     CORRUPT = "corrupt"
     ROLLED_BACK = "rolled_back"
+    UNIMPLEMENTED = "unimplemented"
 
 
 class ExchangeError(Exception):

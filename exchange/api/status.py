@@ -56,6 +56,7 @@ STATUS: dict[Reason, grpc.StatusCode] = {
     Reason.CONFIG: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.CORRUPT: grpc.StatusCode.DATA_LOSS,
     Reason.ROLLED_BACK: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 _CODES: dict[grpc.StatusCode, int] = {code: code_pb2.Code.Value(code.name) for code in set(STATUS.values())}

@@ -78,6 +78,7 @@ def test_what_is_ours_alone_is_not_the_callers_fault(error: ExchangeError) -> No
         grpc.StatusCode.OUT_OF_RANGE,
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.UNIMPLEMENTED,
     }
     assert (code in final) == isinstance(error, Rejected)
 

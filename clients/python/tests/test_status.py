@@ -117,3 +117,16 @@ def test_hostile_details_become_an_error_of_ours(reason: str, metadata: dict[str
 
 def test_a_reason_of_a_later_release_is_not_guessed() -> None:
     assert error_of("unheard of", "text") is None
+
+
+def test_what_a_later_hub_puts_off_is_put_off_whatever_it_calls_that() -> None:
+    error = error_of("unheard_of", "text", retry_after_ms=1_500, hint="wait")
+    assert isinstance(error, Unavailable)
+    assert (error.message, error.retry_after_ms, error.hint) == ("text", 1_500, "wait")
+
+
+def test_a_call_that_an_older_hub_does_not_know_is_told_as_that() -> None:
+    error = from_rpc(failure(grpc.StatusCode.UNIMPLEMENTED, text="Method not found!"))
+    assert isinstance(error, Rejected)
+    assert error.reason is Reason.UNIMPLEMENTED
+    assert "older release" in error.hint

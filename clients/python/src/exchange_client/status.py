@@ -50,7 +50,12 @@ _SIZE_WORDS = ("larger than max", "metadata size", "metadata too large")
 _BARE = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.TOO_LARGE,
     grpc.StatusCode.NOT_FOUND: Reason.NOT_FOUND,
+    grpc.StatusCode.UNIMPLEMENTED: Reason.UNIMPLEMENTED,
 }
+_OLDER_HUB_HINT = (
+    "the hub is of an older release than this client, or the address is not a hub's: hubs are upgraded before clients "
+    "(docs/upgrade.md)"
+)
 _LATER = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
@@ -71,11 +76,12 @@ def error_of(
     hint: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> ExchangeError | None:
-    """Return the error for a reason of the hub's; None for one this release does not know."""
+    """Return the error for a reason of the hub's; None for one this release does not know, unless it may pass."""
     reason = _REASONS.get(reason_word)
     found = metadata or {}
     if reason is None:
-        return None
+        # A later hub may have more reasons to put us off: to drop what was only put off would lose it.
+        return Unavailable(message, retry_after_ms=retry_after_ms, hint=hint) if retry_after_ms > 0 else None
     if reason is Reason.CURSOR_BELOW_FLOOR:
         return CursorBelowFloor(_number(found, "floor"))
     if reason is Reason.CURSOR_ABOVE_SIZE:
@@ -119,10 +125,12 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ExchangeError:
         return Unauthenticated(message, hint=_HANDSHAKE_HINT)
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return Denied(message)
-    return Rejected(_BARE.get(error.code(), Reason.INVALID), message)
+    return Rejected(_BARE.get(error.code(), Reason.INVALID), message, hint=_hint(error))
 
 
 def _hint(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return _OLDER_HUB_HINT
     if error.code() is not grpc.StatusCode.UNAVAILABLE:
         return ""
     words = (error.details() or "").lower()
