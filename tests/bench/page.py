@@ -12,6 +12,8 @@ from tests.bench.figures import number
 _FAN_OUT = ("hub", "redis_always", "redis_always_x100", "nats_jetstream", "grpc_ceiling")
 _TITLES = {
     "hub": "this hub",
+    "redis_hub": "this hub on Redis",
+    "redis_hubs2": "two hubs on Redis",
     "redis_always": "Redis always",
     "redis_always_x100": "the same, 100 an entry",
     "nats_jetstream": "NATS JetStream",
@@ -26,6 +28,13 @@ _REDIS = (
 _RATES = (
     "Signals delivered a second, all subscribers together; `vs Redis` is this hub over Redis Streams with one entry per\n"
     "signal, `vs Redis x100` the same over Redis Streams with 100 signals in one entry."
+)
+_ON_REDIS = (
+    "The same work for this hub with its logs in a server of Redis's protocol, which writes every command to disk before it\n"
+    "answers: `vs_sqlite` over this hub with its logs in files, `vs_redis_always` over plain Redis Streams with one entry per\n"
+    "signal. Two hubs share a store of their own; statements go to the first, half of the subscribers are at each, and one\n"
+    "alone is at the second. Hubs, server and clients share the cores: what a second machine would add is not in this.\n"
+    "`memory` is what the server's memory grew by, above the floor."
 )
 _NAMES = (
     "`nN` is the number of subscribers, `bB` of signals in a statement, `rR` of single statements a second. `growth` is the\n"
@@ -66,6 +75,7 @@ def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
         "## Fan-out",
         _RATES,
         _fan_out(found["figures"]),
+        *_on_redis(found["figures"]),
         "## Publishing, latency, catching up",
         _NAMES,
         _figures(found["figures"], ("publish.", "singles.", "latency.", "catchup.", "rss.")),
@@ -115,6 +125,36 @@ def _fan_out(figures: dict[str, Any]) -> str:
         "vs bare gRPC",
     )
     return _table(head, rows)
+
+
+def _on_redis(figures: dict[str, Any]) -> list[str]:
+    cells = sorted({tuple(name.split(".")[1:3]) for name in figures if name.startswith("redis.n")}, key=_by_number)
+    if not cells:
+        return []
+    rows = []
+    for streams, batch in cells:
+        cell = f"{streams}.{batch}"
+        rates = [figures.get(f"fanout.{cell}.{who}.deliveries_per_s") for who in ("redis_hub", "redis_hubs2")]
+        names = (
+            "redis.{}.vs_sqlite",
+            "redis.{}.vs_redis_always",
+            "redis.hubs2.{}.vs_sqlite",
+            "redis.hubs2.{}.vs_one_hub",
+        )
+        ratios = [figures.get(name.format(cell)) for name in names]
+        cells_ = ["-" if rate is None else number(rate["median"]) for rate in rates]
+        rows.append((streams[1:], batch[1:], *cells_, *("-" if each is None else _spread(each) for each in ratios)))
+    head = (
+        "subscribers",
+        "signals a statement",
+        "one hub",
+        "two hubs",
+        "one vs files",
+        "one vs Redis Streams",
+        "two vs files",
+        "two vs one",
+    )
+    return ["## On Redis", _ON_REDIS, _table(head, rows), _figures(figures, ("redis.publish.", "redis.memory."))]
 
 
 def _matching(found: dict[str, Any]) -> list[str]:

@@ -20,6 +20,8 @@ class Plan:
     streams: tuple[int, ...]
     #: Records in a statement, and how many records travel to one, ten and fifty streams.
     batches: tuple[int, ...]
+    #: Where two hubs on one store are measured too.
+    two_hubs_streams: tuple[int, ...]
     #: A run's size is this share of the full one.
     share: float
     steady_s: float
@@ -50,6 +52,7 @@ FULL = Plan(
     repetitions=3,
     streams=(1, 10, 50),
     batches=(1, 100, 1000),
+    two_hubs_streams=(1, 10, 50),
     share=1.0,
     steady_s=60.0,
     steady_streams=(1, 10, 50),
@@ -64,7 +67,8 @@ QUICK = Plan(
     repetitions=1,
     streams=(1, 50),
     batches=(1, 100, 1000),
-    share=0.5,
+    two_hubs_streams=(50,),
+    share=0.4,
     steady_s=12.0,
     steady_streams=(50,),
     steady_after=4_000,

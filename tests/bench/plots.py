@@ -20,6 +20,8 @@ from tests.bench.figures import Figures, number  # noqa: E402
 
 COLOURS = {
     "hub": "#0b6e4f",
+    "redis_hub": "#58b368",
+    "redis_hubs2": "#a7d7a9",
     "redis_always": "#c0392b",
     "redis_always_x100": "#e59a8f",
     "grpc_ceiling": "#8d99ae",
@@ -27,6 +29,8 @@ COLOURS = {
 }
 NAMES = {
     "hub": "this hub, everything on",
+    "redis_hub": "the same with its logs in Redis",
+    "redis_hubs2": "two hubs on one Redis",
     "redis_always": "Redis Streams, fsync always",
     "redis_always_x100": "the same, 100 signals an entry",
     "grpc_ceiling": "bare grpcio with mTLS",

@@ -14,7 +14,8 @@ from typing import Any
 from tests.bench.figures import number
 
 DOCS = Path(__file__).parents[2] / "docs"
-#: In Redis beside an entry's own bytes, and how many those are for one record of PDQ (docs/redis.md).
+#: In Redis beside an entry's own bytes, and how many those are for one record of PDQ (docs/redis.md): taken while a run
+#: in docs/bench.json has not measured it.
 REDIS_OVERHEAD, REDIS_ENTRY = 250, 334
 _DAY_S = 86_400
 
@@ -44,6 +45,35 @@ def _medians(path: Path) -> dict[str, float]:
     return {name: each["median"] for name, each in figures.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Redis:
+    """What a signal takes in Redis, on average, and how the page says so."""
+
+    mean: float
+    which: str
+    each: str
+    arithmetic: str
+
+
+def _redis(bench: dict[str, float], plan: Exchange) -> _Redis:
+    single, packed = (bench.get(f"redis.memory.b{batch}.bytes_per_signal") for batch in (1, 100))
+    if single is None or packed is None:
+        entries = plan.singles_share + (1 - plan.singles_share) / 100
+        return _Redis(
+            entries * REDIS_OVERHEAD + REDIS_ENTRY,
+            "alone in its statement",
+            f"{REDIS_ENTRY + REDIS_OVERHEAD}",
+            f"entries x {REDIS_OVERHEAD} + records x {REDIS_ENTRY} bytes",
+        )
+    mean = plan.singles_share * single + (1 - plan.singles_share) * packed
+    return _Redis(
+        mean,
+        "alone in its statement, and one of a hundred",
+        f"{number(single)} and {number(packed)}",
+        f"{plan.peak_per_s * plan.mean_share:,.0f} signals/s on average x {mean:,.0f} bytes",
+    )
+
+
 def page(bench: dict[str, float], growth: dict[str, float], plan: Exchange = _EXCHANGE) -> str:
     """Return the page."""
     singles, packed = bench["singles.n10.per_s"], bench["publish.b100.records_per_s"]
@@ -59,8 +89,8 @@ def page(bench: dict[str, float], growth: dict[str, float], plan: Exchange = _EX
     wire = plan.peak_per_s * plan.members * mean_bytes * 8 / 1e6
     mean = plan.peak_per_s * plan.mean_share
     disk_day = mean * _DAY_S * mean_bytes
-    entries_day = mean * _DAY_S * (plan.singles_share + (1 - plan.singles_share) / 100)
-    hot = entries_day * plan.days * REDIS_OVERHEAD + mean * _DAY_S * plan.days * REDIS_ENTRY
+    redis = _redis(bench, plan)
+    hot = mean * _DAY_S * plan.days * redis.mean
     return f"""\
 # Scale, on paper
 
@@ -78,7 +108,7 @@ What a large exchange would take, worked out from what was measured on two cores
 | hub | memory for each stream, and for each community | {per_stream / 1e3:,.0f} kB, {per_community / 1e3:,.0f} kB |
 | community | the same as a hub: its log has one order, so it is committed in one place at a time | |
 | signal on disk | alone in its statement, and one of a thousand | {number(single_bytes)} and {number(packed_bytes)} bytes |
-| signal in Redis, above the floor | alone in its statement | {REDIS_ENTRY + REDIS_OVERHEAD} bytes |
+| signal in Redis, above the floor | {redis.which} | {redis.each} bytes |
 
 So a community is the unit of scale: a busy one gets a hub of its own, and quiet ones share one. What one community cannot
 exceed is what one hub commits.
@@ -97,7 +127,7 @@ come one by one, the others a hundred to a statement; records live {plan.days} d
 | network out, all hubs, at the peak | {plan.peak_per_s:,} x {plan.members} receivers x {mean_bytes:,.0f} bytes | {wire:,.0f} Mbit/s |
 | disk a day | {mean:,.0f} signals/s on average x {mean_bytes:,.0f} bytes | {disk_day / 1e9:,.0f} GB |
 | disk for {plan.days} days | | {disk_day * plan.days / 1e12:,.1f} TB |
-| memory of Redis for {plan.days} days, a copy | entries x {REDIS_OVERHEAD} + records x {REDIS_ENTRY} bytes | {hot / 1e12:,.1f} TB |
+| memory of Redis for {plan.days} days, a copy | {redis.arithmetic} | {hot / 1e12:,.1f} TB |
 
 {_what_that_says(plan, hubs, streams, disk_day, packed / singles)}"""
 

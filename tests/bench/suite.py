@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.contenders.contender import Contender
@@ -11,6 +11,7 @@ from tests.bench.contenders.grpc_ceiling import GrpcCeiling
 from tests.bench.contenders.hub import ARCHIVE, Hub
 from tests.bench.contenders.nats_jetstream import NatsJetStream
 from tests.bench.contenders.redis_streams import RedisStreams
+from tests.bench.contenders.stored_hub import StoredHub
 from tests.bench.figures import Figures, number
 from tests.bench.measuring import Crew, Latency, Throughput, catch_up, fan_out, ping, publish_only, steady
 from tests.bench.plan import PING_RATE, RATE, Plan
@@ -27,6 +28,8 @@ class Suite:
         self._plan = plan
         self._figures = figures
         self._hub = Hub()
+        #: The hub with its logs in Redis: alone, and two that share the store.
+        self._stored = (StoredHub(), StoredHub(hubs=2))
         self._redis = RedisStreams()
         self._redis_packed = RedisStreams(per_entry=100)
         self._ceiling = GrpcCeiling()
@@ -36,7 +39,7 @@ class Suite:
 
     @property
     def _contenders(self) -> Sequence[Contender]:
-        every: tuple[Contender, ...] = (self._hub, self._redis, self._redis_packed, self._ceiling)
+        every: tuple[Contender, ...] = (self._hub, *self._stored, self._redis, self._redis_packed, self._ceiling)
         return every if self._nats is None else (*every, self._nats)
 
     async def run(self, folder: Path) -> None:
@@ -66,9 +69,7 @@ class Suite:
             for batch in self._plan.batches:
                 await self._fan_out(streams, batch)
         for batch in self._plan.batches:
-            found = await publish_only(self._crew, self._hub, self._plan.load(0, batch))
-            self._figures.add(f"publish.b{batch}.records_per_s", found.records_per_s)
-            self._progress(f"publish b{batch}: {number(found.records_per_s)} records/s")
+            await self._publish(batch)
 
     async def _fan_out(self, streams: int, batch: int) -> None:
         load = self._plan.load(streams, batch)
@@ -77,12 +78,16 @@ class Suite:
         for contender in self._contenders:
             if contender is self._redis_packed and batch == 1:
                 continue
+            if contender is self._stored[1] and streams not in self._plan.two_hubs_streams:
+                continue
             seen[contender.name] = await fan_out(self._crew, contender, streams, contender.fair(load))
             self._figures.add(f"{name}.{contender.name}.deliveries_per_s", seen[contender.name].deliveries_per_s)
         ours = seen[self._hub.name]
+        stored = {each.name for each in self._stored}
         for other, found in seen.items():
-            if other != self._hub.name:
+            if other != self._hub.name and other not in stored:
                 self._figures.ratio(f"{name}.vs_{other}", ours.deliveries_per_s, found.deliveries_per_s)
+        self.on_redis(f"n{streams}.b{batch}", {who: found.deliveries_per_s for who, found in seen.items()})
         self._figures.add(f"{name}.hub.cpu", ours.server_cpu)
         self._figures.add(f"{name}.hub.records_per_message", ours.records * streams / ours.messages)
         if not ours.keeps_up:
@@ -92,13 +97,38 @@ class Suite:
         rates = ", ".join(f"{other} {number(found.deliveries_per_s)}" for other, found in seen.items())
         self._progress(f"{name}: deliveries/s: {rates}")
 
+    def on_redis(self, cell: str, seen: Mapping[str, float]) -> None:
+        """Note what the hub on Redis is beside the hub on files, and beside plain Redis Streams; and two beside one."""
+        one, two = (each.name for each in self._stored)
+        for start, who in (("redis", one), ("redis.hubs2", two)):
+            if who in seen:
+                self._figures.ratio(f"{start}.{cell}.vs_sqlite", seen[who], seen[self._hub.name])
+                self._figures.ratio(f"{start}.{cell}.vs_redis_always", seen[who], seen[self._redis.name])
+        if two in seen:
+            self._figures.ratio(f"redis.hubs2.{cell}.vs_one_hub", seen[two], seen[one])
+
+    async def _publish(self, batch: int) -> None:
+        """Publish with nobody listening, on files and on Redis; there the server's memory is looked at too."""
+        load, (stored, _) = self._plan.load(0, batch), self._stored
+        found = await publish_only(self._crew, self._hub, load)
+        self._figures.add(f"publish.b{batch}.records_per_s", found.records_per_s)
+        before = await stored.memory()
+        there = await publish_only(self._crew, stored, load)
+        grown = await stored.memory() - before
+        self._figures.add(f"redis.publish.b{batch}.records_per_s", there.records_per_s)
+        self._figures.ratio(f"redis.publish.b{batch}.vs_sqlite", there.records_per_s, found.records_per_s)
+        self._figures.add(f"redis.memory.b{batch}.bytes_per_signal", grown / load.records)
+        self._progress(
+            f"publish b{batch}: {number(found.records_per_s)} records/s, on Redis {number(there.records_per_s)}"
+        )
+
     async def _steady(self) -> None:
         plan, figures = self._plan, self._figures
         self._progress(f"filling the hub's memory with {number(plan.steady_after)} single statements")
         await publish_only(self._crew, self._hub, Load(plan.steady_after, 1))
         for streams in plan.steady_streams:
             pinged = await ping(self._crew, self._ceiling, PING_RATE, min(plan.steady_s, 20.0))
-            for contender in (self._hub, self._redis):
+            for contender in (self._hub, self._stored[0], self._redis):
                 name = f"latency.n{streams}.r{RATE:.0f}" + ("" if contender is self._hub else f".{contender.name}")
                 seconds = plan.steady_s if contender is self._hub else min(plan.steady_s, 20.0)
                 found = await steady(self._crew, contender, streams, RATE, seconds)

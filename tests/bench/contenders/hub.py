@@ -27,6 +27,7 @@ VERIFIER = "verifier"
 _CONFIG = """
 exchange = "{exchange}"
 data = "data"
+{store}
 keys = "keys"
 listen = "127.0.0.1:{port}"
 log_level = "warning"
@@ -47,10 +48,34 @@ streams = 10_000
 """
 
 
+async def served(exchange: Exchange, *flags: str) -> tuple[asyncio.subprocess.Process, int]:
+    """Start a hub's process on what is in an exchange's folder; return it with its port once it listens."""
+    folder, port = exchange.folder, free_port()
+    server = issued_files(exchange.pki, "hub", "server", "server")
+    text = _CONFIG.format(
+        exchange=NAME,
+        port=port,
+        store=f'store = "{exchange.store}"\nbundles = "{exchange.bundles}"' if exchange.store else "",
+        certificate=server.certificate,
+        key=server.key,
+        authority=authority_files(exchange.pki).certificate,
+    )
+    (folder / "hub.toml").write_text(text)
+    command = Path(sys.executable).parent / "exchange"
+    with (folder / "hub.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            command, "serve", "--config", str(folder / "hub.toml"), *flags, stdout=log, stderr=log
+        )
+    await listening(port, process)
+    return process, port
+
+
 class Hub:
     """The hub as `exchange serve` runs it."""
 
     name = "hub"
+    #: As in hub.toml: where the logs lie. Empty: in files.
+    store = ""
 
     def __init__(self) -> None:
         self.exchange: Exchange
@@ -72,7 +97,7 @@ class Hub:
 
     async def start(self, folder: Path, *, communities: int = 0, archive: bool = True) -> None:
         """Found an exchange with its members, and serve it; ``communities`` asks for more, named c0, c1, ..."""
-        self.exchange = await Exchange.found(folder)
+        self.exchange = await Exchange.found(folder, store=self.store)
         more = [f"{NAME}/c{number}" for number in range(communities)]
         own = (ARCHIVE, *more) if archive else tuple(more)
         for origin in own:
@@ -87,24 +112,8 @@ class Hub:
 
     async def serve(self) -> None:
         """Start the process on what is in the folder, and connect the operator."""
-        exchange, folder = self.exchange, self.exchange.folder
-        self._port = free_port()
-        server = issued_files(exchange.pki, "hub", "server", "server")
-        text = _CONFIG.format(
-            exchange=NAME,
-            port=self._port,
-            certificate=server.certificate,
-            key=server.key,
-            authority=authority_files(exchange.pki).certificate,
-        )
-        (folder / "hub.toml").write_text(text)
-        command = Path(sys.executable).parent / "exchange"
-        with (folder / "hub.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                command, "serve", "--config", str(folder / "hub.toml"), stdout=log, stderr=log
-            )
-        await listening(self._port, self.process)
-        self.operator = exchange.party(self._port, OPERATOR, Role.OPERATOR)
+        self.process, self._port = await served(self.exchange)
+        self.operator = self.exchange.party(self._port, OPERATOR, Role.OPERATOR)
 
     async def stop(self) -> None:
         """Drain the hub and wait for its end."""
@@ -119,11 +128,17 @@ class Hub:
         """Start the next run at the end of the log."""
         self._cursor = await self.size()
 
-    def access(self, member: str) -> dict[str, str]:
-        """Return how a member's pipeline reaches the hub."""
+    @property
+    def ports(self) -> Sequence[int]:
+        """The hubs, where there are several; publishers go to the first."""
+        return (self._port,)
+
+    def access(self, member: str, port: int = 0) -> dict[str, str]:
+        """Return how a member's pipeline reaches a hub; without a port the first one."""
         files = issued_files(self.exchange.pki, member, Role.PIPELINE.word)
         authority = authority_files(self.exchange.pki).certificate
-        return asdict(Access(f"localhost:{self._port}", str(authority), str(files.certificate), str(files.key)))
+        address = f"localhost:{port or self._port}"
+        return asdict(Access(address, str(authority), str(files.certificate), str(files.key)))
 
     def fair(self, load: Load) -> Load:
         """Return the load as it is."""
@@ -134,12 +149,19 @@ class Hub:
         return load.statements
 
     def subscribers(self, streams: Sequence[int], entries: int, load: Load, *, latency: bool) -> list[Operation]:
-        """Return the streams of this run; each is a connection, spread over the readers."""
-        return [self.follow(UK, count, self._cursor, entries, latency=latency) for count in streams]
+        """Return the streams of this run; each is a connection, spread over the readers, and over the hubs."""
+        # The last hub first: a single stream is at another hub than the publisher, where there is one.
+        ports = [self.ports[-1 - at % len(self.ports)] for at in range(len(streams))]
+        return [
+            self.follow(UK, count, self._cursor, entries, latency=latency, port=port)
+            for count, port in zip(streams, ports, strict=True)
+        ]
 
-    def follow(self, origin: str, streams: int, cursor: int, entries: int, *, latency: bool = False) -> Operation:
+    def follow(
+        self, origin: str, streams: int, cursor: int, entries: int, *, latency: bool = False, port: int = 0
+    ) -> Operation:
         """Return an operation that counts a log's entries from a cursor."""
-        access = [self.access(READERS[number % len(READERS)]) for number in range(streams)]
+        access = [self.access(READERS[number % len(READERS)], port) for number in range(streams)]
         arguments = {"access": access, "origin": origin, "cursor": cursor, "entries": entries, "latency": latency}
         return Operation("contenders.hub_clients:subscribe", arguments)
 
@@ -148,7 +170,7 @@ class Hub:
         folder = self.exchange.folder / f"verifier-{next(self._clients)}"
         folder.mkdir()
         (folder / "signing.seed").write_text(self._seed(VERIFIER))
-        address = f"localhost:{self._port}"
+        address = f"localhost:{self.ports[-1]}"
         config = client_toml(
             folder / "client.toml", NAME, VERIFIER, Role.PIPELINE, address, self.exchange.pki, self.exchange.pin
         )

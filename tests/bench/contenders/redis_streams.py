@@ -37,6 +37,13 @@ def server_binary() -> str:
     return str(get_binary_path())
 
 
+async def server_version() -> str:
+    """Return what such a server calls itself."""
+    probe = await asyncio.create_subprocess_exec(server_binary(), "--version", stdout=asyncio.subprocess.PIPE)
+    words = (await probe.communicate())[0].decode().split()
+    return f"{words[0]} {words[2]}"
+
+
 class RedisStreams:
     """A server of its own, and one stream for each run. ``per_entry`` signals are packed into one entry."""
 
@@ -71,9 +78,7 @@ class RedisStreams:
                 self._binary, *network, *durability, "--dir", str(folder), stdout=log, stderr=log
             )
         await listening(self._port, self._process)
-        probe = await asyncio.create_subprocess_exec(self._binary, "--version", stdout=asyncio.subprocess.PIPE)
-        words = (await probe.communicate())[0].decode().split()
-        self._version = f"{words[0]} {words[2]}"
+        self._version = await server_version()
 
     async def fresh(self) -> None:
         """Drop the last run's stream, and use another one."""

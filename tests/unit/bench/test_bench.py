@@ -13,7 +13,7 @@ from tests.bench.figures import GATES, TARGETS, Figures, table
 from tests.bench.histogram import Histogram
 from tests.bench.page import page
 from tests.bench.plan import FULL, QUICK
-from tests.bench.suite import slope
+from tests.bench.suite import Suite, slope
 from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated
 from tests.unit.builders import ALPHA
 
@@ -115,6 +115,23 @@ def test_the_page_says_what_the_figures_say() -> None:
         "| this hub | ours |",
     ):
         assert part in text
+
+
+def test_the_page_tells_of_the_hub_on_redis_where_it_was_measured() -> None:
+    figures = Figures(costs={"1": {"hub: verify": 65.0}})
+    seen = {"hub": 1e6, "redis_hub": 8e5, "redis_hubs2": 1.2e6, "redis_always": 4e5}
+    figures.add("fanout.n50.b100.hub.deliveries_per_s", 1e6)
+    assert "## On Redis" not in page(figures.to_json(), [])
+    for who, rate in seen.items():
+        figures.add(f"fanout.n50.b100.{who}.deliveries_per_s", rate)
+    suite = Suite(QUICK, figures)
+    suite.on_redis("n50.b100", seen)
+    suite.on_redis("n1.b1", {who: rate for who, rate in seen.items() if who != "redis_hubs2"})
+    figures.add("redis.memory.b1.bytes_per_signal", 765.0)
+    text = page(figures.to_json(), [])
+    assert "| 50 | 100 | 800,000 | 1,200,000 | 0.80 | 2.00 | 1.20 | 1.50 |" in text
+    assert "| 1 | 1 | - | - | 0.80 | 2.00 | - | - |" in text
+    assert "| `redis.memory.b1.bytes_per_signal` | 765 |" in text
 
 
 DOCS = Path(__file__).parents[3] / "docs"

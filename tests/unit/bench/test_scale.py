@@ -31,3 +31,11 @@ def test_its_arithmetic_by_hand() -> None:
     assert rows["disk a day"] == "43 GB"
     assert rows["disk for 90 days"] == "3.9 TB"
     assert rows["memory of Redis for 90 days, a copy"] == "3.6 TB"  # 7.776e9 x 0.505 x 250 + 7.776e9 x 334
+    bench |= {"redis.memory.b1.bytes_per_signal": 800.0, "redis.memory.b100.bytes_per_signal": 200.0}
+    measured = dict(re.findall(r"^\| ([^|]+) \|[^|]*\| ([^|]+) \|$", page(bench, growth), re.MULTILINE))
+    assert measured["memory of Redis for 90 days, a copy"] == "3.9 TB"  # 7.776e9 x 500
+    assert measured["signal in Redis, above the floor"] == "800 and 200 bytes"
+    assert {name for name in rows if rows[name] != measured[name]} == {
+        "memory of Redis for 90 days, a copy",
+        "signal in Redis, above the floor",
+    }
