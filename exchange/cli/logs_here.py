@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from exchange.stores.redis_place import RedisPlace
 from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sqlite_reader import LogFiles
 from exchange.stores.sqlite_schema import lock
+
+#: A server may learn a moment later that a hub has gone.
+_LOOKS, _LOOK_EVERY_S = 10, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,12 @@ def alone(settings: Config, name: str) -> Iterator[None]:
     """
     if settings.place is not None:
         with closing(shared_log(settings, settings.place, name)) as log:
-            if log.listeners():
-                raise _in_use(settings, name)
+            looks = 0
+            while log.listeners():
+                looks += 1
+                if looks == _LOOKS:
+                    raise _in_use(settings, name)
+                time.sleep(_LOOK_EVERY_S)
         yield
         return
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from exchange.errors import Fatal, Reason, Unavailable
 from exchange.ops.certificates import authority_files, create_authority, issue, issued_files
 from exchange.stores.redis import RedisStore
-from exchange.stores.redis_place import parse_place
+from exchange.stores.redis_place import RedisPlace, parse_place
+from exchange.stores.redis_reader import RedisLog
+from exchange.stores.redis_withholding import withheld, withhold
 from tests.contract.builders import ORIGIN, Chain, commit, erased, read_all
 from tests.contract.redis_server import RedisServer, has_tls, running
 from tests.contract.redis_wires import wired
@@ -63,6 +66,11 @@ async def opened(url: str, folder: Path, *, create: bool = False) -> RedisStore:
     return await RedisStore.open(parse_place(url, folder), folder / "news", origin=ORIGIN, create=create)
 
 
+def listeners(where: RedisPlace, folder: Path) -> int:
+    with closing(RedisLog(where, folder / "news", ORIGIN)) as log:
+        return log.listeners()
+
+
 async def test_a_log_over_tls_as_the_user_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exchange.stores.redis.PATIENCE_S", 0.3)
     async with secured(tmp_path) as (server, port):
@@ -76,7 +84,12 @@ async def test_a_log_over_tls_as_the_user_of_the_docs(tmp_path: Path, monkeypatc
         await store.erase({299: erased(chain.entries[299])})
         assert await store.archive(256) == 256
         assert [each.index for each in await read_all(store, 256)] == list(range(256, 300))
+        where = parse_place(place(tmp_path, port, good), tmp_path)
+        assert await asyncio.to_thread(listeners, where, tmp_path) == 1
         await store.aclose()
+        for was, now in ((b"", b"moved\nelsewhere\n"), (b"moved\nelsewhere\n", b"")):
+            await withhold(where, ORIGIN, was, now, chain.head)
+            assert await withheld(where, ORIGIN) == now
         (tmp_path / "wrong").write_text("not the password")
         with pytest.raises(Fatal, match="does not let this hub in") as refused:
             await opened(place(tmp_path, port, good.replace("password_file=password", "password_file=wrong")), tmp_path)
