@@ -49,6 +49,11 @@ listen = "{ops}"
 @click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address of the member-facing port.")
 @click.option("--ops-listen", default="127.0.0.1:9464", show_default=True, help="Address for health and metrics.")
 @click.option("--store", default="", help="Where logs lie, where not in files: redis://..., see docs/redis.md.")
+@click.option(
+    "--bundles",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --store: the folder of entry bundles that all hubs of the store share.",
+)
 @click.option("--host", "hosts", multiple=True, help="Names in the hub's development certificate. Default: localhost.")
 @json_option
 def init(
@@ -59,6 +64,7 @@ def init(
     listen: str,
     ops_listen: str,
     store: str,
+    bundles: Path | None,
     hosts: tuple[str, ...],
     *,
     as_json: bool,
@@ -70,8 +76,11 @@ def init(
     \b
     Examples:
       exchange init --exchange my.exchange --operator my-org --folder hub
-      exchange init --exchange my.exchange --operator my-org --folder hub --store redis://10.0.0.5:6379
+      exchange init --exchange my.exchange --operator my-org --folder hub --store redis://10.0.0.5:6379 \
+          --bundles /shared/bundles
     """
+    if bundles is not None and not store:
+        raise click.UsageError("--bundles goes with --store: by itself a hub keeps everything in files of its own")
     place = parse_place(store, folder.absolute()) if store else None
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "data" / "logs" / Origin.DIRECTORY_LOG).is_dir() or (folder / "hub.toml").exists():
@@ -84,11 +93,12 @@ def init(
     except (ValueError, OSError) as error:
         raise Rejected(Reason.CONFIG, str(error)) from error
     operator_key = make_key(folder / "operator" / "signing.seed")
-    pin = asyncio.run(_found(folder, name, operator, operator_name or operator, operator_key, place))
+    folders = Folders(folder / "data", folder / "data" / "keys", bundles=bundles)
+    pin = asyncio.run(_found(folders, name, operator, operator_name or operator, operator_key, place))
     text = _HUB_TOML.format(
         exchange=name,
         listen=listen,
-        store=f"store = {json.dumps(store)}\n" if store else "",
+        store=_store_toml(store, bundles),
         ops=ops_listen,
         certificate=hub.certificate.relative_to(folder),
         key=hub.key.relative_to(folder),
@@ -102,10 +112,14 @@ def init(
     )
 
 
+def _store_toml(store: str, bundles: Path | None) -> str:
+    named = {"store": store, "bundles": str(bundles.resolve()) if bundles is not None else ""}
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in named.items() if value)
+
+
 async def _found(
-    folder: Path, name: str, operator: str, operator_name: str, key: SigningKey, place: RedisPlace | None
+    folders: Folders, name: str, operator: str, operator_name: str, key: SigningKey, place: RedisPlace | None
 ) -> bytes:
-    folders = Folders(folder / "data", folder / "data" / "keys")
     now = clocks.wall_ms()
     stores = stores_in(folders, place)
     log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG), stores)

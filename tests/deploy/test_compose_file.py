@@ -1,0 +1,66 @@
+"""The Compose file is one by the specification's schema, and shuts everything in."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pytest
+
+from exchange.config import Drain
+from tests.deploy.compose import DEPLOY, ROOT, read, variables
+
+FILE = read((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = FILE["services"]
+#: What serves, and so must say whether it is healthy and have time to go.
+SERVING = sorted(SERVICES.keys() - {"operator"})
+valid = fastjsonschema.compile(json.loads((Path(__file__).parent / "compose-spec.json").read_text()))
+
+
+def test_it_is_a_compose_file_by_the_schema() -> None:
+    valid(FILE)
+    assert len([name for name in SERVICES if name.startswith("hub-")]) == 2
+    assert len([name for name in SERVICES if name.startswith("valkey-")]) == 3
+    assert len([name for name in SERVICES if name.startswith("sentinel-")]) == 3
+
+
+@pytest.mark.parametrize("change", [{"comand": []}, {"read_only": []}, {"healthcheck": {"test": 5}}, {"ports": "7443"}])
+def test_a_mistake_in_it_would_be_noticed(change: dict[str, object]) -> None:
+    wrong = FILE | {"services": SERVICES | {"hub-1": SERVICES["hub-1"] | change}}
+    with pytest.raises(fastjsonschema.JsonSchemaValueException):
+        valid(wrong)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_shut_in_and_has_no_secret_in_its_environment(name: str) -> None:
+    service = SERVICES[name]
+    assert service["user"] == variables()["RUN_AS"]
+    assert not service["user"].startswith("0:")
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.keys() & {"environment", "env_file", "privileged", "cap_add", "network_mode", "pid"}
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_what_serves_says_whether_it_is_healthy_and_has_time_to_go(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"]
+    grace_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    own = tomllib.loads((DEPLOY / "hub.toml").read_text()).get("drain", {}).get("grace_s", Drain().grace_s)
+    assert grace_s > own
+
+
+def test_variables_are_those_of_the_example_and_none_is_a_secret() -> None:
+    used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert used == variables().keys()
+    assert not re.search(r"(?i)password|secret|token|(?<!val)key", "\n".join(variables()))
+
+
+def test_what_the_image_is_built_from_is_there() -> None:
+    lines = re.findall(r"^COPY (?!--)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert [name for line in lines for name in line.split() if not (ROOT / name).exists()] == []
+    assert SERVICES["hub-1"]["build"] == {"context": "../..", "dockerfile": "deploy/compose/Dockerfile"}
