@@ -17,7 +17,8 @@ from tests.e2e.exchange_fixture import free_port
 
 pytestmark = pytest.mark.e2e
 
-UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "deploy" / "systemd"
 #: Of 10; systemd calls anything below 5 well protected.
 MOST_EXPOSED = 1.5
 
@@ -88,3 +89,52 @@ def test_a_service_manager_hears_that_the_hub_serves_is_alive_and_goes(
             heard = manager.recv(100)
         assert heard == b"STOPPING=1"
         assert hub.wait(DEADLINE_S) == 0
+
+
+def documented() -> list[str]:
+    """Return the lines that docs/deploy.md has for one machine."""
+    text = (ROOT / "docs" / "deploy.md").read_text().partition("## Under systemd")[2].partition("## In containers")[0]
+    return [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+
+
+def test_what_a_unit_expects_to_be_there_is_made_by_the_documented_lines() -> None:
+    """Of a folder for configuration systemd makes root the owner; one to write to must be there, or the unit fails."""
+    made = " ".join(line for line in documented() if line.startswith("install -d"))
+    for unit in (UNITS / "signal-exchange.service", UNITS / "signal-exchange-backup.service"):
+        settings = dict(re.findall(r"^(ReadWritePaths|ConfigurationDirectory)=(.*)", unit.read_text(), re.MULTILINE))
+        assert settings
+        for folder in settings.values():
+            assert (folder if folder.startswith("/") else f"/etc/{folder}") in made.split()
+
+
+def test_the_documented_lines_found_an_exchange_that_the_units_serve_and_back_up(tmp_path: Path) -> None:
+    members, ops = free_port(), free_port()
+    file = tmp_path / "etc" / "signal-exchange" / "hub.toml"
+
+    def here(line: str) -> str:
+        """A line as it is for who is no root, below this test's folder."""
+        line = re.sub(r" -[og] signal-exchange|runuser -u signal-exchange -- ", "", line)
+        line = re.sub(r"(?<![\w.])/(etc|var)/", rf"{tmp_path}/\1/", line)
+        return line.replace("/opt/signal-exchange/bin/exchange", EXCHANGE).replace(
+            "0.0.0.0:7443", f"127.0.0.1:{members}"
+        )
+
+    lines = [line for line in documented() if line.startswith(("install -d", "runuser", "sed"))]
+    assert len(lines) == 5
+    for line in lines:
+        subprocess.run(["sh", "-ec", here(line)], check=True, timeout=DEADLINE_S)
+    file.write_text(file.read_text().replace("127.0.0.1:9464", f"127.0.0.1:{ops}"))
+    serving, backing = (
+        here(re.findall(r"^ExecStart=(.*)", (UNITS / f"{name}.service").read_text(), re.MULTILINE)[0])
+        for name in ("signal-exchange", "signal-exchange-backup")
+    )
+    assert serving == f"{EXCHANGE} serve --config {file}"
+    hub = serve(file)
+    subprocess.run(backing.split(), check=True, timeout=DEADLINE_S)
+    assert (tmp_path / "var" / "backups" / "signal-exchange" / "backup.json").exists()
+    hub.send_signal(signal.SIGTERM)
+    assert hub.wait(DEADLINE_S) == 0
