@@ -64,3 +64,14 @@ def test_what_the_image_is_built_from_is_there() -> None:
     lines = re.findall(r"^COPY (?!--)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert [name for line in lines for name in line.split() if not (ROOT / name).exists()] == []
     assert SERVICES["hub-1"]["build"] == {"context": "../..", "dockerfile": "deploy/compose/Dockerfile"}
+
+
+def test_servers_and_their_users_are_as_the_page_for_operators_has_them() -> None:
+    page = (ROOT / "docs" / "redis.md").read_text()
+    prepare, conf = (DEPLOY / "prepare.sh").read_text(), (DEPLOY / "valkey.conf").read_text()
+    (asked,) = re.findall(r"```conf\n(.*?)```", page, re.DOTALL)
+    assert {line.strip() for line in asked.splitlines() if line.strip()} <= set(conf.splitlines())
+    (rights,) = re.findall(r"user hub on >PASSWORD (.+)", page)
+    assert f"user hub on >$hub {rights}\n" in prepare
+    (watching,) = re.findall(r"Sentinels, .* need a user with `(.+)`", page)
+    assert f"user hub on >$hub -@all {watching}\n" in prepare
