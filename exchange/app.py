@@ -201,11 +201,15 @@ class App:
             raise Unavailable("this hub has not read the directory's newest entries", retry_after_ms=500) from error
 
     async def _open_new_community(self, origin: str) -> None:
-        """Open a community; one whose key file is wrong hurts nobody else. A log not to be served raises `Fatal`."""
+        """Open a community that is not closed. A wrong key file, or a log of which entries are lost, hurts no other."""
+        if origin in self._view.directory.successors:
+            return
         try:
             await self._open_community(origin)
         except Fatal as error:
-            if error.reason is not Reason.CONFIG:
+            if error.reason is Reason.ROLLED_BACK:
+                self.health.not_serving("store", f"{origin}: {error.message}")
+            elif error.reason is not Reason.CONFIG:
                 raise
             _log.error("community_not_opened", origin=origin, exc_info=error)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exchange.domain.policy import Sight, Workload, may_subscribe
+from exchange.domain.policy import Sight, Workload, may_subscribe, require_open
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
@@ -73,11 +73,12 @@ class Hub:
     def log_to_read(self, workload: Workload, origin: str, now_ms: int) -> tuple[Log, Sight]:
         """Return a log and what the workload may see of it. Raises `Denied`, also for a log that is not there.
 
-        Raises `Unavailable` while a new community is being opened.
+        Raises `Unavailable` while a new community is being opened, and `Rejected` where a log was lost and closed.
         """
         sight = may_subscribe(self.view.directory, workload, origin, now_ms=now_ms)
         log = self.logs.get(origin)
         if log is None:
+            require_open(self.view.directory, origin)
             raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
         return log, sight
 

@@ -379,6 +379,10 @@ class Community:
     max_expiry_days: int
     replay_window_days: int
     public_entries: bool
+    #: The community whose log is closed by this one, and the last checkpoint known of that log.
+    succeeds: str = ""
+    succeeds_size: int = 0
+    succeeds_root: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ and otherwise ignored. What must stay true: every question about someone unknown
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from exchange.domain.bodies import (
@@ -96,6 +96,8 @@ class Directory:
         self.members: dict[str, MemberEntry] = {}
         self.keys: dict[bytes, KeyEntry] = {}
         self.communities: dict[str, Community] = {}
+        #: Of each community whose log is closed, the one whose log has taken its place.
+        self.successors: dict[str, str] = {}
 
     @property
     def origin(self) -> str:
@@ -117,11 +119,24 @@ class Directory:
             case Suspension() as suspension if suspension.member in self.members:
                 self._suspend(suspension, received_at_ms)
             case Community() as community:
-                self.communities[community.origin] = community
+                self.put_community(community)
             case Quota() as quota if quota.member in self.members:
                 self.members[quota.member].quota = quota
             case _:
                 pass
+
+    def put_community(self, community: Community) -> None:
+        """Take a community as it was last described; whose place it takes is what was said first."""
+        if (known := self.communities.get(community.origin)) is not None:
+            community = replace(
+                community,
+                succeeds=known.succeeds,
+                succeeds_size=known.succeeds_size,
+                succeeds_root=known.succeeds_root,
+            )
+        self.communities[community.origin] = community
+        if community.succeeds:
+            self.successors.setdefault(community.succeeds, community.origin)
 
     def _found(self, genesis: Genesis) -> None:
         self.genesis = genesis

@@ -9,6 +9,7 @@ holds, or how it reads a leaf, raises `FORMAT`**.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -23,7 +24,7 @@ from exchange.domain.directory import Directory, KeyEntry, MemberEntry
 from exchange.domain.kinds import MemberClass, Role
 from exchange.errors import Reason, Rejected
 
-FORMAT = 3
+FORMAT = 4
 
 #: Plain values, as `json` reads and writes them.
 Row = list[Any]
@@ -48,6 +49,9 @@ def directory_rows(directory: Directory) -> Iterator[Row]:
             community.max_expiry_days,
             community.replay_window_days,
             community.public_entries,
+            community.succeeds,
+            community.succeeds_size,
+            community.succeeds_root.hex(),
         ]
     for member in directory.members.values():
         quota = member.quota
@@ -94,8 +98,10 @@ class DirectoryRestore:
             case ["genesis", exchange, operator, name, log_key, keys, threshold]:
                 own = tuple(GenesisKey(role, bytes.fromhex(key)) for role, key in keys)
                 self._directory.genesis = Genesis(exchange, bytes.fromhex(log_key), operator, name, own, threshold)
-            case ["community", str(origin), title, log_key, *rules]:
-                self._directory.communities[origin] = Community(origin, title, bytes.fromhex(log_key), *rules)
+            case ["community", str(origin), title, log_key, *rules, str(succeeds), int(size), str(root)]:
+                plain = Community(origin, title, bytes.fromhex(log_key), *rules)
+                known = replace(plain, succeeds=succeeds, succeeds_size=size, succeeds_root=bytes.fromhex(root))
+                self._directory.put_community(known)
             case _:
                 raise ValueError(row[:1])
 

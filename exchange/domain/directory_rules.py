@@ -28,6 +28,7 @@ from exchange.domain.statement import Header
 from exchange.domain.validation import Findings, check_envelope
 
 KEY_BYTES = 32
+ROOT_BYTES = 32
 MAX_NAME_BYTES = 200
 MAX_REASON_BYTES = 500
 MAX_DAYS = 3_650
@@ -153,6 +154,7 @@ def _check_community(findings: Findings, community: Community, directory: Direct
         "community.log_public_key",
         "cannot change in this release: members check every checkpoint against the first",
     )
+    _check_succession(findings, community, known, directory)
     for name in ("retention_days", "max_expiry_days", "replay_window_days"):
         findings.check(1 <= getattr(community, name) <= MAX_DAYS, f"community.{name}", f"must be 1 to {MAX_DAYS}")
     findings.check(
@@ -165,6 +167,21 @@ def _check_community(findings: Findings, community: Community, directory: Direct
         "community.max_expiry_days",
         "cannot exceed the retention: a live signal must still be in the feed",
     )
+
+
+def _check_succession(findings: Findings, community: Community, known: Community | None, directory: Directory) -> None:
+    ours = (community.succeeds, community.succeeds_size, community.succeeds_root)
+    if known is not None:
+        before = (known.succeeds, known.succeeds_size, known.succeeds_root)
+        findings.check(ours == before, "community.succeeds", "never changes")
+        return
+    if not community.succeeds:
+        findings.check(ours == ("", 0, b""), "community.succeeds", "is missing, and there is a checkpoint of its log")
+        return
+    findings.check(community.succeeds in directory.communities, "community.succeeds", "is not another community")
+    successor = directory.successors.get(community.succeeds)
+    findings.check(successor is None, "community.succeeds", f"is closed already: its successor is {successor}")
+    findings.check(len(community.succeeds_root) == ROOT_BYTES, "community.succeeds_root", "must be 32 bytes")
 
 
 def _check_operators_remain(findings: Findings, body: Body, directory: Directory) -> None:

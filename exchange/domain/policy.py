@@ -85,6 +85,18 @@ def _check_origin(directory: Directory, header: Header, row: KindRow) -> None:
     is_directory = header.origin == directory.origin
     if is_directory != (row.log is Log.DIRECTORY) or not (is_directory or header.origin in directory.communities):
         raise Rejected(Reason.WRONG_ORIGIN, f"a {row.name} does not belong to this log")
+    require_open(directory, header.origin)
+
+
+def require_open(directory: Directory, origin: str) -> None:
+    """Raise `Rejected` (WRONG_ORIGIN) for a log that is closed: entries of it are lost, and another took its place."""
+    successor = directory.successors.get(origin)
+    if successor is not None:
+        raise Rejected(
+            Reason.WRONG_ORIGIN,
+            f"the log {origin} is closed: entries of it were lost",
+            hint=f"its successor is {successor}: what still holds is said there anew",
+        )
 
 
 def _check_keys(directory: Directory, workload: Workload, header: Header, keys: Sequence[KeyEntry]) -> None:

@@ -2009,6 +2009,9 @@ class Community(_message.Message):
     MAX_EXPIRY_DAYS_FIELD_NUMBER: _builtins.int
     REPLAY_WINDOW_DAYS_FIELD_NUMBER: _builtins.int
     PUBLIC_ENTRIES_FIELD_NUMBER: _builtins.int
+    SUCCEEDS_FIELD_NUMBER: _builtins.int
+    SUCCEEDS_SIZE_FIELD_NUMBER: _builtins.int
+    SUCCEEDS_ROOT_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     title: _builtins.str
     log_public_key: _builtins.bytes
@@ -2022,6 +2025,13 @@ class Community(_message.Message):
     """How long a statement id is remembered and how old a statement may be."""
     public_entries: _builtins.bool
     """Whether entry bundles are public; hash tiles and checkpoints always are."""
+    succeeds: _builtins.str
+    """The community whose log this one takes the place of, where entries of that log are lost for good: nothing is said
+    there any more. Empty: none. It never changes.
+    """
+    succeeds_size: _builtins.int
+    """The last checkpoint known of that log: how many entries it had, and the 32 bytes of its root."""
+    succeeds_root: _builtins.bytes
     def __init__(
         self,
         *,
@@ -2033,10 +2043,13 @@ class Community(_message.Message):
         max_expiry_days: _builtins.int = ...,
         replay_window_days: _builtins.int = ...,
         public_entries: _builtins.bool = ...,
+        succeeds: _builtins.str = ...,
+        succeeds_size: _builtins.int = ...,
+        succeeds_root: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_size_under_old_key", b"last_size_under_old_key", "log_public_key", b"log_public_key", "max_expiry_days", b"max_expiry_days", "origin", b"origin", "public_entries", b"public_entries", "replay_window_days", b"replay_window_days", "retention_days", b"retention_days", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_size_under_old_key", b"last_size_under_old_key", "log_public_key", b"log_public_key", "max_expiry_days", b"max_expiry_days", "origin", b"origin", "public_entries", b"public_entries", "replay_window_days", b"replay_window_days", "retention_days", b"retention_days", "succeeds", b"succeeds", "succeeds_root", b"succeeds_root", "succeeds_size", b"succeeds_size", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

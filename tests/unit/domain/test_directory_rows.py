@@ -48,7 +48,16 @@ BODIES = st.one_of(
     st.builds(Membership, IDS, ORIGINS, STATES),
     st.builds(Suspension, IDS, st.one_of(st.just(0), ROLES), STATES, st.text(max_size=4)),
     st.builds(Quota, IDS, COUNTS, COUNTS, COUNTS),
-    st.builds(community, ORIGINS, title=st.text(max_size=8), retention_days=COUNTS, public_entries=st.booleans()),
+    st.builds(
+        community,
+        ORIGINS,
+        title=st.text(max_size=8),
+        retention_days=COUNTS,
+        public_entries=st.booleans(),
+        succeeds=st.just("") | ORIGINS,
+        succeeds_size=COUNTS,
+        succeeds_root=st.binary(max_size=4),
+    ),
     st.none(),
 )
 #: Statements with the times at which they were received.

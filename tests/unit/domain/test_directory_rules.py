@@ -71,6 +71,7 @@ GOOD: dict[str, Body] = {
     "a lifted suspension": Suspension("alpha", 0, State.ENDED, "it was an error"),
     "a community": community(f"{EXCHANGE}/new"),
     "a community as long as it may be": community(retention_days=3650, max_expiry_days=3650, replay_window_days=3649),
+    "a successor": community(f"{EXCHANGE}/new", succeeds=UK, succeeds_size=7, succeeds_root=digest("root")),
     "a quota": Quota("alpha", 0, 0, 0),
 }
 
@@ -129,6 +130,20 @@ BAD: dict[str, tuple[Body, list[str]]] = {
         community(retention_days=0),
         ["community.retention_days", "community.replay_window_days", "community.max_expiry_days"],
     ),
+    "a successor of none": (
+        community(f"{EXCHANGE}/new", succeeds=f"{EXCHANGE}/none", succeeds_root=digest("root")),
+        ["community.succeeds"],
+    ),
+    "a successor of itself": (
+        community(f"{EXCHANGE}/new", succeeds=f"{EXCHANGE}/new", succeeds_root=digest("root")),
+        ["community.succeeds"],
+    ),
+    "a successor of no known tree": (community(f"{EXCHANGE}/new", succeeds=UK), ["community.succeeds_root"]),
+    "the last checkpoint of no log": (community(f"{EXCHANGE}/new", succeeds_size=7), ["community.succeeds"]),
+    "a successor that was another's": (
+        community(succeeds=SIDE, succeeds_root=digest("root")),
+        ["community.succeeds"],
+    ),
     "endless retention": (community(retention_days=3651), ["community.retention_days"]),
     "no expiry": (community(max_expiry_days=0), ["community.max_expiry_days"]),
     "no replay window": (community(replay_window_days=0), ["community.replay_window_days"]),
@@ -145,6 +160,17 @@ BAD: dict[str, tuple[Body, list[str]]] = {
 @pytest.mark.parametrize(("body", "fields"), BAD.values(), ids=BAD)
 def test_a_violation(body: Body, fields: list[str]) -> None:
     assert refused(directory_header(body)) == fields
+
+
+def test_a_log_has_one_successor_whatever_is_said_later() -> None:
+    heir = community(f"{EXCHANGE}/new", succeeds=UK, succeeds_size=7, succeeds_root=digest("root"))
+    directory = tell(make_directory(), heir)
+    assert refused(directory_header(replace(heir, origin=f"{EXCHANGE}/newer")), directory) == ["community.succeeds"]
+    again = replace(heir, title="Another title")
+    validate_directory_statement(directory_header(again), directory)
+    assert refused(directory_header(replace(again, succeeds_size=8)), directory) == ["community.succeeds"]
+    tell(directory, replace(heir, succeeds="", succeeds_size=0, succeeds_root=b""))
+    assert (directory.successors, directory.communities[heir.origin]) == ({UK: heir.origin}, heir)
 
 
 def test_signal_ids_have_no_place() -> None:

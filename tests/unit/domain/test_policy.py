@@ -44,6 +44,8 @@ from tests.unit.builders import (
     UK,
     WITNESS,
     Actor,
+    community,
+    digest,
     directory_header,
     make_directory,
     signal_statement,
@@ -163,6 +165,16 @@ def test_the_wrong_log(kind: Kind, origin: str, by: Actor) -> None:
     with pytest.raises(Rejected) as caught:
         publish(make_directory(), replace(header_of(kind, by), origin=origin), by)
     assert caught.value.reason is Reason.WRONG_ORIGIN
+
+
+def test_nothing_is_said_in_a_log_that_was_lost_and_closed() -> None:
+    heir = community(f"{EXCHANGE}/new", succeeds=UK, succeeds_size=7, succeeds_root=digest("root"))
+    directory = tell(make_directory(), heir, Membership("alpha", heir.origin, State.ACTIVE))
+    with pytest.raises(Rejected, match="is closed") as caught:
+        publish(directory, header_of(Kind.SIGNAL, ALPHA), ALPHA)
+    assert caught.value.reason is Reason.WRONG_ORIGIN
+    assert heir.origin in caught.value.hint
+    publish(directory, replace(header_of(Kind.SIGNAL, ALPHA), origin=heir.origin), ALPHA)
 
 
 @pytest.mark.parametrize(
