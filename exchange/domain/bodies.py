@@ -1,8 +1,7 @@
 """What the header of each kind of statement says, as values, and the words that it uses.
 
-One class for each kind that has a body; `exchange.domain.kinds` is the table of kinds, and `exchange.codec_bodies`
-reads and writes them. Enum fields hold plain numbers, 0 where nothing was said: a receiver keeps a number that it does
-not know.
+One class for each kind that has a body; `exchange.domain.kinds` is their table, and `exchange.codec_bodies` reads and
+writes them. Enum fields hold plain numbers, 0 where nothing was said: a receiver keeps a number that it does not know.
 """
 
 from __future__ import annotations
@@ -369,7 +368,7 @@ class Suspension:
 
 @dataclass(frozen=True, slots=True)
 class Community:
-    """A community and its rules. Days are whole days of 24 hours."""
+    """A community and its rules, in days of 24 hours; and whose log it closes, at which last known checkpoint."""
 
     origin: str
     title: str
@@ -379,7 +378,6 @@ class Community:
     max_expiry_days: int
     replay_window_days: int
     public_entries: bool
-    #: The community whose log is closed by this one, and the last checkpoint known of that log.
     succeeds: str = ""
     succeeds_size: int = 0
     succeeds_root: bytes = b""
@@ -395,10 +393,8 @@ class Quota:
     streams: int
 
 
-#: What is said about signals, by their ids.
+#: What is said about signals, by their ids; and what else belongs to a signal's life.
 AboutSignals = Retraction | Opinion | Disposition | Erasure
-#: What else belongs to a signal's life.
 Life = AboutSignals | Acknowledgement | Election | Quarantine | Release
-OfPseudonyms = Budget | KeyEpoch
 OfDirectory = Genesis | Member | Key | Membership | Suspension | Community | Quota
-Body = SignalHeader | Life | OfPseudonyms | Guidance | Addressed | OfDirectory
+Body = SignalHeader | Life | Budget | KeyEpoch | Guidance | Addressed | OfDirectory

@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,19 @@ class Place:
     @property
     def operator(self) -> Path:
         return self.folder / "hub" / "operator" / "client.toml"
+
+    def ready(self) -> tuple[int, str]:
+        """Return what ``/readyz`` answers."""
+        listen = tomllib.loads(self.config.read_text())["ops"]["listen"]
+        try:
+            with urllib.request.urlopen(f"http://{listen}/readyz", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def stop(self) -> None:
+        self.hub.send_signal(signal.SIGTERM)
+        assert self.hub.wait(DEADLINE_S) == 0
 
     def client(self, member: str, role: str = "pipeline") -> Path:
         return self.folder / member / role / "client.toml"
@@ -86,8 +102,7 @@ def founded(folder: Path) -> Iterator[Place]:
             "--folder", folder / member,
         )  # fmt: skip
     yield found
-    found.hub.send_signal(signal.SIGTERM)
-    assert found.hub.wait(DEADLINE_S) == 0
+    found.stop()
 
 
 def pdq_line(byte: str, **fields: object) -> str:

@@ -85,7 +85,9 @@ def test_a_hub_is_lost_and_comes_back(place: Place, tmp_path: Path) -> None:
     assert (uk["size"], uk["erased"], uk["missing"]) == (5, 1, size - 5)
     assert holds(place.folder / "hub" / "data", "a1", "b2", "c3", "d4") == {"a1", "b2", "d4"}
     assert "move it away" in run("restore", *to_kept, code=1).stderr
-    assert "was released" in run("serve", "--config", place.config, code=3).stderr
+    place.hub = serve(place.config)
+    assert "was released" in place.ready()[1]
+    place.stop()
     (uk,) = [line for line in lines(run("recover", *to_newer, "--json").stdout) if line["origin"].endswith("/uk")]
     assert (uk["size"], uk["written"], uk["missing"]) == (size, size - 5, 0)
 

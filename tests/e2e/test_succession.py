@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, pdq_line, run, serve
+from tests.e2e.command_line import Place, founded, lines, pdq_line, run, serve
 
 pytestmark = pytest.mark.e2e
 
@@ -23,25 +19,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield made
 
 
-def stop(place: Place) -> None:
-    place.hub.send_signal(signal.SIGTERM)
-    assert place.hub.wait(DEADLINE_S) == 0
-
-
 def publish(place: Place, community: str, *bytes_: str, code: int = 0) -> str:
     text = "\n".join(pdq_line(each) for each in bytes_)
     told = ("--community", community, "--client", place.client("alpha"), "--json")
     done = run("publish", "-", *told, stdin=text, code=code)
     return done.stderr if code else done.stdout
-
-
-def ready(place: Place) -> tuple[int, str]:
-    listen = tomllib.loads(place.config.read_text())["ops"]["listen"]
-    try:
-        with urllib.request.urlopen(f"http://{listen}/readyz", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_a_lost_log_is_closed_and_its_successor_names_the_last_checkpoint(place: Place, tmp_path: Path) -> None:
@@ -51,17 +33,17 @@ def test_a_lost_log_is_closed_and_its_successor_names_the_last_checkpoint(place:
     whole = run("community", "create", "uk-2", "--succeeds", "uk", *here, code=1).stderr
     assert "all 1 entries that were released are here" in whole
 
-    stop(place)
+    place.stop()
     shutil.copytree(log, tmp_path / "old")
     place.hub = serve(place.config)
     publish(place, "uk", "b2", "c3")
     size = lines(publish(place, "uk", "d4"))[-1]["index"] + 1
-    stop(place)
+    place.stop()
     shutil.rmtree(log)
     shutil.copytree(tmp_path / "old", log)
 
     place.hub = serve(place.config)
-    code, why = ready(place)
+    code, why = place.ready()
     assert (code, f"but {size} was released" in why) == (503, True)
     run("community", "create", "elsewhere", *here)
     done = lines(run("community", "create", "uk-2", "--succeeds", "uk", *here, "--json").stdout)[0]
@@ -85,8 +67,8 @@ def test_a_lost_log_is_closed_and_its_successor_names_the_last_checkpoint(place:
     assert rows["cli.exchange/uk"]["successor"] == "cli.exchange/uk-2"
     assert rows["cli.exchange/uk-2"]["succeeds"] == "cli.exchange/uk"
 
-    stop(place)
+    place.stop()
     log.rename(tmp_path / "kept")
     place.hub = serve(place.config)
-    assert ready(place)[0] == 200
+    assert place.ready()[0] == 200
     assert "FAILED" not in run("verify", "--config", place.config, "--genesis-of", place.client("alpha")).stdout
