@@ -73,9 +73,9 @@ WHAT_TO_DO: dict[Reason, str] = {
     "already.",
     Reason.CONFIG: "For the operator: a file, key, port or clock is not as it must be. The message names it.",
     Reason.CORRUPT: "For the operator: stored data is damaged, or its state is not known. Do not guess: run "
-    "`exchange doctor` and `exchange verify`, and start the hub again.",
+    "`exchange doctor` and `exchange verify`, and start the hub again. Clients come again by themselves.",
     Reason.ROLLED_BACK: "For the operator: the store is an old copy, or this machine has no mark of it. See "
-    "[recovery](../ARCHITECTURE.md#recovery).",
+    "[recovery](../ARCHITECTURE.md#recovery). Clients come again by themselves.",
     Reason.UNIMPLEMENTED: "This hub does not know the call: it is of an older release. Hubs are upgraded first: "
     "[upgrades](upgrade.md).",
 }

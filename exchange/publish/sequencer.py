@@ -94,8 +94,8 @@ class Sequencer:
         self._tree = Tree()
         #: Head of that tree.
         self._at = TreeHead(0, self._tree.root())
-        #: The largest size that the mark holds, and who writes it.
-        self._marked = 0
+        #: What this hub has put on its mark, the size and the checkpoint; and who writes it.
+        self._marked, self._noted = 0, b""
         self._marking = asyncio.Lock()
         self._fatal: ExchangeError | None = None
         self._ended = False
@@ -260,9 +260,11 @@ class Sequencer:
 
     async def _remember(self, head: TreeHead, checkpoint: bytes) -> None:
         async with self._marking:
+            if head.size == self._marked and checkpoint != self._noted and self._noted:
+                raise Fatal(f"{self.origin}: there are two trees of {head.size} entries", reason=Reason.ROLLED_BACK)
             if head.size > self._marked or not head.size:
                 await self._mark.record(checkpoint)
-                self._marked = head.size
+                self._marked, self._noted = head.size, checkpoint
 
     def _stand_on(self, tree: Tree) -> None:
         self._tree, self._at = tree, TreeHead(tree.size, tree.root())

@@ -126,7 +126,7 @@ class RedisStore:
         await self._worker.call(partial(self._bundles.require, raw.bundles))
         if raw.head.durable != raw.head.sealed:
             raw = await patiently(self._confirmed, PATIENCE_S)
-        self._standing = Standing(raw.head)
+        self._standing = Standing(raw.head, self._cold.hashes)
         await self._check_ends(raw.head)
         self._watcher = asyncio.create_task(self._watch())
 
@@ -222,7 +222,7 @@ class RedisStore:
                 await self._meet(TreeHead(int(more[0]), more[1]), group.head)
             case _:
                 raise calls.refused(self._keys, (said, *more))
-        standing.appended(group.head, group.entries[-1].received_at_ms, group.directory_size)
+        standing.appended(group)
         self._recent.follow(group.entries)
 
     async def _meet(self, stored: TreeHead, ours: TreeHead) -> None:
@@ -249,10 +249,11 @@ class RedisStore:
         if said == b"conflict":
             now = await self._look()
             raise Conflict(f"the durable size is {now.durable.size}, not {head.size}")
-        if said != b"ok":
+        if said not in {b"ok", b"sealed"}:
             raise calls.refused(self._keys, (said, *more))
-        self._known.sealed(head, checkpoint)
-        if self._known.head.sealed.size < head.size:  # a group that this hub has only met
+        if said == b"ok":
+            self._known.sealed(head, checkpoint)
+        if self._known.head.sealed.size < head.size:  # a group that this hub has only met, or another has sealed
             await self._look()
 
     async def read(self, start: int, limit: int) -> Sequence[StoredEntry]:

@@ -59,6 +59,14 @@ class Cold:
             found += part
         return found
 
+    async def hashes(self, start: int, end: int, floor: int) -> list[bytes]:
+        """Return the leaf hashes of [start, end), as they lie in the store now."""
+        found: list[bytes] = []
+        for index in range(start // TILE_WIDTH, (min(end, floor) - 1) // TILE_WIDTH + 1):
+            _, hashes = await self._worker.call(partial(self._bundles.read, index, await self._root(0, index)))
+            found += hashes[max(0, start - index * TILE_WIDTH) : end - index * TILE_WIDTH]
+        return found + [each.leaf_hash for each in await self.all_entries(max(start, floor), end)]
+
     async def tile(self, level: int, index: int, width: int, floor: int) -> bytes:
         """Return the first hashes of a tile that the tree has. A partial one is made of what lies below it."""
         start = index * TILE_WIDTH

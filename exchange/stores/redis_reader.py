@@ -7,15 +7,17 @@ server, as frames. What a row's own checksums do not vouch for is refused here; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from exchange.errors import Fatal, Reason, Rejected
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tiles import TILE_WIDTH, entries_path
+from exchange.ports import StoredEntry
 from exchange.stores import redis_checks
 from exchange.stores.entries import read_bundle
+from exchange.stores.redis_bundles import Bundles
 from exchange.stores.redis_finding import Finder
 from exchange.stores.redis_link import Command, Link, answer
 from exchange.stores.redis_place import RedisPlace
@@ -35,6 +37,8 @@ class RedisLog:
         """Connect. Raises `Rejected` when there is no such log, `Unavailable` when nobody answers."""
         self._keys = Keys(origin)
         self._folder = folder
+        #: An entry that was read, and cannot be found by its statement's id.
+        self._astray: int | None = None
         self._runner = asyncio.Runner()
         try:
             self._link = self._runner.run(self._connect(place))
@@ -92,12 +96,25 @@ class RedisLog:
             # A page lies in one bundle: these begin at multiples of a page.
             wanted = range(start, min(start + _PAGE, size))
             rows = self._ask("HMGET", self._keys.entries(start // TILE_WIDTH), *wanted)
+            found = []
             for index, row in zip(wanted, rows, strict=True):
                 if row is None:
                     raise Fatal(f"entry {index} is missing in the store")
-                entry = entry_of(index, row)
-                id_, received, frame = entry.statement_id, entry.received_at_ms, entry.frame
-                yield RawEntry(index, b"", frame, id_, entry.leaf_hash, received, checksum(id_, received, frame))
+                found.append(entry_of(index, row))
+            self._look_up(found)
+            for each in found:
+                id_, received, frame = each.statement_id, each.received_at_ms, each.frame
+                yield RawEntry(each.index, b"", frame, id_, each.leaf_hash, received, checksum(id_, received, frame))
+
+    def _look_up(self, entries: Sequence[StoredEntry]) -> None:
+        """Note the first entry that the index of statements does not lead to: no hub would notice."""
+        if self._astray is not None:
+            return
+        found = self._ask("HMGET", self._keys.ids, *(each.statement_id for each in entries))
+        for entry, index in zip(entries, found, strict=True):
+            if index != str(entry.index).encode() and entry.index >= self._head().head.floor:  # it may have risen
+                self._astray = entry.index
+                return
 
     def _bundle(self, index: int) -> tuple[bytes, ...]:
         return read_bundle(self._folder / entries_path(index))
@@ -134,8 +151,15 @@ class RedisLog:
 
     def damage(self) -> str:
         """See `Reading.damage`."""
+        if self._astray is not None:
+            return f"the index of statements does not lead to entry {self._astray}"
         (ids,) = self._ask("HLEN", self._keys.ids)
-        head = self._head().head
+        raw = self._head()
+        try:
+            Bundles(self._folder).require(raw.bundles)
+        except Fatal as error:
+            return error.message
+        head = raw.head
         held = head.durable.size - head.floor
         return "" if ids == held else f"the index of statements names {ids}, and the log holds {held}"
 

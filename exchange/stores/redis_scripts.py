@@ -132,13 +132,13 @@ return {'ok'}
 """
 )
 
-#: KEYS: head. ARGV: size, root, checkpoint, channel.
+#: KEYS: head. ARGV: size, root, checkpoint, channel. What is sealed already need not be this head: whoever asked looks.
 SEAL = Script(
     _SAME_FORMAT
     + """
 local head = redis.call('HMGET', KEYS[1], 'durable_size', 'durable_root', 'sealed_size', 'checkpoint')
 if not head[1] then return {'missing'} end
-if tonumber(ARGV[1]) <= tonumber(head[3]) and head[4] ~= '' then return {'ok'} end
+if tonumber(ARGV[1]) <= tonumber(head[3]) and head[4] ~= '' then return {'sealed'} end
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then return {'conflict', head[1], head[2]} end
 redis.call('HSET', KEYS[1], 'sealed_size', ARGV[1], 'sealed_root', ARGV[2], 'checkpoint', ARGV[3])
 redis.call('PUBLISH', ARGV[4], ARGV[1])

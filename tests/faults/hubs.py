@@ -13,8 +13,9 @@ from pathlib import Path
 from tests.contract.machines import HERE, Machine
 from tests.contract.redis_wires import wired
 from tests.e2e.child_hub import ChildHub
-from tests.e2e.exchange_fixture import Exchange
-from tests.e2e.shared_store import founded, tallied, verified
+from tests.e2e.drafts import signal as a_draft
+from tests.e2e.exchange_fixture import UK, Exchange
+from tests.e2e.shared_store import founded, stopped, tallied, verified
 from tests.faults.load import Load
 from tests.faults.plain import PlainWriter
 from tests.faults.scene import MODULE, steady_port
@@ -77,21 +78,38 @@ async def two_hubs(
     """Start two hubs on an exchange's store; clients reach them through ports of this machine, wherever they are."""
     other = exchange.beside(exchange.folder.parent / "second")
     hubs = []
-    for each, machine, more in zip((exchange, other), machines, ((), ("--adopt",)), strict=True):
+    for each, machine, more in zip((exchange, other), machines, (flags, ("--adopt",)), strict=True):
         port = steady_port()
         if machine is not HERE:
             await ends.enter_async_context(wired(port, port=port, machine=machine))
-        hubs.append(await _started(ends, each, port, machine, *flags, *more))
+        hubs.append(await _started(ends, each, port, machine, *more))
     return hubs
+
+
+async def _grow(exchange: Exchange, entries: int) -> None:
+    hub = await ChildHub.start(exchange)
+    beta = hub.party("beta")
+    await beta.stream([a_draft("beta", UK).sign(beta.key) for _ in range(entries)])
+    await stopped(hub)
 
 
 @asynccontextmanager
 async def loaded(
-    folder: Path, url: str, report: Report, *flags: str, machines: tuple[Machine, Machine] = (HERE, HERE)
+    folder: Path,
+    url: str,
+    report: Report,
+    *flags: str,
+    machines: tuple[Machine, Machine] = (HERE, HERE),
+    entries: int = 0,
 ) -> AsyncIterator[Hubs]:
-    """Two hubs on a store under load, before, while and after what the block does; then all is judged."""
+    """Two hubs on a store under load, before, while and after what the block does; then all is judged.
+
+    ``flags`` are for the first of them; so many entries are there before.
+    """
     async with AsyncExitStack() as ends:
         exchange = await founded(folder / "exchange", url)
+        if entries:
+            await _grow(exchange, entries)
         running = await two_hubs(ends, exchange, list(machines), flags)
         ports = [hub.port for hub in running]
         plain = await ends.enter_async_context(PlainWriter.running(url))

@@ -80,6 +80,10 @@ class Load:
         self.heard: dict[str, list[Heard]] = {}
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
+        #: Whether something new may be said.
+        self._speak = asyncio.Event()
+        self._speak.set()
+        self._speaking = 0
         self._loops: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -117,7 +121,10 @@ class Load:
 
     async def _publish(self, publisher: Publisher) -> None:
         while not self._stop.is_set():
+            await self._speak.wait()
+            self._speaking += 1
             (outcome,) = await publisher.publish([a_signal()])
+            self._speaking -= 1
             assert outcome.receipt is not None, f"the load was refused: {outcome.error}"
             receipt = outcome.receipt
             self.acknowledged.append(Acknowledged(time.monotonic(), receipt.index, receipt.leaf, receipt.checkpoint))
@@ -153,8 +160,22 @@ class Load:
         """Say nothing new; return when all that was said is acknowledged, and heard by everyone."""
         self._stop.set()
         await self.until(lambda: all(task.done() for task in self._loops))
+        await self._all_heard()
+
+    async def _all_heard(self) -> None:
         size = 1 + max(each.index for each in self.acknowledged)
         await self.until(lambda: all(heard and heard[-1].index >= size - 1 for heard in self.heard.values()))
+
+    @asynccontextmanager
+    async def rest(self) -> AsyncIterator[None]:
+        """Say nothing new for the length of a block; at its start, all that was said is acknowledged and heard."""
+        self._speak.clear()
+        try:
+            await self.until(lambda: not self._speaking)
+            await self._all_heard()
+            yield
+        finally:
+            self._speak.set()
 
     def tally(self, leaves: Sequence[bytes], notes: Sequence[bytes], verifier: Verifier) -> Tally:
         """Hold everything that was told against the leaves in the hub's files; ``notes`` are further checkpoints."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -47,6 +47,8 @@ class PlainWriter:
         self.key = f"plain-{replicas}:{{{UK}}}"
         self.acknowledged: set[int] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._tally: PlainTally | None = None
+        self._ends = False
 
     @classmethod
     @asynccontextmanager
@@ -60,10 +62,10 @@ class PlainWriter:
             await made._stop()
 
     async def _stop(self) -> None:
+        """Let it end by itself: a cancelled call of the library may go on."""
+        self._ends = True
         if self._writing is not None:
-            self._writing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._writing
+            await self._writing
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Any]:
@@ -92,7 +94,7 @@ class PlainWriter:
     async def _write(self) -> None:
         number = 0
         async with self._client() as client:
-            while True:
+            while not self._ends:
                 number += 1
                 try:
                     if await self._add(client, number):
@@ -112,13 +114,16 @@ class PlainWriter:
         return int(has) >= self._replicas
 
     async def tally(self) -> PlainTally:
-        """Stop; look for everything that was acknowledged, on the master that there is now."""
+        """Stop; look for everything that was acknowledged, on the master that there is now. Once: that is its tally."""
+        if self._tally is not None:
+            return self._tally
         await self._stop()
         async with asyncio.timeout(READ_S):
             found = await self._read()
         there = {int(fields[b"number"]): fields[b"content"].decode() for _, fields in found if b"number" in fields}
         lost = sum(there.get(each) != content(each) for each in self.acknowledged)
-        return PlainTally(len(self.acknowledged), lost)
+        self._tally = PlainTally(len(self.acknowledged), lost)
+        return self._tally
 
     async def _read(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
         while True:

@@ -16,7 +16,7 @@ from exchange.stores.redis_place import parse_place
 from exchange.stores.redis_scripts import Keys
 from tests.contract.builders import Chain, commit, read_all, seal
 from tests.contract.redis_server import running
-from tests.contract.redis_sets import cluster, cluster_url, following, serves, watched
+from tests.contract.redis_sets import NAME, cluster, cluster_url, following, serves, watched
 from tests.e2e.exchange_fixture import UK
 from tests.faults.hubs import SOME, Report, loaded
 
@@ -33,6 +33,16 @@ async def test_the_master_is_killed_and_sentinels_promote_another(
         await old.stop(signal.SIGKILL)
         new = await servers.master_other_than(old)
         await old.start(*following(new))
+
+
+async def test_an_operator_orders_a_failover(ends: AsyncExitStack, tmp_path: Path, report: Report) -> None:
+    """Nothing fails, and the old master goes on for seconds: Sentinels tell it last."""
+    servers = await ends.enter_async_context(watched(tmp_path / "servers"))
+    async with loaded(tmp_path, servers.url, report):
+        old = await servers.master()
+        await servers.sentinels[0].ask("SENTINEL", "FAILOVER", NAME)
+        new = await servers.master_other_than(old)
+        await new.has_replicas(2)
 
 
 async def test_hubs_on_a_cluster(ends: AsyncExitStack, tmp_path: Path, report: Report) -> None:

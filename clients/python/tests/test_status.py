@@ -27,7 +27,7 @@ from exchange.errors import (
     VerificationFailed,
     Violation,
 )
-from exchange_client.status import error_of, from_rpc
+from exchange_client.status import BROKEN_MS, error_of, from_rpc
 
 KEY = "grpc-status-details-bin"
 
@@ -51,7 +51,6 @@ ERRORS: list[ExchangeError] = [
     Unauthenticated("who?"),
     VerificationFailed(Reason.BAD_SIGNATURE, "bad"),
     Rejected(Reason.ROUTED_ELSEWHERE, "not here", hint="there"),
-    Fatal("broken"),
 ]
 
 
@@ -64,6 +63,15 @@ def test_an_error_comes_back_as_itself(error: ExchangeError) -> None:
         assert getattr(back, name, None) == getattr(error, name, None)
     if not isinstance(error, CursorAboveSize | CursorBelowFloor):
         assert back.hint == error.hint
+
+
+@pytest.mark.parametrize("reason", [Reason.CORRUPT, Reason.ROLLED_BACK])
+def test_a_hub_whose_log_is_broken_is_asked_again(reason: Reason) -> None:
+    """What was sent is not at fault, and the operator mends the log: nothing may be thrown away for it."""
+    back = over_the_wire(Fatal("broken", reason=reason, hint="see"))
+    assert isinstance(back, Unavailable)
+    assert back.retry_after_ms == BROKEN_MS
+    assert (back.reason, back.message, back.hint) == (reason, "broken", "see")
 
 
 @pytest.mark.parametrize("reason", Reason)

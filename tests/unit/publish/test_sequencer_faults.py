@@ -302,6 +302,18 @@ async def test_a_mark_inside_the_unsealed_group_is_a_fork() -> None:
     assert (await refused_at_open(rig)).reason is Reason.ROLLED_BACK
 
 
+async def test_a_second_tree_of_a_size_that_was_signed_is_not_released() -> None:
+    rig = await grown(Rig(), "1")
+    async with rig.running() as sequencer:
+        await publish(sequencer, rig, signal_statement(seed="2"))
+        before = rig.mark.note
+        other = TreeHead(2, bytes(32))
+        with pytest.raises(Fatal) as stopped:
+            await sequencer.saw(other, sign_checkpoint(Checkpoint(UK, other.size, other.root), LOG_KEY))
+        assert stopped.value.reason is Reason.ROLLED_BACK
+        assert rig.mark.note == before
+
+
 async def test_a_machine_without_a_mark_must_adopt() -> None:
     rig = await grown(Rig(), "1", "2")
     rig.mark = Mark(rig.faults)

@@ -13,7 +13,6 @@ from exchange.errors import (
     CursorBelowFloor,
     Denied,
     ExchangeError,
-    Fatal,
     InvalidStatement,
     OverQuota,
     Reason,
@@ -35,6 +34,9 @@ _VERIFICATION = {
 }
 _MAX_DIGITS = 20
 _LATER_REASONS = {Reason.UNAVAILABLE, Reason.DRAINING, Reason.STALLED, Reason.CONFLICT}
+#: What a hub's own log is, until its operator has mended it. Nothing is wrong with what was asked: ask again.
+_BROKEN = {Reason.CORRUPT, Reason.ROLLED_BACK}
+BROKEN_MS = 5_000
 _HANDSHAKE_HINT = (
     "the hub may be down, or the TLS handshake failed: `exchange doctor --client` tells which. A hub wants TLS 1.3, a "
     "client certificate of an authority it knows, and an address that is in its own certificate"
@@ -90,6 +92,8 @@ def error_of(
         return InvalidStatement(violations, total=total or len(violations), reason=reason, hint=hint)
     if reason is Reason.OVER_QUOTA:
         return OverQuota(message, retry_after_ms=retry_after_ms)
+    if reason in _BROKEN:
+        return Unavailable(message, retry_after_ms=BROKEN_MS, reason=reason, hint=hint)
     if reason in _LATER_REASONS:
         return Unavailable(message, retry_after_ms=retry_after_ms or 1_000, reason=reason, hint=hint)
     return _plain(reason, message, hint)
@@ -106,8 +110,6 @@ def _plain(reason: Reason, message: str, hint: str) -> ExchangeError:
         return Denied(message, hint=hint)
     if reason is Reason.UNAUTHENTICATED:
         return Unauthenticated(message, hint=hint)
-    if reason in (Reason.CORRUPT, Reason.ROLLED_BACK):
-        return Fatal(message, reason=reason, hint=hint)
     kind = VerificationFailed if reason in _VERIFICATION else Rejected
     return kind(reason, message, hint=hint)
 
