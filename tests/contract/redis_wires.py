@@ -40,13 +40,14 @@ class Wire:
             asyncio.create_task(self._carry(reader, far_writer, replies=False)),
             asyncio.create_task(self._carry(far_reader, writer, replies=True)),
         ]
-        self._tasks.update(ways)
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for each in (writer, far_writer):
-            each.close()
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (writer, far_writer):
+                each.close()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool) -> None:
         with contextlib.suppress(OSError):
@@ -67,7 +68,10 @@ async def wired(
     wire = Wire()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await wire.pass_on(server, reader, writer, machine)
+        task = asyncio.ensure_future(wire.pass_on(server, reader, writer, machine))
+        wire._tasks.add(task)
+        task.add_done_callback(wire._tasks.discard)
+        await asyncio.wait([task])
 
     listening = await asyncio.start_server(carry, "127.0.0.1", port, ssl=context)
     wire.port = listening.sockets[0].getsockname()[1]
@@ -75,6 +79,7 @@ async def wired(
         yield wire
     finally:
         listening.close()
-        for task in wire._tasks:
+        tasks = list(wire._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*wire._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
