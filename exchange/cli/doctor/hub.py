@@ -104,7 +104,7 @@ def _place(settings: Config, origin: Origin, log: Reading) -> Finding:
             what,
             BAD,
             f"the store ends at {state.durable_size}, but {seen.size} was released: an old copy",
-            "bring the missing entries back before serving",
+            "`exchange recover` brings the missing entries back; where nobody has them, docs/backup.md says what to do",
         )
     ahead = state.last_received_at_ms - wall_ms()
     if ahead > _SKEW_MS:
