@@ -76,17 +76,18 @@ class SqliteStore:
         """
         path = folder / FILE_NAME
         if create:
-            if path.exists():
-                raise Rejected(Reason.CONFLICT, f"{path}: there is a log already", hint="open it without creating it")
+            schema.require_none(path)
             make_folders(folder)
         elif not path.exists():
             raise schema.missing(path)
         store = cls(folder, schema.lock(folder / "lock"), recent_bytes)
         try:
             if create:
+                schema.require_none(path)  # again: now nobody else makes it
                 write_file(folder, withheld)
+                await store._writer.call(partial(schema.make, path, origin))
             require(origin, read_file(folder), withheld)
-            store._commits = await store._writer.call(partial(Commits, path, origin=origin, create=create))
+            store._commits = await store._writer.call(partial(Commits, path, origin=origin))
             store._head = await store._writer.call(store._commits.head)
             store._rows = await store._reader.call(partial(Rows, path))
         except BaseException:

@@ -35,19 +35,15 @@ _RAISE_SEAL = "UPDATE log SET sealed_size = ?, sealed_root = ?, checkpoint = ? W
 class Commits:
     """The writing connection of one log."""
 
-    def __init__(self, path: Path, *, origin: str, create: bool) -> None:
-        """Open the file, or make it. Raises `Fatal` when it is not this log, or unusable."""
+    def __init__(self, path: Path, *, origin: str) -> None:
+        """Open the file. Raises `Fatal` when it is not this log, or unusable."""
         self._path = path
-        if not create:
-            schema.require_format(path, schema.SCHEMA_VERSION)
-        self._connection = schema.connect(path, create=create)
+        schema.require_format(path, schema.SCHEMA_VERSION)
+        self._connection = schema.connect(path)
         #: Set once a change has an unknown outcome; raised by every call from then on.
         self.broken: Fatal | None = None
         try:
-            if create:
-                schema.create_tables(self._connection, origin)
-            else:
-                schema.make_durable(self._connection, path)
+            schema.make_durable(self._connection, path)
             schema.check_file(self._connection, path, origin)
         except BaseException:
             self._connection.close()

@@ -14,6 +14,7 @@ import apsw
 from exchange.errors import ExchangeError, Fatal, OtherFormat, Reason, Rejected, Unavailable
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ops.database_format import format_in
+from exchange.ops.durable import sync_folder
 
 SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
@@ -129,12 +130,30 @@ def connect(path: Path, *, create: bool = False, read_only: bool = False) -> aps
     return connection
 
 
-def create_tables(connection: apsw.Connection, origin: str) -> None:
-    """Make the schema of a new log."""
-    with connection:
-        connection.execute(_TABLES)
-        connection.execute("INSERT INTO log VALUES (1, ?, 0, ?, 0, ?, x'', 0, 0, 0)", (origin, EMPTY_ROOT, EMPTY_ROOT))
-        connection.pragma("user_version", SCHEMA_VERSION)
+def make(path: Path, origin: str) -> None:
+    """Make the file of a new log, whole or not at all: aside first, under a name that nobody opens.
+
+    Raises `Unavailable` on a full disk, `Fatal` on anything else.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    for left in (aside, *(aside.with_name(f"{aside.name}-{name}") for name in ("wal", "shm"))):
+        left.unlink(missing_ok=True)
+    connection = connect(aside, create=True)
+    try:
+        with typed(path):
+            with connection:
+                connection.execute(_TABLES)
+                row = (origin, EMPTY_ROOT, EMPTY_ROOT)
+                connection.execute("INSERT INTO log VALUES (1, ?, 0, ?, 0, ?, x'', 0, 0, 0)", row)
+                connection.pragma("user_version", SCHEMA_VERSION)
+            # What is still in the write-ahead log would not be renamed with the file.
+            left_behind, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1,)
+    finally:
+        connection.close()
+    if left_behind:
+        raise Fatal(f"{path}: could not be made whole: another program has it open")
+    aside.rename(path)
+    sync_folder(path.parent)
 
 
 def make_durable(connection: apsw.Connection, path: Path) -> None:
@@ -177,6 +196,12 @@ def check_file(connection: apsw.Connection, path: Path, origin: str) -> None:
         raise Fatal(f"{path}: not a readable store: {error}") from error
     if row is None or row[0] != origin:
         raise Fatal(f"{path}: holds the log {row and row[0]!r}, not {origin!r}", reason=Reason.CONFIG)
+
+
+def require_none(path: Path) -> None:
+    """Return if there is no log yet. Raises `Rejected` (CONFLICT)."""
+    if path.exists():
+        raise Rejected(Reason.CONFLICT, f"{path}: there is a log already", hint="open it without creating it")
 
 
 def missing(path: Path) -> Rejected:

@@ -26,6 +26,8 @@ class Plan:
     share: float
     steady_s: float
     steady_streams: tuple[int, ...]
+    #: The same on Redis; 0: not at all.
+    steady_on_redis_s: float
     #: Single statements before that, so that every bounded memory is as full as it gets.
     steady_after: int
     #: Records that a client catches up on, in statements of 1000, and as single statements.
@@ -56,6 +58,7 @@ FULL = Plan(
     share=1.0,
     steady_s=60.0,
     steady_streams=(1, 10, 50),
+    steady_on_redis_s=20.0,
     steady_after=80_000,
     catchup_records=1_000_000,
     catchup_singles=100_000,
@@ -71,6 +74,7 @@ QUICK = Plan(
     share=0.4,
     steady_s=12.0,
     steady_streams=(50,),
+    steady_on_redis_s=0.0,
     steady_after=4_000,
     catchup_records=200_000,
     catchup_singles=10_000,

@@ -128,9 +128,15 @@ class Suite:
         await publish_only(self._crew, self._hub, Load(plan.steady_after, 1))
         for streams in plan.steady_streams:
             pinged = await ping(self._crew, self._ceiling, PING_RATE, min(plan.steady_s, 20.0))
-            for contender in (self._hub, self._stored[0], self._redis):
+            turns: tuple[tuple[Contender, float], ...] = (
+                (self._hub, plan.steady_s),
+                (self._stored[0], plan.steady_on_redis_s),
+                (self._redis, min(plan.steady_s, 20.0)),
+            )
+            for contender, seconds in turns:
+                if not seconds:
+                    continue
                 name = f"latency.n{streams}.r{RATE:.0f}" + ("" if contender is self._hub else f".{contender.name}")
-                seconds = plan.steady_s if contender is self._hub else min(plan.steady_s, 20.0)
                 found = await steady(self._crew, contender, streams, RATE, seconds)
                 for percent in (50, 99):
                     figures.add(f"{name}.p{percent}_ms", found.whole.percentile_ms(percent))

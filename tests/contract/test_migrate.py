@@ -109,6 +109,18 @@ async def test_killed_anywhere_it_goes_on_and_doubles_nothing(site: Site, way: s
     assert {origin: await site.holds(target, origin) for origin in LOGS} == before
 
 
+async def test_what_was_moved_away_from_may_be_removed(site: Site, redis_server: RedisServer) -> None:
+    before = {origin: await site.holds(site.files, origin) for origin in LOGS}
+    assert (await site.migrate(site.files, site.redis)).exit_code == 0
+    for path in (site.folder / "data" / "logs").glob("*/ledger.sqlite*"):
+        path.unlink()
+    assert (await site.migrate(site.redis, site.files)).exit_code == 0
+    assert {origin: await site.holds(site.files, origin) for origin in LOGS} == before
+    await redis_server.ask("FLUSHALL")
+    assert (await site.migrate(site.files, site.redis)).exit_code == 0
+    assert {origin: await site.holds(site.redis, origin) for origin in LOGS} == before
+
+
 async def test_what_is_erased_between_two_runs_is_erased_there_too(site: Site, redis_server: RedisServer) -> None:
     assert await site.killed(site.files, site.redis, 14) == -signal.SIGKILL
     assert record_of(299) in redis_server.files()

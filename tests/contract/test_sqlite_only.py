@@ -75,6 +75,26 @@ async def test_a_log_is_made_once(folder: Path, store: SqliteStore) -> None:
     assert caught.value.reason is Reason.CONFLICT
 
 
+async def test_a_log_whose_making_was_cut_off_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_folder: Path) -> None:
+        raise OSError("cut off")
+
+    folder.mkdir()
+    for name in ("", "-wal", "-shm"):
+        (folder / f".{FILE_NAME}.new{name}").write_bytes(b"of a process that died")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", lambda *_: fails(folder))
+        with pytest.raises(OSError, match="cut off"):
+            await SqliteStore.open(folder, origin=ORIGIN, create=True)
+    with pytest.raises(Rejected) as caught:
+        await SqliteStore.open(folder, origin=ORIGIN)
+    assert caught.value.reason is Reason.NOT_FOUND
+    made = await SqliteStore.open(folder, origin=ORIGIN, create=True)
+    await commit(made, Chain(), 2)
+    await made.aclose()
+    assert {path.name for path in folder.iterdir()} == {FILE_NAME, "lock"}
+
+
 @pytest.mark.parametrize(
     ("query", "origin", "word"),
     [
