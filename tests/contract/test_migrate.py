@@ -140,7 +140,7 @@ async def test_what_is_erased_between_two_runs_is_erased_there_too(site: Site, r
     assert [each.leaf_hash for each in entries] == site.chains[LOG].leaf_hashes[512:]
 
 
-async def test_a_hub_that_runs_is_not_moved_away_from(site: Site) -> None:
+async def test_a_hub_that_runs_is_not_moved_away_from(site: Site, redis_server: RedisServer) -> None:
     async with site.open(site.files):
         refused = await site.migrate(site.files, site.redis)
     assert refused.exit_code == 3
@@ -148,7 +148,9 @@ async def test_a_hub_that_runs_is_not_moved_away_from(site: Site) -> None:
     assert "stop every hub" in refused.stderr
     assert await site.stores(site.redis).withheld(LOG) == b""
     assert (await site.migrate(site.files, site.redis)).exit_code == 0
-    async with site.open(site.redis):
+    async with site.open(site.redis), asyncio.timeout(20):
+        while not await redis_server.ask("PUBLISH", "sx:{" + str(LOG) + "}:sealed", 0):
+            await asyncio.sleep(0.02)
         refused = await site.migrate(site.redis, site.files)
     assert refused.exit_code == 3
     assert "a hub has this log open" in refused.stderr
