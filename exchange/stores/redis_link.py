@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis import exceptions
@@ -132,11 +133,12 @@ class Link:
         self.lost = True
         await self._connection.disconnect(nowait=True)
 
-    async def aclose(self) -> None:
-        """Finish the calls under way and disconnect. Idempotent."""
+    async def aclose(self, *, wait: bool = False) -> None:
+        """Finish the calls under way and disconnect. Idempotent. ``wait``: the loop ends after this."""
         self.lost = True
         await asyncio.gather(*self._calls, return_exceptions=True)
-        await self._connection.disconnect(nowait=True)
+        with suppress(exceptions.TimeoutError):
+            await self._connection.disconnect(nowait=not wait)
 
 
 class _Secured(SSLConnection):

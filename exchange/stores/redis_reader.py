@@ -165,5 +165,5 @@ class RedisLog:
 
     def close(self) -> None:
         """Disconnect."""
-        self._runner.run(self._link.aclose())
+        self._runner.run(self._link.aclose(wait=True))
         self._runner.close()
