@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
 from exchange_client import ExchangeClient
+from tests.compat.earlier import HERE, RELEASES
 from tests.e2e.exchange_fixture import UK, World, open_world
 from tests.e2e.sdk_clients import a_signal, client_config
 
@@ -36,11 +40,51 @@ def say_more(message: Message) -> Message:
     return message
 
 
-class SaysMore(grpc.aio.ServerInterceptor):
-    """Makes of a hub's answers those of a later hub, and remembers which calls it did so for."""
+#: What a hub may not know of the oldest protocol that is kept, so that the SDK can do without it: fields of messages.
+_LACKING = {
+    "GetLagReportRequest": {"election", "page"},
+    "GetLagReportResponse": {"clocks", "next_page"},
+    "GetSignalResponse": {"dispositions", "opinions"},
+    "MemberSummary": {"display_name", "keys"},
+    "ProbeResponse": {"hub_time_ms"},
+    "Receipt": {"repeated_statement"},
+    "WhoAmIResponse": {"hub_time_ms"},
+}
 
-    def __init__(self) -> None:
+Retelling = Callable[[Descriptor, bytes], bytes]
+
+
+def more(kind: Descriptor, data: bytes) -> bytes:
+    """Return a message as a later hub would have it."""
+    return say_more(GetMessageClass(kind).FromString(data)).SerializeToString()
+
+
+def older() -> Retelling:
+    """Return what makes of a message what a hub of less than the oldest release would read, or write."""
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString((HERE / RELEASES[0] / "protos.binpb").read_bytes()).file:
+        for message in file.message_type:
+            kept = [each for each in message.field if each.name not in _LACKING.get(message.name, ())]
+            assert len(message.field) - len(kept) == len(_LACKING.get(message.name, ()))
+            del message.field[:]
+            message.field.extend(kept)
+        pool.Add(file)
+
+    def less(kind: Descriptor, data: bytes) -> bytes:
+        message = GetMessageClass(pool.FindMessageTypeByName(kind.full_name)).FromString(data)
+        message.DiscardUnknownFields()
+        return message.SerializeToString()
+
+    return less
+
+
+class Retold(grpc.aio.ServerInterceptor):
+    """Makes of what goes in and out of a hub what it would be with another hub; remembers which calls it did so for."""
+
+    def __init__(self, retell: Retelling, *, questions: bool) -> None:
         self.calls: set[str] = set()
+        self._retell = retell
+        self._questions = questions
 
     async def intercept_service(
         self,
@@ -50,16 +94,18 @@ class SaysMore(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         name = str(handler_call_details.method).lstrip("/")
         method = descriptor_pool.Default().FindMethodByName(name.replace("/", "."))
-        kind = GetMessageClass(method.output_type)
 
-        def more(answer: Any) -> bytes:
-            data = answer if handler.response_serializer is None else handler.response_serializer(answer)
+        def ask(data: bytes) -> bytes:
+            return self._retell(method.input_type, data) if self._questions else data
+
+        def answer(said: Any) -> bytes:
             self.calls.add(name.rpartition("/")[2])
-            return say_more(kind.FromString(data)).SerializeToString()
+            data = said if handler.response_serializer is None else handler.response_serializer(said)
+            return self._retell(method.output_type, data)
 
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(handler.stream_stream, None, more)
-        return grpc.stream_unary_rpc_method_handler(handler.stream_unary, None, more)
+            return grpc.stream_stream_rpc_method_handler(handler.stream_stream, ask, answer)
+        return grpc.stream_unary_rpc_method_handler(handler.stream_unary, ask, answer)
 
 
 def client(world: World, member: str, folder: Path, role: Role = Role.PIPELINE) -> ExchangeClient:
@@ -101,32 +147,38 @@ async def test_a_hub_that_lacks_calls_serves_all_others(tmp_path: Path, monkeypa
         await world.aclose()
 
 
-@pytest.fixture
-async def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, SaysMore]]:
-    """A hub whose every answer says more, in every message of it."""
-    plain, more = grpc.aio.server, SaysMore()
+@asynccontextmanager
+async def hub_of_another_release(folder: Path, between: Retold) -> AsyncIterator[World]:
+    """Run a hub that is heard through what is between."""
+    plain = grpc.aio.server
 
     @functools.wraps(plain)
     def server(*, interceptors: Any, **options: Any) -> grpc.aio.Server:
-        return plain(interceptors=(more, *interceptors), **options)
+        return plain(interceptors=(between, *interceptors), **options)
 
-    monkeypatch.setattr("exchange.api.server.grpc.aio.server", server)
-    world = await open_world(tmp_path / "world")
-    yield world, more
-    await world.aclose()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exchange.api.server.grpc.aio.server", server)
+        world = await open_world(folder)
+    try:
+        yield world
+    finally:
+        await world.aclose()
 
 
-async def test_what_a_later_hub_says_besides_changes_nothing(later: tuple[World, SaysMore], tmp_path: Path) -> None:
-    world, more = later
-    signal_id = await exchanged(world, tmp_path)
-    async with client(world, "alpha", tmp_path, Role.LIAISON) as liaison:
-        assert {each.id for each in await liaison.members(UK)} >= {"alpha", "beta"}
-        assert UK in {each.origin for each in await liaison.communities()}
-        assert await liaison.elections(UK) == ()
-        assert await liaison.guidance(UK) == ()
-        assert (await liaison.signal(UK, signal_id)).publisher == "alpha"
-        assert (await liaison.lag(UK)).size > 0
-        assert sum(row.signals for row in await liaison.activity(UK)) >= 1
-        assert not (await liaison.key_epochs(UK)).entries
-    asked = {"PublishStream", "Subscribe", "Probe", "ListEntries", "ListMembers", "GetSignal", "GetLagReport"}
-    assert more.calls >= asked
+@pytest.mark.parametrize("what", ["more", "less"])
+async def test_what_another_hub_says_besides_or_leaves_out_stops_nothing(tmp_path: Path, what: str) -> None:
+    between = Retold(more, questions=False) if what == "more" else Retold(older(), questions=True)
+    async with hub_of_another_release(tmp_path / "world", between) as world:
+        signal_id = await exchanged(world, tmp_path)
+        async with client(world, "alpha", tmp_path, Role.LIAISON) as liaison:
+            assert {each.id for each in await liaison.members(UK)} >= {"alpha", "beta"}
+            assert (await liaison.who_am_i()).member == "alpha"
+            assert UK in {each.origin for each in await liaison.communities()}
+            assert await liaison.elections(UK) == ()
+            assert await liaison.guidance(UK) == ()
+            assert (await liaison.signal(UK, signal_id)).publisher == "alpha"
+            assert (await liaison.lag(UK)).size > 0
+            assert sum(row.signals for row in await liaison.activity(UK)) >= 1
+            assert not (await liaison.key_epochs(UK)).entries
+    asked = {"PublishStream", "Subscribe", "Probe", "ListEntries", "ListMembers", "GetSignal", "GetLagReport", "WhoAmI"}
+    assert between.calls >= asked
