@@ -176,12 +176,14 @@ def make_durable(connection: apsw.Connection, path: Path) -> None:
 
 
 def require_format(path: Path, *known: int) -> None:
-    """Return if a file is in the last of these formats, or another one of them. Raises `OtherFormat`, `Fatal`.
+    """Return if a file is in one of these formats, of which the last is ours. Raises `OtherFormat` and `Fatal`.
 
-    Before it is opened: what another release wrote stays as it is, byte for byte.
+    `Unavailable` where another program holds it. Before it is opened: what another release wrote stays as it is, byte for byte.
     """
     try:
         found = format_in(path)
+    except apsw.BusyError as error:
+        raise explain(error, path) from error
     except (*READ_FAILURES, OSError) as error:
         raise Fatal(f"{path}: not a readable store: {error}") from error
     if found not in known:
