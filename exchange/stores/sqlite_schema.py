@@ -178,7 +178,7 @@ def make_durable(connection: apsw.Connection, path: Path) -> None:
 def require_format(path: Path, *known: int) -> None:
     """Return if a file is in one of these formats, of which the last is ours. Raises `OtherFormat` and `Fatal`.
 
-    `Unavailable` where another program holds it. Before it is opened: what another release wrote stays as it is, byte for byte.
+    `Unavailable` where another program holds it. Comes before the opening: what another release wrote stays as it is.
     """
     try:
         found = format_in(path)
