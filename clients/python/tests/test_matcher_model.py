@@ -65,6 +65,8 @@ class Beside(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "matcher.sqlite"
         self.given: set[bytes] = set()
+        #: An id is the hash of its record: said again, it says the same.
+        self.records: dict[bytes, tuple[Indicator, ...]] = {}
         self.naive = NaiveMatcher()
         self.index = 0
         self.file = MatcherFile(self.path)
@@ -98,6 +100,7 @@ class Beside(RuleBasedStateMachine):
         again: bool,
     ) -> None:
         severity, confidence, handling = words
+        signals = [(id_, self.records.setdefault(id_, indicators)) for id_, indicators in signals]
         acted, made, came = (NOW + each for each in times)
         said = delivery(
             *(received(*indicators, id_=id_) for id_, indicators in signals),
