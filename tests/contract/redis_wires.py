@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.contract.machines import HERE, Machine
 
@@ -28,23 +29,27 @@ class Wire:
         self, server: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, machine: Machine = HERE
     ) -> None:
         """Carry one connection, to a server's port on its machine."""
-        try:
-            if machine is HERE:
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server)
-            else:
-                far_reader, far_writer = await asyncio.open_connection(sock=machine.connected(server))
-        except OSError:
-            writer.close()
-            return
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            where: dict[str, Any] = {"host": "127.0.0.1", "port": server}
+            if machine is not HERE:
+                where = {"sock": machine.connected(server)}
+            far_reader, far_writer = await asyncio.open_connection(**where)
+            with contextlib.closing(far_writer):
+                await self._both_ways((reader, far_writer), (far_reader, writer))
+
+    async def _both_ways(
+        self,
+        there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        back: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """Carry until one end has gone."""
         ways = [
-            asyncio.create_task(self._carry(reader, far_writer, replies=False)),
-            asyncio.create_task(self._carry(far_reader, writer, replies=True)),
+            asyncio.create_task(self._carry(*there, replies=False)),
+            asyncio.create_task(self._carry(*back, replies=True)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in (writer, far_writer):
-                each.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
