@@ -25,6 +25,8 @@ def format_in(path: Path) -> int:
     if log.exists() and log.stat().st_size:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
             connection.set_busy_timeout(5_000)
+            # Closing would try to move the log into the file, which needs a lock that a reader cannot have.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             found = connection.pragma("user_version")
             return found if isinstance(found, int) else 0
     with path.open("rb") as file:

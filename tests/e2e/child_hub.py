@@ -12,13 +12,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+import grpc
 
 from exchange import app, config
 from exchange.domain.kinds import Role
 from exchange.errors import ExchangeError
 from exchange.ops import clocks, logging
 from tests.contract.machines import HERE, Machine
+from tests.e2e import drafts
 from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +106,18 @@ class ChildHub:
         assert await self.ended() == 1
         assert line.startswith("error "), line
         return line.removeprefix("error ")
+
+    async def serves_all_but(self, origin: str) -> None:
+        """Wait until the process serves; fail unless nobody gets this log, and nothing can be said in it."""
+        await self.serves()
+        alpha = self.party("alpha")
+        for ask in (partial(alpha.publish, drafts.signal("alpha", origin)), partial(alpha.checkpoint, origin)):
+            try:
+                await ask()
+            except grpc.aio.AioRpcError as error:
+                assert error.details() == "this log is not open on this hub", error
+            else:
+                raise AssertionError(f"{origin} is served")
 
     def party(self, member: str, role: Role = Role.PIPELINE) -> Party:
         """Return a workload, connected."""

@@ -307,7 +307,7 @@ async def test_an_old_copy_of_the_store_is_refused(hub: ChildHub) -> None:
     mark = read_mark(exchange.folders.mark("uk"))
     for flags in ((), ("--adopt",)):
         third = await ChildHub.launch(exchange, *flags)
-        assert (await third.refused()).startswith("rolled_back ")
+        await third.serves_all_but(UK)
         await third.aclose()
     assert read_mark(exchange.folders.mark("uk")) == mark
 
@@ -329,7 +329,7 @@ async def test_another_tree_of_the_same_size_is_refused(hub: ChildHub) -> None:
     await stopped(third)
     mark.write_bytes(newer)
     fourth = await ChildHub.launch(exchange)
-    assert (await fourth.refused()).startswith("rolled_back ")
+    await fourth.serves_all_but(UK)
     await fourth.aclose()
 
 

@@ -114,6 +114,13 @@ class Scene:
         await hub.serves()
         return hub
 
+    async def serves_all_but_ours(self, *flags: str) -> None:
+        """Start the next hub process; fail unless it serves and withholds our log; end it."""
+        hub = await self.launch(*flags)
+        await hub.serves_all_but(UK)
+        hub.send(signal.SIGKILL)
+        await self.killed()
+
     @asynccontextmanager
     async def under_load(self, *, start: int = 0) -> AsyncIterator[Load]:
         """Keep a publisher and two subscribers at work; at the end, check what has become of what they were told."""
