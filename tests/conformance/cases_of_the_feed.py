@@ -16,9 +16,10 @@ from exchange.fanout.tail import Tail
 from exchange.v1 import directory_pb2
 from exchange.views.life import LifeView
 from exchange_client import Delivery, Filter
-from tests.conformance.place import Place, once_it_judges, publish, read, refused, size_of, within
+from tests.conformance.place import Place, publish, read, refused, size_of, within
 from tests.e2e.drafts import signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, LocalHub, World, open_world
+from tests.e2e.patience import patiently
 
 #: A subscriber hears something every fifth of a second here, so this is silence.
 SILENCE_S = 1.0
@@ -149,7 +150,7 @@ async def nothing_falls_between_two_kinds_of_ready(place: Place) -> None:
                     async with within(TIMEOUT_S, "the entry"):
                         delivery: Delivery = await coming
                 assert (delivery.index, delivery.state) == (said.index, "present")
-                await once_it_judges(lambda: a.say(UK, Retraction((said.id,), RetractionReason.ERROR)))
+                await patiently(lambda: a.say(UK, Retraction((said.id,), RetractionReason.ERROR)))
                 asked = directory_pb2.GetSignalRequest(origin=UK, signal_id=said.id)
                 told = await world.party("beta").directory.GetSignal(asked, timeout=TIMEOUT_S)
                 assert told.HasField("retracted_at")

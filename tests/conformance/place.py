@@ -6,13 +6,13 @@ A case that does not hold raises AssertionError, also where something never came
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from exchange.domain.kinds import Role
-from exchange.errors import ExchangeError, Unavailable
+from exchange.errors import ExchangeError
 from exchange.ops.clocks import wall_ms
 from exchange_client import Delivery, ExchangeClient, Filter, Matcher, Signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, World
@@ -60,18 +60,6 @@ def refused(kind: type[ExchangeError], text: str = "") -> Iterator[None]:
         assert text in str(error), str(error)
         return
     raise AssertionError(f"this was taken, and should have been refused as {kind.__name__}")
-
-
-async def once_it_judges(ask: Callable[[], Awaitable[object]]) -> None:
-    """Ask again while a hub that was just started says that it still reads the log, as it tells callers to."""
-    async with within(TIMEOUT_S, "a hub that has read its log"):
-        while True:
-            try:
-                await ask()
-            except Unavailable as error:
-                await asyncio.sleep(min(error.retry_after_ms / 1_000, 0.05))
-            else:
-                return
 
 
 async def publish(client: ExchangeClient, **changes: object) -> Said:

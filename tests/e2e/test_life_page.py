@@ -13,8 +13,8 @@ from exchange.domain.bodies import DispositionState
 from exchange_client import ExchangeClient, ReceivedSignal
 from tests.e2e.answers import get
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, World
+from tests.e2e.patience import patiently
 from tests.e2e.sdk_clients import a_signal, client_config
-from tests.oracle.hub import patiently
 
 pytestmark = pytest.mark.e2e
 

@@ -8,9 +8,9 @@ from functools import partial
 
 from exchange.domain.bodies import Retraction
 from tests.e2e.drafts import Draft
+from tests.e2e.patience import patiently
 from tests.oracle.driver import Driver
 from tests.oracle.founding import PLATFORMS
-from tests.oracle.hub import patiently
 from tests.oracle.model import Statement
 from tests.oracle.speech import a_signal
 

@@ -14,8 +14,9 @@ from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.e2e.answers import check_receipt
 from tests.e2e.drafts import Draft
+from tests.e2e.patience import patiently
 from tests.oracle.founding import NAME, PLATFORMS, UK, Founded, statement
-from tests.oracle.hub import Clock, LiveHub, Wire, patiently
+from tests.oracle.hub import Clock, LiveHub, Wire
 from tests.oracle.model import OPERATOR, Model
 from tests.oracle.platforms import Platform, directory_reader
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import pytest
 
@@ -30,7 +30,6 @@ from exchange.app import App
 from exchange.codec import Delivered
 from exchange.config import TLS, Config, Feed
 from exchange.domain.policy import Workload
-from exchange.errors import OverQuota, Unavailable
 from exchange.publish.quota import Quotas
 from exchange.stores.worker import Worker
 from exchange.v1 import feed_pb2, ledger_pb2, publish_pb2
@@ -38,23 +37,7 @@ from exchange.v1 import statement_pb2 as pb
 from exchange.views.erasing import Eraser
 from exchange_client.transport import _feed_message
 from exchange_client.wire import FeedMessage, Filter
-
-T = TypeVar("T")
-
-#: Nothing here takes long; what does not come by now never comes.
-DEADLINE_S = 30.0
-
-
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask again as long as the hub says "later", which it does for a moment after a start."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                return await call()
-            except OverQuota:
-                raise
-            except Unavailable:
-                await asyncio.sleep(0.001)
+from tests.e2e.patience import DEADLINE_S, patiently
 
 
 class Clock:

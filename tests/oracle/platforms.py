@@ -13,8 +13,9 @@ from exchange_client import Delivery, Filter, Match, Matcher
 from exchange_client.cursors import Position
 from exchange_client.directory import DirectoryReader
 from exchange_client.subscriber import Subscriber
+from tests.e2e.patience import DEADLINE_S
 from tests.oracle.founding import UK, Founded
-from tests.oracle.hub import DEADLINE_S, Clock, LiveHub, Wire
+from tests.oracle.hub import Clock, LiveHub, Wire
 from tests.oracle.model import Model, Shown, Value, Wanted
 from tests.oracle.reader import Known, Reader
 

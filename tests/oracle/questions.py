@@ -11,9 +11,10 @@ from exchange.domain.kinds import KINDS, Role
 from exchange.errors import Denied, Rejected
 from exchange.v1 import directory_pb2, report_pb2
 from exchange.v1 import statement_pb2 as pb
+from tests.e2e.patience import patiently
 from tests.oracle.driver import Driver
 from tests.oracle.founding import PLATFORMS, UK
-from tests.oracle.hub import Services, patiently
+from tests.oracle.hub import Services
 from tests.oracle.model import HOUR_MS, OPERATOR, Debt, Shown, Signal
 from tests.oracle.platforms import Platform
 
