@@ -51,6 +51,7 @@ from exchange.publish.waiting import MAX_GROUP
 from exchange.stores.facts import FactsFile
 from exchange.stores.folders import read_key
 from exchange.stores.opened import stores_in
+from exchange.stores.proposals_file import ProposalFile
 from exchange.stores.retention import first_younger
 from exchange.stores.value_list import read_values
 from exchange.views.directory import DIRECTORY, DirectoryView
@@ -113,7 +114,8 @@ class App:
             self._speaker.check(self._view.directory)
         if self._config.signatures.beside:
             tasks.create_task(self.signatures.run())
-        await self._open_ports(Hub(self._view, self._intake, self.signatures, self._logs), guard)
+        proposals = ProposalFile(self._folders.proposals)
+        await self._open_ports(Hub(self._view, self._intake, self.signatures, self._logs, proposals), guard)
         tasks.create_task(self._follow(directory.origin, self._view.run))
         tasks.create_task(self._follow(directory.origin, self._keeper.run))
         tasks.create_task(self._watch(guard))

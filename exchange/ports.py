@@ -19,6 +19,7 @@ from typing import Protocol
 from exchange.domain.addressed import AddressedRecord
 from exchange.domain.debts import Ending, Said
 from exchange.domain.life import MemberFacts, SignalFacts
+from exchange.domain.proposals import Proposal
 from exchange.domain.referral_facts import AddressedFacts, ReferralFacts
 from exchange.domain.statement import Header
 from exchange.errors import Conflict
@@ -193,6 +194,18 @@ class SnapshotFile(Protocol):
 
     async def discard(self) -> None:
         """Forget the snapshot, durably. Raises `Fatal` when that cannot be done."""
+        ...
+
+
+class ProposalBook(Protocol):
+    """Keeps what waits for operators' signatures at this hub."""
+
+    async def load(self) -> Sequence[Proposal]:
+        """Return what was last saved, in its order. Raises `Fatal` where it is not what was saved."""
+        ...
+
+    async def save(self, proposals: Sequence[Proposal]) -> None:
+        """Put these in the place of all others, durably. Raises `Unavailable`; either may be there then, and whole."""
         ...
 
 

@@ -10,7 +10,7 @@ from exchange.domain.policy import Sight, Workload, may_subscribe, require_open
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.tail import Tail
 from exchange.ledger.note import Verifier
-from exchange.ports import History, LogStore, Referrals, Reports
+from exchange.ports import History, LogStore, ProposalBook, Referrals, Reports
 from exchange.publish.intake import Intake
 from exchange.publish.sequencer import Sequencer
 from exchange.publish.signatures import Signatures
@@ -67,6 +67,8 @@ class Hub:
     intake: Intake
     signatures: Signatures
     logs: Mapping[str, Log]
+    #: What waits here for operators' signatures.
+    proposals: ProposalBook
     #: The event loop, which whoever publishes and whoever reads the ledger take in turns.
     turns: Turns = field(default_factory=lambda: Turns(time.monotonic))
 

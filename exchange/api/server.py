@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 
+from exchange.api.admin import AdminServicer
 from exchange.api.directory import DirectoryServicer
 from exchange.api.feed import FeedServicer
 from exchange.api.guard import Guard
@@ -18,7 +20,14 @@ from exchange.api.reports import ReportServicer
 from exchange.api.tls import Trust
 from exchange.errors import Fatal, Reason
 from exchange.ops.metrics import Metrics
-from exchange.v1 import directory_pb2_grpc, ledger_pb2_grpc, publish_pb2_grpc, referral_pb2_grpc, report_pb2_grpc
+from exchange.v1 import (
+    admin_pb2_grpc,
+    directory_pb2_grpc,
+    ledger_pb2_grpc,
+    publish_pb2_grpc,
+    referral_pb2_grpc,
+    report_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 
@@ -88,6 +97,8 @@ def build(
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(hub, now_ms), server)
     report_pb2_grpc.add_ReportServiceServicer_to_server(ReportServicer(hub, now_ms), server)
     referral_pb2_grpc.add_ReferralServiceServicer_to_server(ReferralServicer(hub, now_ms), server)
+    admin = AdminServicer(hub, metrics, now_ms, secrets.token_bytes)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
     server.add_generic_rpc_handlers((feed.handlers(),))
     return MemberServer(server, publishing)

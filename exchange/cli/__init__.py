@@ -35,6 +35,7 @@ _COMMANDS = {
     "migrate": "migrate:migrate",
     "opine": "life:opine",
     "pki": "pki:pki",
+    "proposals": "proposals:proposals",
     "pseudonyms": "pseudonyms:pseudonyms",
     "publish": "publish:publish",
     "quarantine": "life:quarantine",

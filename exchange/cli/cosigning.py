@@ -1,15 +1,17 @@
 """What several operators must sign: written to a file by the first, signed by others, and published from there.
 
 A file holds DSSE envelopes, one JSON object a line: the bytes that are signed, and the signatures over them. The bytes
-say everything; who signs is shown what they say.
+say everything; who signs is shown what they say. Where the place is the hub, it keeps them in a file's stead
+(`exchange.cli.proposals`).
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -26,35 +28,46 @@ from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import KINDS, MemberClass, Role
 from exchange.domain.labels import Label
+from exchange.domain.proposals import Proposal
 from exchange.domain.statement import HEADER_TYPE, Header, Signature, Statement, statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
-from exchange_client import ClientConfig, ExchangeClient
+from exchange.ops.clocks import wall_ms
+from exchange_client import ClientConfig, ExchangeClient, Receipt
+from exchange_client.proposals import Written, require_ours, signatures_by
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: The place of ``--to-sign hub``, and of nothing else: a file of that name is written as ``./hub``.
+HUB = Path("hub")
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A statement to be written: what it says, and in which log."""
 
-    origin: str
-    body: Body
+class _Place(click.Path):
+    """A file, or the hub."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        return HUB if value == HUB.name else super().convert(value, param, ctx)
 
 
 def to_sign_option(command: F) -> F:
     """Add ``--to-sign``."""
     option: Callable[[F], F] = click.option(
         "--to-sign",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Publish nothing: sign it, and write it to this new file for other operators to sign.",
+        type=_Place(path_type=Path, dir_okay=False),
+        metavar="FILE|hub",
+        help="Publish nothing: sign it, and leave it in this new file, or at the hub, for other operators to sign.",
     )
     return option(command)
 
 
 def write_to_sign(settings: ClientConfig, path: Path, statements: Sequence[Written], *, as_json: bool) -> None:
-    """Sign statements, and write them to a file that must not exist yet. Raises `Rejected` (CONFIG)."""
+    """Sign statements, and leave them in a file that must not exist yet, or at the hub. Raises `Rejected`."""
+    if path is HUB:
+        _propose(settings, statements, as_json=as_json)
+        return
 
     async def job(client: ExchangeClient, _: ClientConfig) -> list[Statement]:
         return [await client.draft(each.origin, each.body) for each in statements]
@@ -69,6 +82,45 @@ def write_to_sign(settings: ClientConfig, path: Path, statements: Sequence[Writt
             f"  then:  exchange submit {path} --client YOUR-CLIENT.toml",
         ],
     )
+
+
+def _propose(settings: ClientConfig, said: Sequence[Written], *, as_json: bool) -> None:
+    """Let the hub prepare it, sign what it has made of it where that says the same, and tell what others do then."""
+
+    async def job(client: ExchangeClient, _: ClientConfig) -> Proposal:
+        made = await client.proposals.prepare(said)
+        require_ours(made, settings.member, said, wall_ms())
+        return await client.proposals.sign(made.id, signatures_by(settings.load_signing_key(), made))
+
+    id_ = as_client(settings, job).id.hex()
+    emit(
+        {"proposal": id_, "statements": len(said)},
+        as_json=as_json,
+        lines=[
+            f"{len(said)} to sign at the hub: proposal {id_}",
+            "  tell another operator this id: it is a hash of what is signed",
+            f"  they:  exchange proposals sign {id_[:16]} --client THEIR-CLIENT.toml",
+            f"  then:  exchange proposals submit {id_[:16]} --client YOUR-CLIENT.toml",
+        ],
+    )
+
+
+def require_operator(settings: ClientConfig, client_path: Path) -> None:
+    """Return if it is an operator's client file. Raises `Rejected` (WRONG_KEY)."""
+    if settings.role_number != Role.OPERATOR:
+        raise Rejected(Reason.WRONG_KEY, f"only operators' signatures count here, and {client_path} is no operator's")
+
+
+def tell(statement: Statement, receipt: Receipt, *, as_json: bool) -> None:
+    """Print where a statement is in the ledger now."""
+    data = {
+        "statement_id": statement_id(statement.payload).hex(),
+        "signatures": len(statement.signatures),
+        "index": receipt.index,
+        "repeated": receipt.repeated,
+    }
+    again = ", as before" if receipt.repeated else ""
+    emit(data, as_json=as_json, lines=[f"entry {receipt.index}, {len(statement.signatures)} signatures{again}"])
 
 
 def say_or_write(

@@ -59,7 +59,8 @@ def retract(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) 
 
     Signals are named by their ids, or by your case. A case is known to the client whose state folder its signals were
     published from; asked for again, it takes back only what is left. An operator may take back anybody's, with as many
-    operators' signatures as the exchange asks for: --to-sign, `exchange sign`, `exchange submit`.
+    operators' signatures as the exchange asks for: --to-sign hub and `exchange proposals`, or --to-sign FILE and
+    `exchange sign`, `exchange submit`.
 
     \b
     A line of --lines (what a line leaves out, the arguments say):

@@ -35,7 +35,8 @@ _CLASSES = click.Choice([class_.name.lower() for class_ in MemberClass])
 def member() -> None:
     """Members of the exchange. Every change is an operator's signed statement in the directory.
 
-    Where several operators must sign, --to-sign writes the change down for the others to `exchange sign`.
+    Where several operators must sign, --to-sign FILE writes the change down for the others to `exchange sign`, and
+    --to-sign hub leaves it at the hub, where they `exchange proposals sign` it.
 
     \b
     Examples:

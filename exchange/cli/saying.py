@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from exchange.cli.connect import origin_of
-from exchange.cli.cosigning import Written, write_to_sign
+from exchange.cli.cosigning import write_to_sign
 from exchange.cli.interruption import Interruption
 from exchange.cli.output import emit
 from exchange.cli.speaking import Asked, Run
@@ -20,6 +20,7 @@ from exchange.domain.kinds import Kind
 from exchange.errors import ExchangeError
 from exchange_client import ClientConfig, Distrusted, ExchangeClient, Publisher
 from exchange_client.json_life import LifeLine, life_from_json, said_to_json
+from exchange_client.proposals import Written
 from exchange_client.statements import in_parts
 
 

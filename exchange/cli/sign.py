@@ -9,10 +9,7 @@ import click
 from exchange.cli import cosigning
 from exchange.cli.connect import as_client
 from exchange.cli.output import client_option, emit, json_option, say
-from exchange.domain.kinds import Role
-from exchange.domain.statement import Statement, statement_id
-from exchange.errors import Reason, Rejected
-from exchange_client import ClientConfig, ExchangeClient, Receipt
+from exchange_client import ClientConfig, ExchangeClient
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -36,8 +33,7 @@ def sign(file: Path, client_path: Path, *, yes: bool, as_json: bool) -> None:
       exchange submit retract.jsonl --client hub/operator/client.toml
     """
     settings = ClientConfig.load(client_path)
-    if settings.role_number != Role.OPERATOR:
-        raise Rejected(Reason.WRONG_KEY, f"only operators' signatures count here, and {client_path} is no operator's")
+    cosigning.require_operator(settings, client_path)
     key = settings.load_signing_key()
     statements = cosigning.read(file)
     for statement in statements:
@@ -68,17 +64,6 @@ def submit(files: tuple[Path, ...], client_path: Path, *, as_json: bool) -> None
         directory = await client.directory()
         whole = [cosigning.checked(directory, settings, each) for each in statements]
         for each in whole:
-            _tell(each, await client.submit(each), as_json=as_json)
+            cosigning.tell(each, await client.submit(each), as_json=as_json)
 
     as_client(ClientConfig.load(client_path), job)
-
-
-def _tell(statement: Statement, receipt: Receipt, *, as_json: bool) -> None:
-    data = {
-        "statement_id": statement_id(statement.payload).hex(),
-        "signatures": len(statement.signatures),
-        "index": receipt.index,
-        "repeated": receipt.repeated,
-    }
-    again = ", as before" if receipt.repeated else ""
-    emit(data, as_json=as_json, lines=[f"entry {receipt.index}, {len(statement.signatures)} signatures{again}"])

@@ -8,10 +8,12 @@ and otherwise ignored. What must stay true: every question about someone unknown
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from exchange.domain.bodies import (
+    Body,
     Community,
     Genesis,
     Key,
@@ -28,6 +30,17 @@ from exchange.domain.statement import Header
 
 _ROLES = {role.value: role for role in Role}
 _CLASSES = frozenset(MemberClass)
+
+
+def named_member(body: Body | None) -> str:
+    """Return the member whose entry a statement of the directory changes; empty where it changes none."""
+    match body:
+        case Member(id=name):
+            return name
+        case Key(member=name) | Membership(member=name) | Suspension(member=name) | Quota(member=name):
+            return name
+        case _:
+            return ""
 
 
 @dataclass(slots=True)
@@ -124,6 +137,19 @@ class Directory:
                 self.members[quota.member].quota = quota
             case _:
                 pass
+
+    def foreseen(self, header: Header, received_at_ms: int) -> Directory:
+        """Return what it would be with one entry more. It stays as it is itself."""
+        after = Directory()
+        after.size, after.exchange, after.genesis = self.size, self.exchange, self.genesis
+        after.members, after.keys = dict(self.members), dict(self.keys)
+        after.communities, after.successors = dict(self.communities), dict(self.successors)
+        named = after.members.get(named_member(header.body))
+        if named is not None:
+            own = after.members[named.id] = deepcopy(named)
+            after.keys.update(own.keys)
+        after.apply(header, received_at_ms)
+        return after
 
     def put_community(self, community: Community) -> None:
         """Take a community as it was last described; whose place it takes is what was said first."""

@@ -33,6 +33,8 @@ MAX_NAME_BYTES = 200
 MAX_REASON_BYTES = 500
 MAX_DAYS = 3_650
 MAX_OPERATOR_KEYS = 16
+#: How old a statement of the directory may be: a month, as by default in a community.
+DIRECTORY_REPLAY_DAYS = 30
 
 
 def validate_directory_statement(header: Header, directory: Directory) -> None:

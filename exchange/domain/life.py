@@ -76,6 +76,8 @@ class SignalFacts:
     retracted_at: int | None = None
     erased_at: int | None = None
     replaced_at: int | None = None
+    #: When the hub had that retraction.
+    retracted_ms: int | None = None
 
     @property
     def live(self) -> bool:

@@ -49,6 +49,49 @@ def may_publish(directory: Directory, workload: Workload, header: Header, keys: 
     row = _row(header)
     _check_origin(directory, header, row)
     _check_keys(directory, workload, header, keys)
+    _check_standing(directory, workload, header, row)
+    if workload.role is Role.OPERATOR and len(keys) < signatures_needed(directory, header):
+        raise Denied(
+            f"this needs the signatures of {directory.operator_threshold} operator keys",
+            hint="say it with --to-sign hub, and let others `exchange proposals sign` it; or, without the hub, with"
+            " --to-sign FILE, `exchange sign` and `exchange submit`",
+        )
+
+
+def may_propose(directory: Directory, workload: Workload, header: Header) -> None:
+    """Return if this workload may publish this header once operators have signed it. Raises as `may_publish`."""
+    row = _row(header)
+    _check_origin(directory, header, row)
+    if header.publisher != workload.member:
+        raise VerificationFailed(Reason.WRONG_KEY, "the header names another publisher than the calling member")
+    _check_standing(directory, workload, header, row)
+
+
+def signatures_needed(directory: Directory, header: Header) -> int:
+    """Return how many operators' keys must sign this where an operator says it. Raises `Rejected` for no known kind."""
+    # Suspending is the emergency brake, one operator's hand is enough; letting go of it is not.
+    lifts = isinstance(header.body, Suspension) and header.body.state == State.ENDED
+    return directory.operator_threshold if _row(header).operator_threshold or lifts else 1
+
+
+def may_administer(directory: Directory, workload: Workload) -> None:
+    """Return if this workload may prepare, see and sign what waits for operators' signatures. Raises `Denied`."""
+    live = directory.workload_is_live(workload.member, workload.role)
+    if workload.role is not Role.OPERATOR or not live or directory.is_suspended(workload.member):
+        raise Denied("no such thing, or not yours to ask for")
+
+
+def may_cosign(directory: Directory, workload: Workload, key_id: bytes) -> KeyEntry:
+    """Return the key, if it is one that the caller signs with as an operator now. Raises `VerificationFailed`."""
+    for key in directory.live_keys(workload.member, Role.OPERATOR):
+        if key.key_id == key_id:
+            return key
+    raise VerificationFailed(
+        Reason.WRONG_KEY, "it is signed with no operator key of the calling member that is in force"
+    )
+
+
+def _check_standing(directory: Directory, workload: Workload, header: Header, row: KindRow) -> None:
     entry = directory.members.get(workload.member)
     # Who is suspended or has left still says what became of what was taken back: else it could never answer for it.
     answers = header.kind == Kind.DISPOSITION
@@ -63,14 +106,6 @@ def may_publish(directory: Directory, workload: Workload, header: Header, keys: 
     inside = directory.in_community(workload.member, header.origin) or (answers and entry.ever_in(header.origin))
     if row.log is Log.COMMUNITY and workload.role is not Role.OPERATOR and not inside:
         raise Denied("this member may not publish here")
-    # Suspending is the emergency brake, one operator's hand is enough; letting go of it is not.
-    lifts = isinstance(header.body, Suspension) and header.body.state == State.ENDED
-    guarded = row.operator_threshold or lifts
-    if guarded and workload.role is Role.OPERATOR and len(keys) < directory.operator_threshold:
-        raise Denied(
-            f"this needs the signatures of {directory.operator_threshold} operator keys",
-            hint="write it with --to-sign, let other operators `exchange sign` it, then `exchange submit` it",
-        )
 
 
 def _row(header: Header) -> KindRow:

@@ -15,6 +15,9 @@ HUB = (
     "exchange.v1.FeedService",
     "exchange.v1.LedgerService",
     "exchange.v1.DirectoryService",
+    "exchange.v1.ReportService",
+    "exchange.v1.ReferralService",
+    "exchange.v1.AdminService",
 )
 #: What the pseudonym service offers.
 PSEUDONYMS = ("exchange.v1.PseudonymService",)

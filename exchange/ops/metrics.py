@@ -83,8 +83,8 @@ class Metrics:
     )
     lag_seconds: CountedHistogram = _counted(
         "lag_seconds",
-        "Lag of signals and retractions that new entries tell of, by stage as in `exchange lag` (undone is told there "
-        "alone); the receiver is empty in stages that have none.",
+        "Lag of signals and retractions that new entries tell of, by stage as in `exchange lag`; the receiver is empty "
+        "in stages that have none.",
         "origin",
         "stage",
         "receiver",
@@ -93,6 +93,11 @@ class Metrics:
     referrals_open: Gauge = _gauge("referrals_open", "Referrals that no authority has closed.", "origin")
     referrals_overdue: Gauge = _gauge(
         "referrals_overdue", "Open referrals that somebody should have answered by now.", "origin"
+    )
+    proposals: Counter = _counter(
+        "proposals_total",
+        "What became of proposals at this hub: prepared, signed, withdrawn, expired, published.",
+        "outcome",
     )
     rejected: Counter = _counter("rejected_total", "Refusals, by the reason that the client was given.", "reason")
     rpcs: Counter = _counter("rpc_total", "Finished RPCs.", "method", "code")

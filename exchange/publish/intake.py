@@ -24,7 +24,7 @@ from exchange.domain.bodies import (
     State,
 )
 from exchange.domain.directory import Directory, KeyEntry
-from exchange.domain.directory_rules import validate_directory_statement
+from exchange.domain.directory_rules import DIRECTORY_REPLAY_DAYS, validate_directory_statement
 from exchange.domain.elections import check_naming
 from exchange.domain.guidance import Guidances, validate_guidance
 from exchange.domain.guidance_body import Guidance
@@ -32,7 +32,7 @@ from exchange.domain.identifiers import IndicatorType
 from exchange.domain.key_epochs import KeyEpochs, validate_budget, validate_key_epoch
 from exchange.domain.kinds import KINDS, Kind, Role
 from exchange.domain.life import ACKNOWLEDGE_EVERY_MS, LifeFacts, validate_life
-from exchange.domain.policy import Workload, may_publish
+from exchange.domain.policy import Workload, may_propose, may_publish
 from exchange.domain.referrals import validate_addressed
 from exchange.domain.statement import (
     HEADER_TYPE,
@@ -66,8 +66,6 @@ from exchange.publish.quota import Quotas
 from exchange.signatures.batch import Signed
 
 MAX_SIGNATURES = 16
-#: How old a directory statement may be: a month, as by default in a community.
-DIRECTORY_REPLAY_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +183,26 @@ class Intake:
         if self._directory().is_suspended(workload.member) and admitted.header.kind != Kind.DISPOSITION:
             raise Denied("this member may not publish now")
 
+    def read_unsigned(self, member: str, payload: bytes) -> Header:
+        """Return what bytes say that are to be signed, charged to a member as a statement is. Raises like `admit`."""
+        self._quotas.take(self._directory(), member, records=0)
+        _check_payload(payload)
+        return codec.decode_header(payload, strict=True)
+
+    def foresee(self, publisher: Workload, header: Header, payload: bytes, before: Directory | None) -> Directory:
+        """Return the directory as it would be after this has been said, if it could be, once it is signed.
+
+        ``before`` is the directory after what is to be said first; None: as it is now. Raises like `check`.
+        """
+        directory = before or self._directory()
+        may_propose(directory, publisher, header)
+        unsigned = Statement(payload, (), resubmission=True)
+        if header.origin != directory.origin:
+            self._check_in_community(directory, header, unsigned, publisher.role)
+            return directory
+        self._check_directory(directory, header, unsigned)
+        return directory.foreseen(header, self._now_ms())
+
     def judge(self, candidate: Candidate) -> int:
         """Judge policy again, at the present directory; return its size. Raises like `check`."""
         directory = self._directory()
@@ -296,15 +314,19 @@ class Intake:
 def _check_sizes(statement: Statement) -> None:
     if statement.payload_type != HEADER_TYPE:
         raise Rejected(Reason.MALFORMED, f"payload type {statement.payload_type[:80]!r} is not {HEADER_TYPE}")
-    if not statement.payload:
-        raise Rejected(Reason.MALFORMED, "the statement has no payload")
-    if len(statement.payload) > MAX_LEAF_BYTES - LEAF_OVERHEAD_BYTES:
-        raise Rejected(Reason.TOO_LARGE, "the header does not fit into a leaf of 65,535 bytes")
+    _check_payload(statement.payload)
     total = len(statement.payload) + len(statement.audience_record) + sum(map(len, statement.records))
     if total > MAX_STATEMENT_BYTES:
         raise Rejected(Reason.TOO_LARGE, f"the statement is {total} bytes; at most {MAX_STATEMENT_BYTES} are allowed")
     if not 0 < len(statement.signatures) <= MAX_SIGNATURES:
         raise VerificationFailed(Reason.BAD_SIGNATURE, f"a statement has 1 to {MAX_SIGNATURES} signatures")
+
+
+def _check_payload(payload: bytes) -> None:
+    if not payload:
+        raise Rejected(Reason.MALFORMED, "the statement has no payload")
+    if len(payload) > MAX_LEAF_BYTES - LEAF_OVERHEAD_BYTES:
+        raise Rejected(Reason.TOO_LARGE, "the header does not fit into a leaf of 65,535 bytes")
 
 
 def _keys(directory: Directory, statement: Statement) -> tuple[KeyEntry, ...]:

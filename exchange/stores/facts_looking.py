@@ -13,7 +13,9 @@ from exchange.stores.referrals_taking import doomed_addressed, forget_addressed,
 
 SIGNAL = (
     "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
-    " audience, retracted_at, erased_at, replaced_at FROM signals JOIN statements USING (idx) WHERE signal_id = ?"
+    " audience, retracted_at, erased_at, replaced_at, CASE WHEN retracted_at IS NOT NULL THEN"
+    " (SELECT endings.received_at_ms FROM endings WHERE endings.idx = retracted_at AND endings.signal_id = ?1) END"
+    " FROM signals JOIN statements USING (idx) WHERE signal_id = ?1"
 )
 MEMBER_COLUMNS = "processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from, released_at"
 _AUDIENCE = 9

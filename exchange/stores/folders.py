@@ -5,6 +5,7 @@
 <bundles>/<log>/         its entry bundles, where several hubs share a store: the same folder for all of them
 <marks>/<log>            this machine's mark of the last sealed checkpoint: apart, so that bringing back an old
                          copy of a log does not bring back an old mark with it
+<data>/proposals         what waits at this hub for operators' signatures
 <keys>/<log>.seed        the log's signing key: 64 hexadecimal characters, readable by its owner only
 """
 
@@ -44,6 +45,11 @@ class Folders:
     def fold(self, log: str, name: str) -> Path:
         """Return the file of a log's fold, or of a snapshot of it."""
         return self.log(log) / "folds" / name
+
+    @property
+    def proposals(self) -> Path:
+        """The file of what waits for operators' signatures."""
+        return self.data / "proposals"
 
     def mark(self, name: str) -> Path:
         """Return the file of a log's mark."""

@@ -2,7 +2,6 @@
 
 Reports are exact and complete (`Reports.lag`); this is for alarms. It holds nothing, and what it needs of signals it
 asks the fold for, at one time no more than one statement may name: of dispositions that come in thousands it sees some.
-What a reversal tells of its retraction is in the reports alone.
 """
 
 from __future__ import annotations
@@ -16,6 +15,9 @@ from exchange.ports import ToldEntry
 
 #: Between which two moments, at which receiver ("" where it is the publisher's own), and how long.
 _Noted = tuple[Stage, str, int]
+
+#: What a receiver did, or undid.
+_DONE = (DispositionState.ACTIONED, DispositionState.REVERSED)
 
 
 def told_lag(
@@ -33,10 +35,11 @@ def told_lag(
                 stage = Stage.UNDO_DELIVERED if cell.retraction else Stage.DELIVERED
                 found.setdefault((stage, member), Histogram.empty()).add(cell.counts)
         noted = list(_noted(entry))
-        if isinstance(body, Disposition) and left and (body.matched_at_ms or body.state == DispositionState.ACTIONED):
+        if isinstance(body, Disposition) and left and (body.matched_at_ms or body.state in _DONE):
             asked, left = body.targets[:left], max(0, left - len(body.targets))
             for signal in signals(asked).values():
-                lags = lags_of(body, received_ms=signal.received_at_ms, actioned_ms=signal.actioned_at_ms)
+                times = {"received_ms": signal.received_at_ms, "actioned_ms": signal.actioned_at_ms}
+                lags = lags_of(body, **times, retracted_ms=signal.retracted_ms)
                 noted += [(stage, member, lag_ms) for stage, lag_ms in lags.items()]
         for stage, receiver, lag_ms in noted:
             found.setdefault((stage, receiver), Histogram.empty()).note(lag_ms)

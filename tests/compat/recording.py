@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from exchange import codec
 from exchange.domain.bodies import Opinion, OpinionCategory, OpinionReason
-from exchange.v1 import directory_pb2, feed_pb2, ledger_pb2, publish_pb2, referral_pb2, report_pb2
+from exchange.v1 import admin_pb2, directory_pb2, feed_pb2, ledger_pb2, publish_pb2, referral_pb2, report_pb2
 from exchange_client import ClientConfig, ExchangeClient
 from tests.e2e.command_line import Place
 
@@ -80,6 +80,7 @@ def _requests(origin: str, facts: dict[str, Any]) -> list[tuple[str, str, Messag
         (liaison, f"{report}GetLagReport", report_pb2.GetLagReportRequest(origin=origin)),
         (liaison, f"{report}GetActivity", report_pb2.GetActivityRequest(origin=origin)),
         (operator, f"{report}ListDebts", report_pb2.ListDebtsRequest(origin=origin)),
+        (operator, "/exchange.v1.AdminService/ListProposals", admin_pb2.ListProposalsRequest()),
         (liaison, f"{referrals}ListReferrals", referral_pb2.ListReferralsRequest(origin=origin)),
         (liaison, f"{referrals}GetReferral", referral_pb2.GetReferralRequest(origin=origin, referral=referral)),
         (liaison, f"{referrals}ListNotes", referral_pb2.ListNotesRequest(origin=origin, signal_id=signal_id)),

@@ -26,6 +26,8 @@ from exchange.stores.backup.layout import Manifest, read_manifest, write_manifes
 from exchange.stores.budget_book import BudgetFile, read_totals
 from exchange.stores.epoch_keys import EpochKeys
 from exchange.stores.facts import FactsFile
+from exchange.stores.proposals_file import FORMAT as PROPOSALS
+from exchange.stores.proposals_file import ProposalFile, encoded
 from exchange.stores.sealed_mark import FORMAT as MARK
 from exchange.stores.sealed_mark import LATER, SLOT_BYTES, SealedMarkFile, read_mark
 from exchange.stores.sqlite import FILE_NAME, SqliteStore
@@ -172,6 +174,15 @@ async def test_a_mark_of_a_later_release_is_refused(tmp_path: Path) -> None:
     with refused("a mark", MARK, tmp_path):
         read_mark(path)
     await mark.aclose()
+
+
+async def test_proposals_of_a_later_release_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "proposals"
+    first, _, rest = encoded([]).partition(b"\n")
+    later = json.loads(first) | {"format": PROPOSALS + 1, "of_the_later_release": True}
+    path.write_bytes(json.dumps(later).encode() + b"\nwhatever it holds\n" + rest)
+    with refused("proposals", PROPOSALS, tmp_path):
+        await ProposalFile(path).load()
 
 
 async def test_a_key_epoch_of_a_later_release_is_refused(tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message_factory import GetMessageClass
 
-from exchange.v1 import directory_pb2, feed_pb2, ledger_pb2, publish_pb2, referral_pb2, report_pb2
+from exchange.v1 import admin_pb2, directory_pb2, feed_pb2, ledger_pb2, publish_pb2, referral_pb2, report_pb2
 from tests.compat.earlier import HERE, RELEASES
 
 #: They hold what is looked up below.
-MODULES = (directory_pb2, feed_pb2, ledger_pb2, publish_pb2, referral_pb2, report_pb2)
+MODULES = (admin_pb2, directory_pb2, feed_pb2, ledger_pb2, publish_pb2, referral_pb2, report_pb2)
 #: Not a hub's: a service of its own, whose answers are never the same twice.
 ELSEWHERE = "exchange.v1.PseudonymService"
+#: What waits for signatures: each time another nonce, and so another id.
+NEVER_THE_SAME = {
+    f"/exchange.v1.AdminService/{name}"
+    for name in ("PrepareProposal", "SignProposal", "GetProposal", "WithdrawProposal")
+}
 
 
 def kept(release: str) -> list[dict[str, str]]:
@@ -33,7 +38,7 @@ def test_every_call_of_a_hub_is_kept(release: str) -> None:
         for method in service.method
         if f"{file.package}.{service.name}" != ELSEWHERE
     }
-    assert calls == {row["rpc"] for row in kept(release)}
+    assert calls - NEVER_THE_SAME == {row["rpc"] for row in kept(release)}
 
 
 @pytest.mark.parametrize("release", RELEASES)

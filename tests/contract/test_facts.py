@@ -60,10 +60,13 @@ async def test_whose_audience_is_not_known_is_for_nobody(book: Book) -> None:
 
 async def test_the_first_word_about_a_signal_wins(book: Book) -> None:
     await book.tell(signal_body(), ids=(ONE,))
+    assert book.facts.signals((ONE,))[ONE].retracted_ms is None
     await book.tell(signal_body(label=Label.MISLEADING_SPAM), ids=(ONE,))
     first = await book.tell(ERROR)
-    await book.tell(replace(ERROR, reason=RetractionReason.LEGAL))
+    assert book.facts.signals((ONE,))[ONE].retracted_ms == first.received_at_ms
+    await book.tell(replace(ERROR, reason=RetractionReason.LEGAL), after_ms=5)
     facts = book.facts.signals((ONE,))[ONE]
+    assert facts.retracted_ms == first.received_at_ms
     assert (facts.index, facts.label, facts.retracted_at, facts.live) == (0, LABEL, first.index, False)
     (ending,) = await book.reports.endings((-1, b""), 10)
     assert (ending.index, ending.reason) == (first.index, RetractionReason.ERROR)

@@ -70,7 +70,7 @@ async def test_the_page_says_what_works(world: World, tmp_path: Path) -> None:
         assert len(told) >= 3
         assert any(row.member == "beta" for row in await a.activity(UK))
     stages = await measured(world)
-    assert {("received", ""), ("actioned", "beta"), ("matched", "beta")} <= stages
+    assert {("received", ""), ("actioned", "beta"), ("matched", "beta"), ("undone", "beta")} <= stages
 
 
 async def measured(world: World) -> set[tuple[str, str]]:

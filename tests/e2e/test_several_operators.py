@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from exchange.domain.kinds import Role
 from exchange.ledger.ed25519 import SigningKey
-from exchange_client import ClientConfig, ExchangeClient
-from tests.e2e.command_line import lines, run
-from tests.e2e.exchange_fixture import OPERATOR, TIMEOUT_S, UK, World, open_world
+from exchange_client import ExchangeClient
+from tests.e2e.command_line import lines
+from tests.e2e.exchange_fixture import TIMEOUT_S, UK, World, open_world
 from tests.e2e.sdk_clients import a_signal, client_config
+from tests.e2e.two_operators import exchange, operator
 
 pytestmark = pytest.mark.e2e
 
@@ -25,28 +23,6 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     opened = await open_world(tmp_path_factory.mktemp("two"), threshold=2)
     yield opened
     await opened.aclose()
-
-
-def client_file(config: ClientConfig, folder: Path) -> Path:
-    """Write a configuration as a file."""
-    keys = ("exchange", "member", "role", "certificate", "key", "authority", "signing_key", "state")
-    said = {key: str(getattr(config, key)) for key in keys} | {"genesis": config.genesis.hex()}
-    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in said.items())
-    path = folder / "client.toml"
-    path.write_text(f"addresses = {json.dumps(list(config.addresses))}\n{text}")
-    return path
-
-
-def operator(world: World, folder: Path, key: SigningKey | None = None) -> Path:
-    """The operator's client file; with another of its keys."""
-    config = client_config(world.exchange, world.app.port, OPERATOR, folder, Role.OPERATOR)
-    if key is not None:
-        config.signing_key.write_text(key._key.private_bytes_raw().hex())
-    return client_file(config, folder)
-
-
-async def exchange(*arguments: object, **options: Any) -> Any:
-    return await asyncio.to_thread(run, *arguments, **options)
 
 
 async def test_a_retraction_takes_both(world: World, tmp_path: Path) -> None:

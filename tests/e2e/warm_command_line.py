@@ -20,7 +20,7 @@ from typing import IO, Any
 
 _PRELOADED = [
     "exchange.cli.accounts", "exchange.cli.backup", "exchange.cli.community", "exchange.cli.doctor", "exchange.cli.guidance",
-    "exchange.cli.hub", "exchange.cli.life", "exchange.cli.member", "exchange.cli.publish", "exchange.cli.pseudonyms",
+    "exchange.cli.hub", "exchange.cli.life", "exchange.cli.member", "exchange.cli.proposals", "exchange.cli.publish", "exchange.cli.pseudonyms",
     "exchange.cli.referrals", "exchange.cli.reports", "exchange.cli.restore", "exchange.cli.sign", "exchange.cli.verify",
     "exchange.cli.watch", __name__,
 ]  # fmt: skip

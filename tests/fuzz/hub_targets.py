@@ -43,7 +43,7 @@ async def _made() -> tuple[Shelf, FeedServicer, LedgerServicer, Any]:
         await shelf.append(*(signal_statement(seed=str(n)) for n in range(shelf.chain.size, size)))
         await shelf.seal()
     log = Log(UK, VERIFIER, shelf.store, shelf.store, cast("Any", None), Tail(shelf.store, lambda: 0.0))
-    hub = Hub(cast("Any", View()), cast("Any", None), cast("Any", None), {UK: log})
+    hub = Hub(cast("Any", View()), cast("Any", None), cast("Any", None), {UK: log}, cast("Any", None))
     app = tiles_app({UK: log}, lambda _: True)
     return shelf, FeedServicer(hub, lambda: NOW_MS, cast("Any", None)), LedgerServicer(hub, lambda: NOW_MS), app
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exchange.api import offering, publish, server
 from exchange.config import Connections, Quotas
+from exchange.domain import proposals
 from exchange.publish import signatures, turns, waiting
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,11 @@ def in_force() -> dict[str, float]:
     found |= {f"quotas.{name}": getattr(quotas, name) for name in quotas.__struct_fields__}
     found |= {name: getattr(waiting, name) for name in ("MAX_WAITING", "MAX_WAITING_BYTES", "SHARE", "ALONE")}
     found |= {name: getattr(publish, name) for name in ("WINDOW", "MEMBER_WINDOW", "AHEAD", "MEMBER_AHEAD")}
+    found |= {
+        f"MAX_{name}{whose}": getattr(proposals, f"MAX_{name}{whose}")
+        for name in ("PROPOSALS", "PROPOSED_BYTES")
+        for whose in ("", "_OF_MEMBER")
+    }
     return found | {
         "REST_S": turns.REST_S,
         "TURN_WORK": offering.TURN_WORK,

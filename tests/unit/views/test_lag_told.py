@@ -60,6 +60,13 @@ def test_each_kind_tells_of_its_stages() -> None:
         (Stage.ACTIONED, "beta"): (0, 0, 0, 1),
         (Stage.MIGRATION, "beta"): (0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
     }
+    reversed_ = Disposition((ONE,), DispositionState.REVERSED, actioned_at_ms=1_010)
+    assert told(entry(reversed_)) == {}, "of a signal that stands"
+    taken_back = replace(FACTS, retracted_at=6, retracted_ms=1_002)
+    (lag,) = told_lag([entry(reversed_)], lambda _: {ONE: taken_back}).items()
+    assert (lag[0], lag[1].trimmed) == ((Stage.UNDONE, "beta"), (0, 0, 0, 0, 1))
+    early = replace(taken_back, retracted_ms=5_000)
+    assert told_lag([entry(reversed_)], lambda _: {ONE: early}) == {}, "not done for its sake"
     assert told(entry(Retraction((ONE,), 1, 992), "alpha")) == {(Stage.UNDO_REPORTED, ""): (0, 0, 0, 0, 1)}
 
 

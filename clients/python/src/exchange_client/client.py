@@ -46,6 +46,7 @@ from exchange_client.signing import SigningKeys
 from exchange_client.state import StateFile
 from exchange_client.subscriber import Subscriber
 from exchange_client.transport import Transport
+from exchange_client.transport.proposals import ProposalCalls
 from exchange_client.transport.referrals import ReferralCalls
 from exchange_client.wire import CommunitySummary, Filter, GuidanceSummary, MemberSummary, WhoAmI
 
@@ -171,9 +172,11 @@ class ExchangeClient:
         """
         return await self.submit(await self.draft(origin, body))
 
-    def publisher(self, origin: str) -> _PublisherContext:
-        """Return a context that opens a `Publisher` for a community."""
-        return _PublisherContext(self, origin)
+    @asynccontextmanager
+    async def publisher(self, origin: str) -> AsyncIterator[Publisher]:
+        """Open a `Publisher` for a community, for as long as the context lasts."""
+        async with await self.open_publisher(origin) as publisher:
+            yield publisher
 
     async def open_publisher(self, origin: str) -> Publisher:
         """Return a publisher, not entered yet."""
@@ -339,6 +342,11 @@ class ExchangeClient:
         """Referrals, notes and desks: what is said to us, as the hub tells it. What we say: `Publisher.refer`."""
         return self._transport.referrals
 
+    @property
+    def proposals(self) -> ProposalCalls:
+        """What waits at the hub for operators' signatures: held against the bytes by `exchange_client.proposals`."""
+        return self._transport.proposals
+
     async def elections(self, origin: str) -> tuple[ElectionFacts, ...]:
         """Ask which elections signals may name, or could, in the order of the log."""
         return await self._transport.reports.elections(origin)
@@ -379,21 +387,3 @@ class ExchangeClient:
         if community is None:
             raise Rejected(Reason.WRONG_ORIGIN, f"{origin} is not in the directory of {self._config.exchange}")
         return log_verifier(origin, community.log_public_key)
-
-
-class _PublisherContext:
-    """Opens a publisher on entry and closes it on exit."""
-
-    def __init__(self, client: ExchangeClient, origin: str) -> None:
-        self._client = client
-        self._origin = origin
-        self._publisher: Publisher
-
-    async def __aenter__(self) -> Publisher:
-        self._publisher = await self._client.open_publisher(self._origin)
-        return await self._publisher.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._publisher.__aexit__(kind, error, trace)

@@ -35,6 +35,7 @@ from exchange_client.connections import Connections, translated
 from exchange_client.identity import Identity
 from exchange_client.status import error_of
 from exchange_client.transport.answers import CALL_S, role_of, told, word
+from exchange_client.transport.proposals import ProposalCalls
 from exchange_client.transport.referrals import ReferralCalls
 from exchange_client.transport.reports import ReportCalls
 from exchange_client.wire import (
@@ -101,6 +102,7 @@ class Transport:
         self._connections = Connections(config, identity)
         self.reports = ReportCalls(self._connections)
         self.referrals = ReferralCalls(self._connections)
+        self.proposals = ProposalCalls(self._connections)
 
     async def renew(self) -> None:
         """Go on over new connections, with the certificate that is now in use; long calls are moved there."""
