@@ -247,7 +247,7 @@ def in_words(statement: Statement) -> Iterator[str]:
     header = codec.decode_header(statement.payload, strict=True)
     row = KINDS[header.kind]
     yield f"{row.name.upper()} in {header.origin}, in the name of {header.publisher}: {row.summary}"
-    yield f"  made {_moment(header.created_at_ms)}, statement {statement_id(statement.payload).hex()}"
+    yield f"  made {moment(header.created_at_ms)}, statement {statement_id(statement.payload).hex()}"
     yield from _fields(header)
     yield f"  signed by {len(statement.signatures)}: {', '.join(s.key_id.hex()[:16] for s in statement.signatures)}"
 
@@ -288,11 +288,15 @@ def _text(name: str, value: object, words: type[IntEnum] | None) -> str:
     if isinstance(value, bytes):
         return value.hex() or "-"
     if isinstance(value, int) and name.endswith("_ms") and value:
-        return _moment(value)
+        return moment(value)
     if words is not None and isinstance(value, int) and value in words._value2member_map_:
         return f"{words(value).name.lower()} ({value})"
     return str(value)
 
 
-def _moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+def moment(at_ms: int) -> str:
+    """Return a time for people. It is somebody else's number, and need be none that a calendar knows."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms since 1970"

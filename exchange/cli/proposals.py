@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -93,10 +92,7 @@ def _kinds(report: ProposalReport) -> list[str]:
 
 
 def _lines(report: ProposalReport) -> list[str]:
-    made, until = (
-        datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="minutes")
-        for at_ms in (report.created_at_ms, report.expires_at_ms)
-    )
+    made, until = map(cosigning.moment, (report.created_at_ms, report.expires_at_ms))
     state = "complete" if report.complete else f"{len(report.signers)} of {report.needed} signatures"
     return [
         report.id.hex(),

@@ -20,14 +20,12 @@ from exchange.ledger.snapshot import Snapshot
 from exchange.ops.certificates import authority_files, create_authority, issue, issued_files, read_certificate
 from exchange.ops.tls_files import PEM, TLSFiles, trusted_until
 from exchange.stores.folders import read_key
-from exchange.stores.proposals_file import encoded, read_proposals
 from exchange.stores.sealed_mark import SLOT_BYTES, _pack, read_mark
 from exchange_client import pdq
 from exchange_client.jsonl import indicator_of_image
 from tests.contract.builders import KEY, ORIGIN
 from tests.fuzz.target import Target
 from tests.unit.builders import make_directory
-from tests.unit.stores.test_proposals_file import HELD
 
 _TEMPORARY = TemporaryDirectory(prefix="fuzz-")
 FOLDER = Path(_TEMPORARY.name)
@@ -55,13 +53,6 @@ def read_seed(data: bytes) -> object:
     key = read_key(_file("log.seed", data))
     assert len(key.public_key) == 32
     return key
-
-
-def read_proposals_file(data: bytes) -> object:
-    """What waits for signatures is read as it was written, or refused."""
-    found = read_proposals(_file("proposals", data))
-    assert encoded(found) == data
-    return found
 
 
 def read_certificate_file(data: bytes) -> object:
@@ -164,7 +155,6 @@ TARGETS = (
         refuses=(Fatal,),
         max_bytes=2 * SLOT_BYTES,
     ),
-    Target("proposals-file", read_proposals_file, (encoded(HELD), encoded([])), refuses=(Fatal,)),
     Target("signing-key", read_seed, (b"0f" * 32, b"0F" * 32 + b"\n"), refuses=(Fatal,), max_bytes=256),
     Target("certificate", read_certificate_file, (CLIENT, _inside(CLIENT), _inside(SERVER)), refuses=(ValueError,)),
     Target("authority", use_authority, (AUTHORITY,), refuses=(ValueError,), examples=30, counted=False),
