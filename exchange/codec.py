@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _ENTRY_TAG = b"\x0a"
 _LEAF_TAG = b"\x0a"
 _NOT_FOR_YOU = b"\x10\x02"
+_ERASED = b"\x10\x03"
 
 
 kind_of = codec_bodies.kind_of
@@ -346,6 +347,13 @@ def frame_leaf(frame: bytes) -> bytes:
     if frame[:1] != _ENTRY_TAG or frame[inside : inside + 1] != _LEAF_TAG or len(leaf) != size:
         raise malformed("frame: not an entry")
     return leaf
+
+
+def is_erased(frame: bytes) -> bool:
+    """Whether a frame of ours is that of an entry whose records are gone, without parsing it."""
+    _, inside = _read_varint(frame, 1)
+    size, at = _read_varint(frame, inside + 1)
+    return frame.startswith(_ERASED, at + size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,14 @@ from exchange.fanout.tail import Tail
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
-from exchange.ops.clocks import worked_s
+from exchange.ops.clocks import wall_ms, worked_s
 from exchange.ports import Head
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Committed, Sequencer
 from exchange.signatures.signed import signed
 from exchange.stores.facts import FactsFile
+from exchange.stores.facts_lost import FactsLost
 from exchange.stores.facts_referrals import FactsReferrals
 from exchange.stores.facts_reports import FactsReports
 from exchange.stores.folders import Folders, make_key, read_key
@@ -44,6 +45,7 @@ from exchange.views.just_said import JustSaid
 from exchange.views.keeper import Keeper
 from exchange.views.life import LifeView
 from exchange.views.replay import F, Leaves, Recipe
+from exchange.views.returning import Returning
 
 
 async def at_once(_: Head) -> None:
@@ -155,6 +157,8 @@ async def open_log(
     store = await stores.open(origin, recent_bytes=room.recent)
     mark = SealedMarkFile(folders.mark(origin.log))
     just_said = JustSaid()
+    tail = Tail(store, clock_s, ring_bytes=room.ring)
+    returning = Returning(str(origin), store, tail.erased, clock.now_ms)
 
     def tell(done: Committed) -> None:
         committed(done)
@@ -173,16 +177,16 @@ async def open_log(
             ready=judging.ready,
             max_group=judging.max_group,
             committed=tell,
+            repeated=returning.sent_again,
         )
         await sequencer.open(adopt=adopt)
-        tail = Tail(store, clock_s, ring_bytes=room.ring)
-        await stores.share(store, sequencer.saw, tail.erased)
+        await stores.share(store, sequencer.saw, tail.erased, returning.returned_to)
         await tail.open()
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
         facts = None
         if not origin.is_directory:
             facts = await FactsFile.open(folders.fold(origin.log, LIFE))
-            log = replace(log, folds=_folds(store, facts, canaries, just_said))
+            log = replace(log, folds=_folds(store, facts, canaries, just_said, returning))
     except BaseException:
         await store.aclose()
         await mark.aclose()
@@ -196,10 +200,13 @@ def _folds(
     facts: FactsFile,
     canaries: frozenset[tuple[int, bytes]],
     just_said: JustSaid,
+    returning: Returning,
 ) -> Folds:
-    referrals = FactsReferrals(facts)
-    life = LifeView(store, store, facts, worked_s, canaries=canaries, addressed=referrals.facts, just_said=just_said)
-    return Folds(life, FactsReports(facts), referrals)
+    referrals, lost = FactsReferrals(facts), FactsLost(facts, wall_ms)
+    said, addressed = just_said, referrals.facts
+    life = LifeView(store, store, facts, worked_s, canaries=canaries, addressed=addressed, just_said=said, lost=lost)
+    returning.follow(life, lost)
+    return Folds(life, FactsReports(facts), referrals, lost.of)
 
 
 def keeper_of(recipe: Recipe[F], log: Log, folders: Folders, key: SigningKey) -> Keeper[F]:

@@ -227,6 +227,8 @@ class ToldEntry:
     statement_id: bytes = b""
     #: Of what is said to named members; None where it is gone.
     record: AddressedRecord | None = None
+    #: Whether it had records and the store holds none of them, whoever took them.
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

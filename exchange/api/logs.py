@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exchange.domain.policy import Sight, Workload, may_subscribe, require_open
@@ -27,6 +27,8 @@ class Folds:
     life: LifeView
     reports: Reports
     referrals: Referrals
+    #: Returns which entries of a publisher are lost (`exchange.views.lost`), from an index on, and so many at most.
+    lost: Callable[[str, int, int], Awaitable[Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class _Run:
             await interruption.unless(self._publish(publisher, bulk), grace_s=GRACE_S)
             self.waits = False
             say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
+        await interruption.unless(self.tally.give_back(publisher), grace_s=GRACE_S)
 
     async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.

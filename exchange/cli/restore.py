@@ -229,7 +229,8 @@ def recover(source: Path, name: str | None, config_path: Path, *, as_json: bool)
     """Bring back entries that were released and that the hub's store has lost. The hub must be stopped.
 
     Leaves are put back byte for byte from anybody's copy, and only if they make a checkpoint that the log's own key
-    has signed, which continues what is left here and what this machine released. Records do not come back with them.
+    has signed, which continues what is left here and what this machine released. Records do not come back with them:
+    their publishers send them again, from their outboxes and by themselves, once the hub serves.
 
     \b
     Examples:

@@ -144,6 +144,7 @@ class Run(ABC, Generic[L]):
         async for bulk in self._bulks():
             self.tally.begun = True
             await self.say_bulk(client, publisher, bulk, interruption)
+        await interruption.unless(self.tally.give_back(publisher), grace_s=GRACE_S)
 
     async def _bulks(self) -> AsyncIterator[list[tuple[Given, L]]]:
         if self._one is not None:

@@ -95,6 +95,12 @@ class Tally:
                 else:
                     self.take(outcome)
 
+    async def give_back(self, publisher: Publisher) -> None:
+        """Wait until what the hub has lost of ours was sent again, as far as it is here; tell how much that was."""
+        await publisher.giving_back.looked()
+        if given := publisher.giving_back.given:
+            say(f"{given} statements were sent again: the hub had lost their records", err=True)
+
     async def note_kept(self, publisher: Publisher) -> None:
         """Count what is in the outbox without a receipt, where that can be told."""
         with suppress(ExchangeError):

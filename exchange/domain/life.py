@@ -31,6 +31,7 @@ from exchange.domain.bodies import (
     Release,
     Retraction,
     RetractionReason,
+    SignalHeader,
     SourceAction,
 )
 from exchange.domain.directory import Directory, MemberEntry
@@ -125,6 +126,16 @@ def could_see(
     if not entry.in_between(origin, facts.directory_size, until_size):
         return False
     return facts.audience is None or member in facts.audience
+
+
+def may_come_back(header: SignalHeader, facts: SignalFacts | None, *, now_ms: int) -> bool:
+    """Whether a record that a hub has lost may be in its store again: not what was erased, is over, or is not known.
+
+    A signal that was said before goes when the first one does.
+    """
+    if facts is None or facts.erased_at is not None:
+        return False
+    return now_ms < min(header.expires_at_ms, facts.expires_at_ms)
 
 
 def validate_life(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from exchange.domain.addressed import ReferralState, UpdateRecord
+from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, ReferralState, UpdateRecord
 from exchange.domain.kinds import Kind
 from exchange.domain.validation import DAY_MS
 
@@ -93,6 +93,17 @@ def after(facts: ReferralFacts, speaker: str, record: UpdateRecord) -> ReferralF
         acknowledged=facts.acknowledged or record.state == ReferralState.ACKNOWLEDGED,
         updates=facts.updates + 1,
     )
+
+
+def target_of(id_: bytes, record: AddressedRecord) -> bytes:
+    """Return the id of what a record is about; a referral is about itself."""
+    match record:
+        case UpdateRecord():
+            return record.referral
+        case NoteRecord():
+            return record.target
+        case ReferralRecord():
+            return id_
 
 
 @dataclass(frozen=True, slots=True)

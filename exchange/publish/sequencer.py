@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from exchange import codec
 from exchange.codec import SequencedHeader
+from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.statement import (
     Header,
@@ -60,6 +61,10 @@ class _Built:
     said: tuple[SequencedHeader, ...]
 
 
+async def nothing(_index: int, _statement: Statement, _header: Header) -> None:
+    """Do nothing about a statement that comes again."""
+
+
 class Sequencer:
     """The one writer of one log in this process."""
 
@@ -76,11 +81,15 @@ class Sequencer:
         ready: Callable[[Head], Awaitable[None]],
         max_group: int = MAX_GROUP,
         committed: Callable[[Committed], None] = lambda _: None,
+        repeated: Callable[[int, Statement, Header], Awaitable[None]] = nothing,
     ) -> None:
         """``judge`` runs policy at group time and returns the directory size; ``ready(head)`` waits until it may.
 
-        ``committed`` hears of each group that this sequencer has sealed.
+        ``committed`` hears of each group that this sequencer has sealed. ``repeated`` hears of a statement that is in
+        the log already and comes again, with records that are its own, before that is answered. It may raise
+        `Unavailable`.
         """
+        self._repeated = repeated
         self.origin = origin
         self._store = store
         self._history = history
@@ -146,6 +155,7 @@ class Sequencer:
         same_signatures = codec.decode_leaf(receipt.leaf).signatures == statement.signatures
         if not (own_records and same_signatures and _own_audience(statement, header)):
             raise _mismatch()
+        await self._repeated(index, statement, header)
         return receipt
 
     async def run(self) -> None:
@@ -306,10 +316,14 @@ class Sequencer:
                 continue
             try:
                 receipt = await self._receipt(index)
+                signatures = codec.decode_leaf(receipt.leaf).signatures
+                for each in (waiting, *waiting.twins):
+                    if each.candidate.statement.signatures == signatures:
+                        await self._repeated(index, each.candidate.statement, each.candidate.header)
+                        break
             except (Unavailable, Rejected) as error:
-                waiting.fail_all(Unavailable(f"the proof cannot be made now: {error.message}"))
+                waiting.fail_all(Unavailable(f"the receipt cannot be made now: {error.message}"))
                 continue
-            signatures = codec.decode_leaf(receipt.leaf).signatures
             for each in (waiting, *waiting.twins):
                 if each.candidate.statement.signatures == signatures:
                     each.succeed(receipt)
@@ -325,7 +339,7 @@ class Sequencer:
 
 
 def _own_audience(statement: Statement, header: Header) -> bool:
-    committed = header.body.audience_id if isinstance(header.body, SignalHeader) else b""
+    committed = header.body.audience_id if isinstance(header.body, SignalHeader | Addressed) else b""
     if not committed:
         return not statement.audience_record
     return audience_id(header.origin, header.publisher, statement.audience_record) == committed

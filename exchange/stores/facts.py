@@ -130,12 +130,7 @@ class FactsFile:
 
     async def gone(self, doomed: Sequence[Doomed]) -> None:
         """See `Facts.gone`."""
-
-        def job() -> None:
-            with self._typed(), self._writing:
-                note_gone(self._writing, doomed)
-
-        await self._worker.call(job)
+        await self.writes(partial(note_gone, doomed=doomed))
 
     async def forget(self, below: int | None) -> None:
         """See `Facts.forget`."""
@@ -178,6 +173,16 @@ class FactsFile:
             return found  # noqa: RET504 - as in `_forget`
 
         return await self._reader.call(inside)
+
+    async def writes(self, job: Callable[[apsw.Connection], T]) -> T:
+        """Run something that changes rows, in one transaction beside the loop."""
+
+        def inside() -> T:
+            with self._typed(), self._writing:
+                done = job(self._writing)
+            return done  # noqa: RET504 - as in `_forget`
+
+        return await self._worker.call(inside)
 
     async def aclose(self) -> None:
         """Finish what is under way and close the file. Idempotent."""

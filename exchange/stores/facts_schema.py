@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 6
+FORMAT = 7
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
@@ -86,6 +86,14 @@ CREATE TABLE referrals(
 CREATE INDEX referred_by ON referrals(publisher, idx);
 CREATE INDEX referred_to ON referrals(authority, idx);
 CREATE INDEX referred_at ON referrals(idx);
+-- Entries that came without the records that they had, whoever took them: when these are over (0: with the retention),
+-- and of what is for named members its id.
+CREATE TABLE bare(
+    idx INTEGER PRIMARY KEY, publisher TEXT NOT NULL, ends_at_ms INTEGER NOT NULL, id BLOB NOT NULL
+) STRICT;
+CREATE INDEX bare_of ON bare(publisher, idx);
+-- What erasures name that is no signal: a record that is not here now must not come back either.
+CREATE TABLE tombs(id BLOB PRIMARY KEY, idx INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 

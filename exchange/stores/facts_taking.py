@@ -29,6 +29,7 @@ from exchange.domain.kinds import FEW
 from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.ports import ToldEntry
+from exchange.stores.facts_bare import note_bare
 from exchange.stores.facts_signals import SignalRows
 from exchange.stores.referrals_taking import erase_addressed, take_addressed
 
@@ -95,7 +96,7 @@ class _Taking:
 
     def take(self, entry: ToldEntry) -> None:
         """Take one entry."""
-        self._count_activity(entry)
+        self._note_entry(entry)
         if entry.header.kind in FEW:
             self._db.execute("INSERT INTO few VALUES (?)", (entry.index,))
         if isinstance(entry.header.body, SignalHeader):
@@ -121,6 +122,11 @@ class _Taking:
                 take_addressed(self._db, entry)
             case _:
                 self._operators(entry)
+
+    def _note_entry(self, entry: ToldEntry) -> None:
+        self._count_activity(entry)
+        if entry.bare:
+            note_bare(self._db, entry)
 
     def _operators(self, entry: ToldEntry) -> None:
         """Take what only operators say."""

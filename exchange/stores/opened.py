@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Protocol
 
@@ -10,20 +10,20 @@ from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal, Reason
 from exchange.ports import History, LogStore, TreeHead
 from exchange.stores.folders import Folders
-from exchange.stores.redis import RedisStore
+from exchange.stores.redis import RedisStore, Told
 from exchange.stores.redis_place import RedisPlace
 from exchange.stores.redis_withholding import withheld, withhold
 from exchange.stores.sqlite import SqliteStore
 from exchange.stores.sqlite_reader import LogFiles
 from exchange.stores.withheld import read_file, require, write_file
+from exchange.views.lost import Recovering
 
 
-class Store(LogStore, History, Protocol):
-    """Both sides of one log."""
+class Store(LogStore, History, Recovering, Protocol):
+    """All sides of one log."""
 
 
 Seen = Callable[[TreeHead, bytes], Awaitable[None]]
-Erased = Callable[[Sequence[int]], Awaitable[None]]
 
 
 class Stores(Protocol):
@@ -58,10 +58,11 @@ class Stores(Protocol):
         """
         ...
 
-    async def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+    async def share(self, store: Store, seen: Seen, erased: Told, returned: Told) -> None:
         """From now on tell of what other hubs seal in it, before anybody sees it.
 
         And of what this hub has erased in it, as soon as it is replaced: until it is out of the files takes longer.
+        And of records that any hub has put back.
         """
         ...
 
@@ -107,7 +108,7 @@ class Embedded:
             raise Fatal(f"{origin}: ends at {state.durable_size}, not at {head.size}", reason=Reason.CONFLICT)
         write_file(folder, now)
 
-    async def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+    async def share(self, store: Store, seen: Seen, erased: Told, returned: Told) -> None:
         """There are no others, and what is replaced is out of the file at once."""
 
 
@@ -146,10 +147,10 @@ class Shared:
         """See `Stores.withhold`. A hub that has it open all the same appends nothing from then on."""
         await withhold(self._place, str(origin), was, now, head)
 
-    async def share(self, store: Store, seen: Seen, erased: Erased) -> None:
+    async def share(self, store: Store, seen: Seen, erased: Told, returned: Told) -> None:
         """See `Stores.share`."""
         if isinstance(store, RedisStore):
-            await store.tell(seen, erased)
+            await store.tell(seen, erased, returned)
 
 
 def stores_in(folders: Folders, place: RedisPlace | None) -> Stores:

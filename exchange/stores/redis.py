@@ -35,10 +35,11 @@ from exchange.stores import redis_calls as calls
 from exchange.stores.entries import check_follows
 from exchange.stores.recent import MAX_BYTES, RecentEntries
 from exchange.stores.redis_bundles import Bundles
-from exchange.stores.redis_cold import Cold
+from exchange.stores.redis_cold import Cold, at_floor
 from exchange.stores.redis_erasing import Erasing
 from exchange.stores.redis_master import Master, patiently
 from exchange.stores.redis_place import RedisPlace
+from exchange.stores.redis_returning import Returning
 from exchange.stores.redis_rows import RawHead, read_head
 from exchange.stores.redis_scripts import HEAD_FIELDS, Keys
 from exchange.stores.redis_standing import Behind, Standing
@@ -47,6 +48,8 @@ from exchange.stores.withheld import require
 from exchange.stores.worker import Worker
 
 T = TypeVar("T")
+#: Hears of entries.
+Told = Callable[[Sequence[int]], Awaitable[None]]
 
 #: How long an append waits out a master that is being replaced.
 PATIENCE_S = 10.0
@@ -59,7 +62,7 @@ _ARCHIVE_BUNDLES = 8
 
 
 class RedisStore:
-    """`LogStore` and `History` of one log."""
+    """`LogStore`, `History` and `Recovering` of one log."""
 
     def __init__(self, place: RedisPlace, folder: Path, origin: str, recent_bytes: int, withheld: bytes) -> None:
         """Use `open`."""
@@ -71,6 +74,7 @@ class RedisStore:
         self._cold = Cold(self._master, self._keys, self._bundles, self._worker)
         self._recent = RecentEntries(max_bytes=recent_bytes)
         self._erasing = Erasing(self._master, self._keys, self._recent)
+        self._returning = Returning(self._master, self._keys, self._cold, self._recent)
         self._archiving = asyncio.Lock()
         self._to_the_end = ToTheEnd()
         self._watcher: asyncio.Task[None] | None = None
@@ -126,6 +130,7 @@ class RedisStore:
         await self._worker.call(partial(self._bundles.require, raw.bundles))
         if raw.head.durable != raw.head.sealed:
             raw = await patiently(self._confirmed, PATIENCE_S)
+        await self._returning.begin()
         self._standing = Standing(raw.head, self._cold.hashes)
         await self._check_ends(raw.head)
         self._watcher = asyncio.create_task(self._watch())
@@ -152,13 +157,11 @@ class RedisStore:
             raise self._standing.broken
         return self._standing
 
-    async def tell(
-        self, seen: Callable[[TreeHead, bytes], Awaitable[None]], erased: Callable[[Sequence[int]], Awaitable[None]]
-    ) -> None:
-        """Tell what other hubs have sealed, before anybody else learns of it; and what this one has erased."""
+    async def tell(self, seen: Callable[[TreeHead, bytes], Awaitable[None]], erased: Told, returned: Told) -> None:
+        """Tell what other hubs have sealed, before anybody else learns of it; what this one erased; what came back."""
         standing = self._known
         standing.seen = seen
-        self._erasing.told = erased
+        self._erasing.told, self._returning.told = erased, returned
         if standing.head.checkpoint:
             await seen(standing.head.sealed, standing.head.checkpoint)
 
@@ -270,12 +273,12 @@ class RedisStore:
             return ()
         if self._recent.holds(start, end):
             return self._recent.slice(start, end)
-        erasures = self._erasing.count
+        replaced = self._erasing.count + self._returning.count
         found = await self._cold.entries(start, end)
         if not found:
             raise await self._missing(start)
         newest = found[-1].index + 1 == head.sealed.size and head.sealed == head.durable
-        if newest and erasures == self._erasing.count:
+        if newest and replaced == self._erasing.count + self._returning.count:
             self._recent.follow(found)
         return found
 
@@ -302,6 +305,11 @@ class RedisStore:
         _ = self._known
         await self._to_the_end.do(self._erasing.erase(frames))
 
+    async def put_back(self, index: int, was: bytes, frame: bytes) -> None:
+        """See `Recovering.put_back`."""
+        _ = self._known
+        await self._to_the_end.do(self._returning.put_back(index, was, frame))
+
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See `History.tile`."""
         head = self._known.head
@@ -310,7 +318,8 @@ class RedisStore:
         start = index * TILE_WIDTH
         if level == 0 and self._recent.holds(start, start + width):
             return b"".join(entry.leaf_hash for entry in self._recent.slice(start, start + width))
-        return await self._at_floor(lambda floor: self._cold.tile(level, index, width, floor))
+        read = lambda floor: self._cold.tile(level, index, width, floor)  # noqa: E731
+        return await at_floor(read, self._known.head.floor, self.head)
 
     async def bundle(self, index: int) -> bytes:
         """See `History.bundle`."""
@@ -318,18 +327,8 @@ class RedisStore:
         width = tile_width(head.sealed.size, 0, index) if index >= 0 else 0
         if not width:
             raise Rejected(Reason.NOT_FOUND, "no such entry bundle in the sealed tree")
-        return await self._at_floor(lambda floor: self._cold.bundle(index, width, floor))
-
-    async def _at_floor(self, read: Callable[[int], Awaitable[bytes]]) -> bytes:
-        """Read what lies in files below the floor and in the store above it; the floor may rise meanwhile."""
-        floor = self._known.head.floor
-        try:
-            return await read(floor)
-        except Fatal:
-            now = (await self.head()).floor
-            if now == floor:
-                raise
-            return await read(now)
+        read = lambda floor: self._cold.bundle(index, width, floor)  # noqa: E731
+        return await at_floor(read, self._known.head.floor, self.head)
 
     async def durable_entries(self, start: int, end: int) -> Sequence[StoredEntry]:
         """See `History.durable_entries`."""
@@ -382,6 +381,8 @@ class RedisStore:
         """Look, unless what was heard is known."""
         if size is None or size > self._known.head.sealed.size:
             await self.head()
+        if not size:
+            await self._returning.look()
 
     async def aclose(self) -> None:
         """See `LogStore.aclose`."""

@@ -89,6 +89,13 @@ def erase(keys: Keys, frames: Mapping[int, bytes]) -> Iterator[tuple[Call, Mappi
         yield Call(scripts.ERASE, places.keys, arguments), part
 
 
+def put_back(keys: Keys, index: int, was: bytes, frame: bytes) -> Call:
+    """Put a frame in the place of one with the same leaf, and tell."""
+    parts = (frame_part(was), frame_part(frame))
+    held = [keys.head, keys.entries(index // TILE_WIDTH), keys.returned]
+    return Call(scripts.PUT_BACK, held, (index, hash_of_leaf_in(frame), *parts, keys.channel))
+
+
 def drop(keys: Keys, bundles: Sequence[int]) -> Call:
     """Let go of the entries of these bundles, which are those above the floor, and raise it."""
     floor = (bundles[-1] + 1) * TILE_WIDTH

@@ -6,14 +6,14 @@ damaged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from exchange.codec import frame_leaf
 from exchange.errors import Fatal
 from exchange.ledger.merkle import HASH_BYTES
 from exchange.ledger.tiles import TILE_WIDTH, encode_bundle
-from exchange.ports import StoredEntry
+from exchange.ports import Head, StoredEntry
 from exchange.stores.redis_bundles import Bundles
 from exchange.stores.redis_master import Call, Master
 from exchange.stores.redis_rows import checked_tile, entry_of, root_of
@@ -25,6 +25,17 @@ _READ_BYTES = 1_000_000
 #: Of one script: what else waits for the server waits that long.
 _READ_ENTRIES = 1_024
 _KNOWN_ROOTS = 4_096
+
+
+async def at_floor(read: Callable[[int], Awaitable[bytes]], floor: int, head: Callable[[], Awaitable[Head]]) -> bytes:
+    """Read what lies in files below the floor and in the store above it; the floor may rise meanwhile."""
+    try:
+        return await read(floor)
+    except Fatal:
+        now = (await head()).floor
+        if now == floor:
+            raise
+        return await read(now)
 
 
 class Cold:

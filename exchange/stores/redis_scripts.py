@@ -53,8 +53,13 @@ class Keys:
 
     @property
     def channel(self) -> bytes:
-        """Where a seal is told."""
+        """Where a seal is told, by its size; and, by 0, that records came back."""
         return f"{self._base}:sealed".encode()
+
+    @property
+    def returned(self) -> bytes:
+        """A hash: which entries got their records back, numbered in the order in which they did."""
+        return f"{self._base}:returned".encode()
 
     def entries(self, bundle: int) -> bytes:
         """A hash: the rows of 256 entries, by index."""
@@ -199,6 +204,24 @@ return {'ok'}
 """
 )
 
+#: KEYS: head, entries, what came back. ARGV: index, leaf hash, what the row has behind its fixed part now and shall
+#: have, channel. It is written, and told, also where it is there already: the answer may have been lost.
+PUT_BACK = Script(
+    _SAME_FORMAT
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'missing'} end
+local row = redis.call('HGET', KEYS[2], ARGV[1])
+if not row then return {'other'} end
+if string.sub(row, 33, 64) ~= ARGV[2] then return {'leaf'} end
+local part = string.sub(row, 77)
+if part ~= ARGV[3] and part ~= ARGV[4] then return {'other'} end
+redis.call('HSET', KEYS[2], ARGV[1], string.sub(row, 1, 76) .. ARGV[4])
+redis.call('HSET', KEYS[3], redis.call('HINCRBY', KEYS[1], 'returned', 1), ARGV[1])
+redis.call('PUBLISH', ARGV[5], '0')
+return {'ok'}
+"""
+)
+
 #: KEYS: head, ids, tiles of level 0, then entries of each bundle that goes. ARGV: the new floor, then each bundle.
 DROP = Script(
     _SAME_FORMAT
@@ -252,4 +275,4 @@ return {'ok'}
 """
 )
 
-ALL = (CREATE, APPEND, SEAL, CONFIRM, ERASE, REWRITTEN, DROP, READ, WITHHOLD)
+ALL = (CREATE, APPEND, SEAL, CONFIRM, ERASE, REWRITTEN, PUT_BACK, DROP, READ, WITHHOLD)

@@ -13,7 +13,7 @@ import apsw
 
 from exchange.domain.addressed import ReferralRecord, UpdateRecord
 from exchange.domain.kinds import Kind
-from exchange.domain.referral_facts import ReferralFacts, after
+from exchange.domain.referral_facts import ReferralFacts, after, target_of
 from exchange.ports import Doomed, ToldEntry
 
 REFERRAL = (
@@ -34,16 +34,15 @@ def take_addressed(connection: apsw.Connection, entry: ToldEntry) -> None:
     record, ids = entry.record, entry.header.signal_ids
     if record is None or len(ids) != 1:
         return
-    known = connection.execute("SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids).fetchone() is not None
+    counts = connection.execute("SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids).fetchone() is None
     match record:
-        case ReferralRecord():
-            target, counts = ids[0], not known
-            if counts:
-                _refer(connection, entry, record)
-        case UpdateRecord():
-            target, counts = record.referral, not known and _update(connection, entry, record)
+        case ReferralRecord() if counts:
+            _refer(connection, entry, record)
+        case UpdateRecord() if counts:
+            counts = _update(connection, entry, record)
         case _:
-            target, counts = record.target, not known
+            pass
+    target = target_of(ids[0], record)
     audience = " ".join(sorted(entry.audience or ()))
     who, when = entry.header.publisher, entry.received_at_ms
     connection.execute(
@@ -79,6 +78,10 @@ def erase_addressed(connection: apsw.Connection, entry: ToldEntry, ids: Sequence
             (entry.index, id_, Kind.REFERRAL_UPDATE, id_),
         )
         connection.execute("DELETE FROM referrals WHERE id = ?", (id_,))
+        connection.execute(
+            "INSERT OR IGNORE INTO tombs SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM signals WHERE signal_id = ?)",
+            (id_, entry.index, id_),
+        )
 
 
 def doomed_addressed(connection: apsw.Connection, limit: int) -> list[Doomed]:
@@ -99,6 +102,7 @@ def forget_addressed(connection: apsw.Connection, below: int) -> None:
     """Forget what entries below this index said: their records are gone."""
     connection.execute("DELETE FROM addressed WHERE idx < ?", (below,))
     connection.execute("DELETE FROM referrals WHERE idx < ?", (below,))
+    connection.execute("DELETE FROM tombs WHERE idx < ?", (below,))  # what it names lies below it
 
 
 #: Kinds of what is said of a referral or a signal.

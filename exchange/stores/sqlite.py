@@ -42,7 +42,7 @@ _ARCHIVE_BUNDLES = 8
 
 
 class SqliteStore:
-    """`LogStore` and `History` of one log, in one folder."""
+    """`LogStore`, `History` and `Recovering` of one log, in one folder."""
 
     def __init__(self, folder: Path, lock: int, recent_bytes: int) -> None:
         """Use `open`."""
@@ -175,6 +175,12 @@ class SqliteStore:
                 return
             await asyncio.sleep(_CUT_PAUSE_S)
         raise Unavailable("a reader of the file keeps erased bytes in its log", retry_after_ms=1_000)
+
+    async def put_back(self, index: int, was: bytes, frame: bytes) -> None:
+        """See `Recovering.put_back`."""
+        _, commits, _ = self._parts()
+        job = partial(commits.put_back, index, was, frame)
+        await self._writer.call(job, then=lambda _: self._recent.replace_frames({index: frame}))
 
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See `History.tile`."""

@@ -126,20 +126,34 @@ class Commits:
 
         def change() -> None:
             for index, frame in frames.items():
-                row = self._connection.execute(
-                    "SELECT leaf_hash, statement_id, received_at_ms FROM entries WHERE idx = ?", (index,)
-                ).fetchone()
-                if row is None:
-                    continue
-                leaf_hash_, id_, received_at_ms = row
-                if hash_of_leaf_in(frame) != leaf_hash_:
-                    raise Fatal(f"the frame to replace that of entry {index} holds another leaf")
-                self._connection.execute(
-                    "UPDATE entries SET frame = ?, checksum = ? WHERE idx = ?",
-                    (frame, schema.checksum(id_, received_at_ms, frame), index),
-                )
+                self._replace(index, frame)
 
         self._transaction(change)
+
+    def put_back(self, index: int, was: bytes, frame: bytes) -> None:
+        """Replace one frame. Raises `Conflict` when it is another, and as `erase`."""
+
+        def change() -> None:
+            row = self._connection.execute("SELECT frame FROM entries WHERE idx = ?", (index,)).fetchone()
+            if row is None or row[0] not in {was, frame}:
+                raise Conflict(f"entry {index} is not as it was")
+            self._replace(index, frame)
+
+        self._transaction(change)
+
+    def _replace(self, index: int, frame: bytes) -> None:
+        row = self._connection.execute(
+            "SELECT leaf_hash, statement_id, received_at_ms FROM entries WHERE idx = ?", (index,)
+        ).fetchone()
+        if row is None:
+            return
+        leaf_hash_, id_, received_at_ms = row
+        if hash_of_leaf_in(frame) != leaf_hash_:
+            raise Fatal(f"the frame to replace that of entry {index} holds another leaf")
+        self._connection.execute(
+            "UPDATE entries SET frame = ?, checksum = ? WHERE idx = ?",
+            (frame, schema.checksum(id_, received_at_ms, frame), index),
+        )
 
     def drop_below(self, head: Head, floor: int) -> None:
         """Raise the floor and delete the rows below it, and write down the seal that memory knows of.

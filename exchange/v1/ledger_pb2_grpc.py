@@ -65,6 +65,11 @@ class LedgerServiceStub:
                 request_serializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesResponse.FromString,
                 _registered_method=True)
+        self.ListLostRecords = channel.unary_unary(
+                '/exchange.v1.LedgerService/ListLostRecords',
+                request_serializer=exchange_dot_v1_dot_ledger__pb2.ListLostRecordsRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_ledger__pb2.ListLostRecordsResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -110,6 +115,14 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLostRecords(self, request, context):
+        """Which of the caller's own entries are here without the records that they were said with, though nothing took these:
+        their leaves came back after a loss, and nothing else did. Whoever has such a statement sends it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +155,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListKeyEpochLeaves,
                     request_deserializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesResponse.SerializeToString,
+            ),
+            'ListLostRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLostRecords,
+                    request_deserializer=exchange_dot_v1_dot_ledger__pb2.ListLostRecordsRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_ledger__pb2.ListLostRecordsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +325,33 @@ class LedgerService:
             '/exchange.v1.LedgerService/ListKeyEpochLeaves',
             exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesRequest.SerializeToString,
             exchange_dot_v1_dot_ledger__pb2.ListKeyEpochLeavesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLostRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.LedgerService/ListLostRecords',
+            exchange_dot_v1_dot_ledger__pb2.ListLostRecordsRequest.SerializeToString,
+            exchange_dot_v1_dot_ledger__pb2.ListLostRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,10 @@ class LedgerServiceStub:
     GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]
     ListKeyEpochLeaves: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListKeyEpochLeavesRequest, _ledger_pb2.ListKeyEpochLeavesResponse]
     """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them."""
+    ListLostRecords: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListLostRecordsRequest, _ledger_pb2.ListLostRecordsResponse]
+    """Which of the caller's own entries are here without the records that they were said with, though nothing took these:
+    their leaves came back after a loss, and nothing else did. Whoever has such a statement sends it again.
+    """
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -57,6 +61,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
     ListKeyEpochLeaves: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListKeyEpochLeavesRequest, _ledger_pb2.ListKeyEpochLeavesResponse]  # type: ignore[assignment]
     """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them."""
+    ListLostRecords: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListLostRecordsRequest, _ledger_pb2.ListLostRecordsResponse]  # type: ignore[assignment]
+    """Which of the caller's own entries are here without the records that they were said with, though nothing took these:
+    their leaves came back after a loss, and nothing else did. Whoever has such a statement sends it again.
+    """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads and proofs for auditors. The same ledger is served as static C2SP tiles over HTTP."""
@@ -105,5 +113,15 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ListKeyEpochLeavesResponse, _abc.Awaitable[_ledger_pb2.ListKeyEpochLeavesResponse]]:
         """The leaves that say which pseudonym keys there are, each proven: no need to read the log for them."""
+
+    @_abc_1.abstractmethod
+    def ListLostRecords(
+        self,
+        request: _ledger_pb2.ListLostRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListLostRecordsResponse, _abc.Awaitable[_ledger_pb2.ListLostRecordsResponse]]:
+        """Which of the caller's own entries are here without the records that they were said with, though nothing took these:
+        their leaves came back after a loss, and nothing else did. Whoever has such a statement sends it again.
+        """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

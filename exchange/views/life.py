@@ -10,17 +10,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 
+from exchange import codec
 from exchange.domain.life import LifeFacts
-from exchange.domain.referral_facts import AddressedFacts
+from exchange.domain.referral_facts import AddressedFacts, target_of
 from exchange.errors import Fatal, Unavailable, VerificationFailed
 from exchange.ledger.merkle import CompactRange
 from exchange.ports import Facts, History, LogStore, ToldEntry, TreeHead
 from exchange.proving import compact_range
 from exchange.views.ahead import one_ahead
 from exchange.views.just_said import JustSaid
+from exchange.views.lost import Lost
 from exchange.views.replay import Leaves, Pace
 from exchange.views.small_folds import SmallFolds
-from exchange.views.telling import Telling
+from exchange.views.telling import PAGE, Telling
 
 #: How far behind the log at most, once it has caught up: a burst of statements is taken in one transaction.
 BEHIND_S = 0.25
@@ -41,11 +43,14 @@ class LifeView:
         canaries: frozenset[tuple[int, bytes]] = frozenset(),
         addressed: AddressedFacts | None = None,
         just_said: JustSaid | None = None,
+        lost: Lost | None = None,
     ) -> None:
         """``clock_s`` counts the seconds that the loop's thread has worked, for pacing.
 
         ``canaries`` are indicators, as type and value. ``just_said`` is filled by whoever writes to this log here.
+        ``lost`` is of the same facts; without it nothing comes back.
         """
+        self._lost = lost
         self._addressed = addressed or AddressedFacts()
         self._store = store
         self._leaves = Leaves(store, history)
@@ -91,12 +96,15 @@ class LifeView:
             await self._check_place()
             await self._load()
             self._placed.set()
+            whole = await self._lost.newest_whole() if self._lost is not None else None
             while True:
                 if self.facts.damaged:
                     raise Unavailable("the fold of this log's life is made again")
                 head = (await self._store.head()).sealed
                 if self.facts.place().size < head.size:
                     await self._take(head)
+                if not self._caught_up and self._lost is not None:
+                    await self._compare(self._lost, whole)
                 self._caught_up = True
                 await self._store.wait(head.size)
                 with suppress(TimeoutError):
@@ -116,6 +124,45 @@ class LifeView:
         size = (await self._store.head()).sealed.size
         if self.facts.damaged or place.size > size or place != await compact_range(self._leaves.history, place.size):
             await self.facts.forget(None)
+
+    async def _compare(self, lost: Lost, whole: int | None) -> None:
+        """Hold what the fold has of records against the store: some may have been lost, or come back, unseen.
+
+        ``whole`` is the newest entry that had its records when the fold was last at work. Of what was lost since, the
+        newest went first: entries that come back from somebody's leaves are the last ones of a log.
+        """
+        if whole is not None and lost.is_whole(whole) and (await self._entry(whole)).bare:
+            await self.facts.forget(None)
+            raise Unavailable("records were lost: the fold of this log's life is made again")
+        await self.look_again(await lost.bare())
+
+    async def look_again(self, indices: Sequence[int]) -> None:
+        """Take what has come back to bare entries, of these in their order. Raises `Unavailable`."""
+        at, pace = 0, Pace(self._clock)
+        while self._lost is not None and at < len(indices):
+            start = indices[at]
+            page = await self._leaves.with_frames(start, min(PAGE, indices[-1] - start + 1))
+            for index, (leaf, frame) in enumerate(page, start=start):
+                if at == len(indices) or index != indices[at]:
+                    continue
+                at += 1
+                if frame and not codec.is_erased(frame) and self._lost.is_bare(index):
+                    await self._take_back(self._lost, self._telling.told(index, leaf, frame))
+                await pace.breathe()
+
+    async def _take_back(self, lost: Lost, entry: ToldEntry) -> None:
+        if entry.record is None:
+            await lost.take_back((entry,))
+            return
+        target = target_of(entry.header.signal_ids[0], entry.record)
+        while True:
+            others = [each for each in await lost.said_of(target) if each != entry.index]
+            if await lost.take_again(target, [entry, *[await self._entry(index) for index in others]]):
+                return
+
+    async def _entry(self, index: int) -> ToldEntry:
+        ((leaf, frame),) = await self._leaves.with_frames(index, 1)
+        return self._telling.told(index, leaf, frame)
 
     async def _load(self) -> None:
         """Make the folds in memory; begin again at leaf 0 where the places of their leaves are not right."""

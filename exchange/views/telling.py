@@ -53,7 +53,7 @@ class Telling:
             async for page in pages:
                 hashes = []
                 for index, (leaf, frame) in enumerate(page, start=place.size):
-                    entry = self._told(index, leaf, frame)
+                    entry = self.told(index, leaf, frame)
                     entries.append(entry)
                     hashes.append(leaf_hash(leaf))
                     weight += 1 + len(entry.header.signal_ids)
@@ -70,8 +70,10 @@ class Telling:
             at += len(page)
             yield page
 
-    def _told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
-        said = self._just_said.at(index) or codec.decode_sequenced(leaf)
+    def told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
+        """Return one entry, by its leaf and its frame (empty below the floor)."""
+        just_said = self._just_said.at(index)
+        said = just_said or codec.decode_sequenced(leaf)
         body = said.header.body
         addressed = isinstance(body, Addressed)
         restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
@@ -79,8 +81,10 @@ class Telling:
         record = _record(said.header.kind, frame) if addressed else None
         canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
         named = statement_id(codec.decode_leaf(leaf).payload) if said.header.kind in FEW else b""
+        # What was just said here has its records: nobody need look.
+        bare = just_said is None and bool(said.header.signal_ids and frame) and codec.is_erased(frame)
         when, at = said.received_at_ms, said.directory_size
-        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record)
+        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record, bare)
 
     def _holds_canary(self, frame: bytes) -> bool:
         records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()

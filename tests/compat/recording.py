@@ -75,6 +75,7 @@ def _requests(origin: str, facts: dict[str, Any]) -> list[tuple[str, str, Messag
             ledger_pb2.GetConsistencyProofRequest(origin=origin, old_size=7, new_size=270),
         ),
         (pipeline, f"{ledger}ListKeyEpochLeaves", ledger_pb2.ListKeyEpochLeavesRequest(origin=origin)),
+        (pipeline, f"{ledger}ListLostRecords", ledger_pb2.ListLostRecordsRequest(origin=origin)),
         (pipeline, "/exchange.v1.FeedService/Probe", feed_pb2.ProbeRequest(origin=origin, state=b"probe")),
         (pipeline, "/exchange.v1.FeedService/Subscribe", feed_pb2.SubscribeRequest(origin=origin, cursor=275)),
         (liaison, f"{report}GetLagReport", report_pb2.GetLagReportRequest(origin=origin)),

@@ -17,14 +17,15 @@ from exchange.ledger.ed25519 import SigningKey
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tree import Tree
 from exchange.ports import Group, History, LogStore, StoredEntry, TreeHead
+from exchange.views.lost import Recovering
 
 ORIGIN = "example/news"
 KEY = SigningKey(bytes(range(32)))
 WIDTH = 256
 
 
-class Store(LogStore, History, Protocol):
-    """Both sides of one log."""
+class Store(LogStore, History, Recovering, Protocol):
+    """All sides of one log."""
 
 
 def record(seed: str, size: int = 212) -> bytes:

@@ -60,6 +60,10 @@ class FaultyStore:
         """See `LogStore.erase`."""
         await self._call("erase", lambda: self._store.erase(frames))
 
+    async def put_back(self, index: int, was: bytes, frame: bytes) -> None:
+        """See `Recovering.put_back`."""
+        await self._call("put_back", lambda: self._store.put_back(index, was, frame))
+
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See `History.tile`."""
         return await self._call("tile", lambda: self._store.tile(level, index, width))

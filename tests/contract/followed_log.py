@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from exchange import codec
@@ -12,7 +13,11 @@ from exchange.domain.statement import Leaf, Statement, statement_id
 from exchange.errors import Unavailable
 from exchange.ledger.merkle import leaf_hash
 from exchange.ports import StoredEntry
+from exchange.stores.backup.frames import bare_frame
 from exchange.stores.facts import FactsFile
+from exchange.stores.facts_lost import FactsLost
+from exchange.stores.facts_referrals import FactsReferrals
+from exchange.stores.facts_schema import remove_file
 from exchange.views.just_said import JustSaid
 from exchange.views.life import LifeView
 from tests.contract.builders import Chain, seal
@@ -56,6 +61,10 @@ class CountingStore(MemoryStore):
         await super().erase(frames)
         self.done.append(f"store {sorted(frames)}")
 
+    async def put_back(self, index: int, was: bytes, frame: bytes) -> None:
+        await super().put_back(index, was, frame)
+        self.done.append(f"back {index}")
+
 
 class Community:
     """A community's log, and what follows it."""
@@ -64,7 +73,9 @@ class Community:
         self.folder = folder
         self.store = CountingStore()
         self.chain = Chain()
+        self.now_ms = NOW_MS
         self.facts: FactsFile
+        self.lost: FactsLost
 
     async def say(self, *statements: Statement) -> None:
         """Commit statements as one group."""
@@ -75,18 +86,42 @@ class Community:
         await seal(self.store, grown.head)
         self.chain = grown
 
+    def lose(self, start: int, *, fold: bool = True) -> None:
+        """Leave of each entry from an index on what somebody's leaves give back; the ``fold`` is lost with the store."""
+        entries = self.store._disk.entries
+        for index in range(start, len(entries)):
+            entries[index] = replace(entries[index], frame=bare_frame(codec.frame_leaf(entries[index].frame)))
+        if fold:
+            remove_file(self.folder / "life")
+
+    def frames(self) -> list[bytes]:
+        """Return what the store holds."""
+        return [each.frame for each in self.store._disk.entries]
+
     @asynccontextmanager
     async def following(self, just_said: JustSaid | None = None) -> AsyncIterator[LifeView]:
         """Run the view for as long as the block lasts."""
         self.facts = await FactsFile.open(self.folder / "life")
-        view = LifeView(self.store, self.store, self.facts, Clock(), just_said=just_said)
-        task = asyncio.create_task(view.run())
+        self.lost = FactsLost(self.facts, lambda: self.now_ms)
+        addressed = FactsReferrals(self.facts).facts
+        view = LifeView(
+            self.store, self.store, self.facts, Clock(), just_said=just_said, addressed=addressed, lost=self.lost
+        )
+        task = asyncio.create_task(_follow(view))
         try:
             yield view
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await self.facts.aclose()
+
+
+async def _follow(view: LifeView) -> None:
+    """Run it as a hub does: again where it says later."""
+    while True:
+        with suppress(Unavailable):
+            await view.run()
+        await asyncio.sleep(0.001)
 
 
 async def caught_up(view: LifeView, size: int) -> None:

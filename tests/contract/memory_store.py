@@ -167,6 +167,16 @@ class MemoryStore:
         for index, frame in hot.items():
             disk.entries[index] = replace(disk.entries[index], frame=frame)
 
+    async def put_back(self, index: int, was: bytes, frame: bytes) -> None:
+        """See `Recovering.put_back`."""
+        disk = self._usable()
+        await asyncio.sleep(0)
+        here = disk.head.floor <= index < disk.head.durable.size
+        if not here or disk.entries[index].frame not in {was, frame}:
+            raise Conflict("the entry is not as it was")
+        require(frame_leaf(frame) == frame_leaf(was), "what is put back changes the leaf")
+        disk.entries[index] = replace(disk.entries[index], frame=frame)
+
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See `History.tile`."""
         disk = self._usable()

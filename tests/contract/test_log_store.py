@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from exchange.codec import frame_leaf, full_frame
 from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, ExchangeError, Unavailable
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ports import AlreadyCommitted, Head, TreeHead
-from tests.contract.builders import Chain, Store, checkpoint, commit, entry, erased, read_all, seal
+from tests.contract.builders import WIDTH, Chain, Store, checkpoint, commit, entry, erased, read_all, seal
 from tests.contract.memory_store import Misuse
 from tests.contract.places import Place
 
@@ -235,6 +236,56 @@ async def test_an_erasure_may_not_change_the_leaf(store: Store) -> None:
     await commit(store, chain, 1)
 
 
+async def test_what_is_put_back_replaces_the_frame_and_nothing_else(store: Store) -> None:
+    chain = await commit(store, Chain(), 4)
+    before = await store.head()
+    await store.erase({1: erased(entry(1)), 3: erased(entry(3))})
+    await store.put_back(1, erased(entry(1)), entry(1).frame)
+    expected = [replace(e, frame=erased(e)) if e.index == 3 else e for e in chain.entries]
+    assert await read_all(store) == expected
+    assert await store.head() == before
+    await store.put_back(1, erased(entry(1)), entry(1).frame)  # by another who has not heard of it yet
+    assert await read_all(store) == expected
+
+
+@pytest.mark.parametrize("index", [1, 3, 4])
+async def test_nothing_is_put_back_over_what_is_not_as_it_was(store: Store, index: int) -> None:
+    chain = await commit(store, Chain(), 4)
+    await store.erase({3: full_frame(frame_leaf(entry(3).frame), [b"another"], b"")})
+    before = await read_all(store)
+    with pytest.raises(Conflict):
+        await store.put_back(index, erased(entry(index)), full_frame(frame_leaf(entry(index).frame), [b"mine"], b""))
+    assert await read_all(store) == before
+    await commit(store, chain, 1)
+
+
+async def test_what_is_put_back_may_not_change_the_leaf(store: Store) -> None:
+    chain = await commit(store, Chain(), 2)
+    await store.erase({0: erased(entry(0))})
+    before = await read_all(store)
+    with pytest.raises((ExchangeError, Misuse)):
+        await store.put_back(0, erased(entry(0)), entry(1).frame)
+    assert await read_all(store) == before
+    await commit(store, chain, 1)
+
+
+async def test_what_was_put_back_is_there_when_the_log_is_opened_again(place: Place) -> None:
+    store = await place.open()
+    chain = await commit(store, Chain(), 3)
+    await store.erase({index: erased(entry(index)) for index in range(3)})
+    await store.put_back(1, erased(entry(1)), entry(1).frame)
+    store = await place.open()
+    assert await read_all(store) == [e if e.index == 1 else replace(e, frame=erased(e)) for e in chain.entries]
+    assert await store.find(entry(1).statement_id) == 1
+
+
+async def test_below_the_floor_nothing_is_put_back(store: Store) -> None:
+    await commit(store, Chain(), WIDTH + 1)
+    await store.archive(WIDTH)
+    with pytest.raises(Conflict):
+        await store.put_back(0, erased(entry(0)), entry(0).frame)
+
+
 async def test_everything_is_there_when_the_log_is_opened_again(place: Place) -> None:
     store = await place.open()
     chain = await commit(store, await commit(store, Chain(), 3), 300)
@@ -298,6 +349,7 @@ async def test_closing_twice_is_closing_once_and_then_nothing_works(store: Store
             store.read(0, 1),
             store.find(entry(0).statement_id),
             store.erase({0: erased(entry(0))}),
+            store.put_back(0, erased(entry(0)), entry(0).frame),
             store.wait(2),
             store.tile(0, 0, 1),
             store.bundle(0),

@@ -116,6 +116,32 @@ async def test_an_old_copy_of_the_server_stops_the_log(own: RedisServer, tmp_pat
     await store.aclose()
 
 
+async def test_what_one_hub_puts_back_the_others_hear_of_and_have(empty_redis: RedisServer, tmp_path: Path) -> None:
+    stores = [await opened(empty_redis.url, tmp_path / "news", create=True)]
+    chain = await commit(stores[0], Chain(), 3)
+    await stores[0].erase({index: erased(chain.entries[index]) for index in range(3)})
+    stores.append(await opened(empty_redis.url, tmp_path / "news"))
+    heard: list[list[int]] = [[], []]
+
+    for store, indices in zip(stores, heard, strict=True):
+
+        async def told(returned: Sequence[int], indices: list[int] = indices) -> None:
+            indices += returned
+
+        await store.tell(_ignore, _ignore, told)
+        assert [each.frame for each in await read_all(store)] == [erased(each) for each in chain.entries]
+    for index in (2, 0):
+        await stores[0].put_back(index, erased(chain.entries[index]), chain.entries[index].frame)
+    async with asyncio.timeout(10):
+        while sorted(heard[0]) != [0, 2] or sorted(heard[1]) != [0, 2]:
+            await asyncio.sleep(0.01)
+    for store in stores:
+        assert [each == ours for each, ours in zip(await read_all(store), chain.entries, strict=True)] == [
+            True, False, True,
+        ]  # fmt: skip
+        await store.aclose()
+
+
 async def test_two_hubs_see_one_log(empty_redis: RedisServer, tmp_path: Path) -> None:
     one = await opened(empty_redis.url, tmp_path / "news", create=True)
     two = await opened(empty_redis.url, tmp_path / "news")
@@ -156,7 +182,7 @@ async def test_what_is_erased_is_in_no_file_and_costs_one_rewrite(own: RedisServ
     async def replaced(indices: Sequence[int]) -> None:
         seen.extend(sorted(indices))
 
-    await store.tell(_ignore, replaced)
+    await store.tell(_ignore, replaced, _ignore)
     assert record("/7") in own.files()
     before = await rewrites(own)
     await store.erase({index: erased(chain.entries[index]) for index in range(150)})

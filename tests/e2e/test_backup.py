@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exchange import codec
+from exchange.domain.bodies import ErasureReason
+from exchange.domain.identifiers import IndicatorType
+from exchange.domain.statement import Indicator, Record, Statement
+from exchange.errors import Reason, VerificationFailed
+from exchange.ops.clocks import wall_ms
+from exchange_client import ClientConfig, Delivery, ExchangeClient, Outcome, Signal, backoff
+from exchange_client.outbox import Outbox
 from tests.contract.redis_server import running
 from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, pdq_line, run, serve
+from tests.e2e.sdk_clients import a_signal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -97,6 +108,8 @@ def test_a_hub_is_lost_and_comes_back(place: Place, tmp_path: Path) -> None:
     assert [entry["state"] for entry in found[:5]] == [entry["state"] for entry in before[:5]]
     assert {entry["state"] for entry in found[5:]} == {"erased"}
     assert publish(place, "77")[0]["index"] == size
+    # Whoever publishes asks first what the hub has lost, and gives back what its outbox has.
+    assert sorted(each for entry in values(seen(place, size)[5:]) for each in entry) == ["e5", "f6"]
     pinned = ("--genesis-of", place.client("alpha"))
     assert "FAILED" not in run("verify", "--config", place.config, *pinned).stdout
 
@@ -150,15 +163,124 @@ def not_ours(place: Place, kept: Path, keys: Path) -> None:
     assert "holds no backup" in run("restore", keys / "uk", *told, code=1).stderr
 
 
-async def ran(*words: object, code: int = 0) -> str:
+async def ran(*words: object, code: int = 0, stdin: str = "") -> str:
     """Run a command; return what it said."""
-    done = await asyncio.to_thread(run, *words, code=code)
+    done = await asyncio.to_thread(run, *words, code=code, stdin=stdin)
     return done.stdout + done.stderr
 
 
 async def ended(place: Place) -> None:
     place.hub.terminate()
     assert await asyncio.to_thread(place.hub.wait) == 0
+
+
+ORIGIN = "cli.exchange/uk"
+#: The same for all: what has one header travels in one statement.
+ENDS_MS = wall_ms() + 86_400_000
+
+
+def of(byte: str, **changes: object) -> Signal:
+    """Return a signal about a picture, by a byte that its hash repeats."""
+    indicators = (Indicator(IndicatorType.PDQ, bytes.fromhex(byte * 32)),)
+    return a_signal(**{"indicators": indicators, "case_ref": byte, "expires_at_ms": ENDS_MS} | changes)
+
+
+async def collected(client: ExchangeClient, found: list[Delivery]) -> None:
+    async with contextlib.aclosing(client.subscribe(ORIGIN, from_now=True)) as deliveries:
+        async for delivery in deliveries:
+            found.append(delivery)  # noqa: PERF401 - as they come
+
+
+def as_beta(place: Place) -> tuple[object, ...]:
+    return ("--community", "uk", "--client", place.client("beta"))
+
+
+def place_of(outcome: Outcome) -> int:
+    assert outcome.receipt is not None, outcome.error
+    return outcome.receipt.index
+
+
+def ids_of(statement: Statement) -> tuple[bytes, ...]:
+    return codec.decode_header(statement.payload, strict=True).signal_ids
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+PUBLISHED = ("31", "32", "33", "34", "35", "36")
+
+
+async def lost_but_for_its_leaves(place: Place, folder: Path, to_kept: tuple[object, ...]) -> None:
+    """Kill the hub, lose its logs, and bring them back: what the backup does not hold yet as leaves alone."""
+    place.hub.kill()
+    place.hub.wait()
+    mirror = folder / "newer"
+    await ran("backup", mirror, "--record-keys", folder / "other-keys", "--config", place.config)
+    shutil.rmtree(place.folder / "hub" / "data" / "logs")
+    await ran("restore", *to_kept, code=3)
+    await ran("recover", "--from", mirror / "logs" / "uk", "--log", "uk", "--config", place.config)
+    assert holds(place.folder / "hub" / "data", *PUBLISHED) == set()
+
+
+async def test_records_come_back_from_the_outboxes(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "LONGEST_S", 0.3)
+    to_kept = (tmp_path / "kept", "--record-keys", tmp_path / "record-keys", "--config", place.config)
+    await ran("backup", *to_kept)
+    async with (
+        ExchangeClient(ClientConfig.load(place.client("alpha"))) as alpha,
+        ExchangeClient(ClientConfig.load(place.client("beta"))) as beta,
+        alpha.publisher(ORIGIN) as publisher,
+    ):
+        heard: list[Delivery] = []
+        hearing = asyncio.create_task(collected(beta, heard))
+        brief_ms = wall_ms() + 3_000
+        (first, *_), (secret,), (over,), (asked,) = [
+            await publisher.publish(signals)
+            for signals in (
+                [of("31"), of("32")],
+                [of("33", audience=("beta",))],
+                [of("34", expires_at_ms=brief_ms)],
+                [of("35")],
+            )
+        ]
+        await publisher.erase(case_ref="32", reason=ErasureReason.ON_REQUEST)
+        await publisher.erase(case_ref="35", reason=ErasureReason.ON_REQUEST)
+        (theirs,) = lines(await ran("publish", "-", *as_beta(place), "--json", stdin=pdq_line("36")))
+        size, start = theirs["index"] + 1, place_of(first)
+        await until(lambda: bool(heard) and heard[-1].index == size - 1)
+        await lost_but_for_its_leaves(place, tmp_path, to_kept)
+        await until(lambda: wall_ms() > brief_ms)
+        place.hub = await asyncio.to_thread(serve, place.config)
+
+        await until(lambda: publisher.giving_back.given == 2)
+        (own,) = await Outbox(beta._state, ORIGIN).kept()
+        wrong = (codec.encode_record(Record(bytes(16), (Indicator(IndicatorType.PDQ, bytes(32)),))),)
+        with pytest.raises(VerificationFailed) as refused:
+            await beta.submit(replace(own, records=wrong, resubmission=True))
+        assert refused.value.reason is Reason.REPLAY_MISMATCH
+        (asked_for,) = [each for each in await publisher.outbox.kept() if asked.signal_id in ids_of(each)]
+        assert (await alpha.submit(replace(asked_for, resubmission=True))).index == place_of(asked)
+        found = (await asyncio.to_thread(seen, place, size))[start:]
+        assert values(found) == [["31"], ["33"], [], [], [], [], []]
+        assert "1 statements were sent again" in await ran("publish", "-", *as_beta(place), stdin="")
+        found = (await asyncio.to_thread(seen, place, size))[start:]
+        assert values(found) == [["31"], ["33"], [], [], [], [], ["36"]]
+        assert [each["state"] for each in found[:4]] == ["present", "present", "erased", "erased"]
+        assert holds(place.folder / "hub" / "data", *PUBLISHED) == {"31", "33", "36"}
+        assert (place_of(secret), place_of(over)) == (start + 1, start + 2)
+
+        (later,) = await publisher.publish([of("37")])
+        await until(lambda: heard[-1].index == place_of(later))
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        assert [each.index for each in heard] == [*range(heard[0].index, place_of(later) + 1)]
+    pinned = ("--genesis-of", place.client("alpha"))
+    assert "FAILED" not in await ran("verify", "--config", place.config, *pinned)
 
 
 async def test_a_hub_migrates_to_redis_and_back(place: Place, tmp_path: Path) -> None:

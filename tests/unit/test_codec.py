@@ -323,8 +323,11 @@ def test_a_frame_holds_what_was_put_in(leaf: bytes, raw: list[bytes], audience: 
         bare = codec.decode_frame(frame)
         assert (bare.leaf, bare.records, bare.audience_record) == (leaf, (), b"")
         assert (bare.present, bare.erased) == (False, erased)
+        assert codec.is_erased(frame) is erased
         assert codec.frame_leaf(frame) == leaf
     assert codec.frame_leaf(full) == leaf
+    assert not codec.is_erased(full)
+    assert codec.is_erased(codec.erased_frame(leaf, audience))
 
 
 def test_a_frame_made_by_hand_is_what_protobuf_writes() -> None:

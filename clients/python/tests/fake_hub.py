@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from clients.python.tests.losses import Losses
 from exchange import codec
 from exchange.codec import Delivered
 from exchange.domain.bodies import (
@@ -259,10 +260,11 @@ class FakeReports:
         )  # fmt: skip
 
 
-class FakeTransport:
+class FakeTransport(Losses):
     """What `Transport` does, without a wire."""
 
     def __init__(self, hub: FakeHub) -> None:
+        super().__init__()
         self.hub = hub
         self.reports = FakeReports()
         self.sent: list[list[Statement]] = []

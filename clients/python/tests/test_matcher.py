@@ -167,3 +167,16 @@ def test_values_of_a_wrong_length_are_passed_over() -> None:
     matcher = Matcher()
     matcher.add(delivery(received(pdq(b"short"), Indicator(99, b"whatever"))))
     assert matcher.match([pdq(b"short"), pdq(bytes(32))], now_ms=NOW) == []
+
+
+def test_records_that_come_back_to_a_hub_are_taken_by_whoever_reads_them_again_and_by_nobody_twice() -> None:
+    matcher, one = Matcher(), received(sha(b"1" * 32))
+    matcher.add_content([("T-1", [sha(b"1" * 32)])])
+    bare = replace(delivery(one, index=7), signals=(), state="erased")
+    assert matcher.add(bare) == []
+    assert matcher.match([sha(b"1" * 32)], now_ms=NOW) == []
+    assert matcher.add(delivery(one, index=7)) == [one.signal_id]
+    matcher.add(bare)
+    matcher.add(delivery(one, index=7))
+    assert [found.reference for found in matcher.content_matching([one.signal_id], now_ms=NOW)] == ["T-1"]
+    assert len(matcher) == 1

@@ -39,6 +39,7 @@ from exchange.domain.life import (
     MemberFacts,
     SignalFacts,
     could_see,
+    may_come_back,
     validate_life,
 )
 from exchange.errors import InvalidStatement, OverQuota
@@ -53,6 +54,7 @@ from tests.unit.builders import (
     community_header,
     digest,
     make_directory,
+    signal_body,
     tell,
 )
 
@@ -254,3 +256,20 @@ def test_who_is_suspended_or_has_left_answers_for_what_was_taken_back_and_says_n
 def test_an_operator_ends_what_only_some_may_see() -> None:
     Court(facts_of(audience=frozenset({"gamma"}))).judge(RETRACTION, OPERATOR)
     assert OPERATOR.role is Role.OPERATOR
+
+
+@pytest.mark.parametrize(
+    ("ends", "facts", "may"),
+    [
+        (NOW_MS + 1, facts_of(), True),
+        (NOW_MS + 1, facts_of(retracted_at=8), True),
+        (NOW_MS + 1, facts_of(replaced_at=8), True),
+        (NOW_MS + 1, facts_of(erased_at=8), False),
+        (NOW_MS, facts_of(), False),
+        (NOW_MS + 1, facts_of(expires_at_ms=NOW_MS), False),
+        (NOW_MS + 1, None, False),
+    ],
+    ids=["lives", "taken back", "replaced", "erased", "over", "over where it was said first", "not known"],
+)
+def test_only_what_nothing_took_may_come_back(ends: int, facts: SignalFacts | None, may: bool) -> None:
+    assert may_come_back(signal_body(expires_at_ms=ends), facts, now_ms=NOW_MS) is may

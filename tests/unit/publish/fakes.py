@@ -17,7 +17,7 @@ import pytest
 from exchange import codec
 from exchange.codec import SequencedHeader
 from exchange.domain.directory import Directory
-from exchange.domain.statement import statement_id
+from exchange.domain.statement import Header, Statement, statement_id
 from exchange.errors import ExchangeError
 from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint
 from exchange.ledger.ed25519 import SigningKey
@@ -135,6 +135,9 @@ class Rig:
     mark: Mark = field(init=False)
     store: MemoryStore | None = None
     committed: list[tuple[int, int]] = field(default_factory=list)
+    #: What was told of statements that came again, and what it is answered with.
+    repeated: list[tuple[int, Statement, Header]] = field(default_factory=list)
+    repeat_fault: ExchangeError | None = None
     #: What was told of each entry, by its index.
     told: dict[int, SequencedHeader] = field(default_factory=dict)
 
@@ -166,7 +169,14 @@ class Rig:
             ready=self._ready,
             max_group=self.max_group,
             committed=self._hear,
+            repeated=self._repeat,
         )
+
+    async def _repeat(self, index: int, statement: Statement, header: Header) -> None:
+        await asyncio.sleep(0)
+        self.repeated.append((index, statement, header))
+        if self.repeat_fault is not None:
+            raise self.repeat_fault
 
     def _hear(self, done: Committed) -> None:
         self.committed.append((len(done.said), done.records))

@@ -6,7 +6,7 @@ be sent again. It also remembers which signal ids each case of ours became, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import apsw
 
@@ -26,6 +26,8 @@ class Outbox:
     def __init__(self, state: StateFile, origin: str, part: str = "") -> None:
         """Keep them in this file. ``part`` names what another sender of ours has for itself."""
         self._state = state
+        #: What another sender of ours keeps here, where this is not for signals and what is said of them.
+        self.part = part
         self._origin = f"{origin} {part}".rstrip()
 
     async def add(
@@ -83,6 +85,29 @@ class Outbox:
     async def kept(self) -> list[Statement]:
         """Return every statement that is still kept, oldest first."""
         return await self._read("1")
+
+    async def receipted(self, indices: Collection[int]) -> list[bytes]:
+        """Return the ids of statements that have a receipt for one of these places, in the order of the log."""
+        wanted = frozenset(indices)
+        query = (
+            "SELECT receipt_index, statement_id FROM outbox"
+            " WHERE origin = ? AND receipt_index IS NOT NULL ORDER BY receipt_index"
+        )
+
+        def job(connection: apsw.Connection) -> list[bytes]:
+            rows = (checked(row, int, bytes) for row in connection.execute(query, (self._origin,)))
+            return [id_ for index, id_ in rows if index in wanted]
+
+        return await self._state.run(job)
+
+    async def statements(self, ids: Sequence[bytes]) -> list[Statement]:
+        """Return the statements with these ids that are still kept."""
+
+        def job(connection: apsw.Connection) -> list[bytes]:
+            query = "SELECT statement FROM outbox WHERE statement_id = ?"
+            return [checked(row, bytes)[0] for id_ in ids for row in connection.execute(query, (id_,))]
+
+        return [codec.decode_statement(data) for data in await self._state.run(job)]
 
     async def _read(self, condition: str) -> list[Statement]:
         query = f"SELECT statement FROM outbox WHERE origin = ? AND {condition} ORDER BY kept_at_ms, rowid"  # noqa: S608

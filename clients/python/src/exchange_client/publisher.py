@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import MOST_ASKED_S, Backoff
 from exchange_client.connections import Moved
+from exchange_client.giving_back import GivingBack
 from exchange_client.in_flight import InFlight, Outcome, Said, end_of, settle, settled, size_of
 from exchange_client.outbox import Job, Outbox, things_in
 from exchange_client.receipt import Receipt, receipt_of
@@ -75,6 +77,7 @@ class Publisher(Statements, Referring):
         self._taken_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.outbox = outbox
+        self.giving_back = GivingBack(partial(transport.lost_records, drafter.origin), outbox, self._send_again)
 
     async def __aenter__(self) -> Self:
         """Open the stream, and send again what an earlier run left without a receipt."""
@@ -82,12 +85,14 @@ class Publisher(Statements, Referring):
             self._earlier.append(self._enqueue(replace(statement, resubmission=True), made_at_ms=0))
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
+        self.giving_back.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the stream. What has no receipt stays in the outbox; not what was refused, when all ends well."""
+        await self.giving_back.aclose()
         if self._task is not None:
             self._task.cancel()
             await end_of(self._task)
@@ -214,6 +219,10 @@ class Publisher(Statements, Referring):
         while self._waiting:
             await asyncio.gather(*(settled(waiting.answer) for waiting in list(self._waiting.values())))
 
+    async def _send_again(self, statements: Sequence[Statement]) -> None:
+        again = [self._enqueue(replace(each, resubmission=True), made_at_ms=0) for each in statements]
+        await asyncio.gather(*(settled(waiting.answer) for waiting in again))
+
     def _enqueue(self, statement: Statement, *, made_at_ms: int) -> InFlight:
         id_ = statement_id(statement.payload)
         waiting = self._waiting.get(id_)
@@ -242,6 +251,7 @@ class Publisher(Statements, Referring):
             except Moved:
                 pass
             except Unavailable as error:
+                self.giving_back.look_again()
                 if self._waiting:
                     await backoff.after(error, "broke off")
             except ExchangeError as error:

@@ -247,6 +247,20 @@ class Transport:
             answer = told(await stub.Evaluate(request, timeout=CALL_S))
         return Evaluation(tuple(answer.elements), answer.proof)
 
+    async def lost_records(self, origin: str) -> tuple[int, ...]:
+        """Return where our own entries lie that the hub has without their records, though nothing took these."""
+        found: list[int] = []
+        start = 0
+        async with self._connections.using() as connection:
+            stub = ledger_pb2_grpc.LedgerServiceStub(connection.channel)
+            while True:
+                request = ledger_pb2.ListLostRecordsRequest(origin=origin, start=start)
+                answer = told(await stub.ListLostRecords(request, timeout=CALL_S))
+                found += answer.indices
+                if answer.next <= start:
+                    return tuple(found)
+                start = answer.next
+
     async def publish(self, statement: Statement) -> WireReceipt:
         """Publish one statement."""
         async with self._connections.using() as connection:

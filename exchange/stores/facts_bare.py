@@ -1,0 +1,126 @@
+"""Entries without their records in the tables of a log's life, and what becomes of the tables when records come back.
+
+An entry is *bare* that came without the records that it had, whoever took them. It is *lost* where nobody did: its time
+is not over, and no erasure names it. Then its publisher may bring them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import apsw
+
+from exchange.domain.addressed import Addressed
+from exchange.domain.bodies import SignalHeader
+from exchange.ports import Doomed, ToldEntry
+from exchange.stores.referrals_taking import take_addressed
+
+#: A signal in a bare entry that was not erased; what was said before goes when the first one does.
+_LIVES = (
+    "(EXISTS (SELECT 1 FROM signals WHERE signals.idx = bare.idx AND erased_at IS NULL) OR EXISTS"
+    " (SELECT 1 FROM repeats JOIN signals USING (signal_id)"
+    " WHERE repeats.idx = bare.idx AND repeats.gone = 0 AND erased_at IS NULL))"
+)
+#: Of a signal that was said before the first one's end counts.
+_LIVES_STILL = _LIVES.replace(
+    "JOIN signals USING (signal_id)", "JOIN signals USING (signal_id) JOIN statements ON statements.idx = signals.idx"
+).replace("repeats.gone = 0", "repeats.gone = 0 AND statements.expires_at_ms > ?1")
+_LOST = (
+    "SELECT bare.idx FROM bare WHERE bare.publisher = ?2 AND bare.idx >= ?3 AND (ends_at_ms = 0 OR ends_at_ms > ?1)"  # noqa: S608 - our own
+    f" AND CASE id WHEN x'' THEN {_LIVES_STILL} ELSE NOT EXISTS (SELECT 1 FROM tombs WHERE tombs.id = bare.id) END"
+    " ORDER BY bare.idx LIMIT ?4"
+)
+#: The plus keeps the planner from sorting all that expires: the newest is nearly always the first that is looked at.
+_WHOLE = (
+    "SELECT idx FROM statements WHERE gone = 0 AND +expires_at_ms > ?"
+    " AND NOT EXISTS (SELECT 1 FROM bare WHERE bare.idx = statements.idx)"
+    " AND EXISTS (SELECT 1 FROM signals WHERE signals.idx = statements.idx AND erased_at IS NULL)"
+)
+_ERASED = (
+    "SELECT EXISTS (SELECT 1 FROM tombs WHERE id = ?1)"
+    " OR EXISTS (SELECT 1 FROM signals WHERE signal_id = ?1 AND erased_at IS NOT NULL)"
+)
+_BURY = (
+    "UPDATE addressed SET erased_at = coalesce((SELECT tombs.idx FROM tombs WHERE tombs.id = addressed.id),"
+    " (SELECT tombs.idx FROM tombs WHERE tombs.id = target),"
+    " (SELECT signals.erased_at FROM signals WHERE signal_id = target))"
+    " WHERE target = ? AND addressed.erased_at IS NULL"
+)
+
+
+def note_bare(connection: apsw.Connection, entry: ToldEntry) -> None:
+    """Note that an entry came without its records."""
+    header, body = entry.header, entry.header.body
+    ends_at_ms = body.expires_at_ms if isinstance(body, SignalHeader) else 0
+    id_ = header.signal_ids[0] if isinstance(body, Addressed) else b""
+    row = (entry.index, header.publisher, ends_at_ms, id_)
+    connection.execute("INSERT OR IGNORE INTO bare VALUES (?, ?, ?, ?)", row)
+
+
+def note_bare_gone(connection: apsw.Connection, entry: Doomed) -> None:
+    """Forget a bare entry to which nothing can come back any more."""
+    if entry.signal_ids is None:
+        connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
+    else:
+        connection.execute(f"DELETE FROM bare WHERE idx = ? AND id = x'' AND NOT {_LIVES}", (entry.index,))  # noqa: S608
+
+
+def lost_in(connection: apsw.Connection, publisher: str, start: int, limit: int, *, now_ms: int) -> list[int]:
+    """Return which entries of a publisher are lost, from an index on."""
+    rows: list[tuple[Any, ...]] = connection.execute(_LOST, (now_ms, publisher, start, limit)).fetchall()
+    return [index for (index,) in rows]
+
+
+def newest_whole_in(connection: apsw.Connection, *, now_ms: int) -> int | None:
+    """Return the newest entry with signals that must have its records; None where there is none."""
+    row = connection.execute(f"{_WHOLE} ORDER BY idx DESC LIMIT 1", (now_ms,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def is_whole(connection: apsw.Connection, index: int, *, now_ms: int) -> bool:
+    """Whether an entry with signals must have its records."""
+    return connection.execute(f"{_WHOLE} AND idx = ?", (now_ms, index)).fetchone() is not None
+
+
+def is_erased(connection: apsw.Connection, ids: Collection[bytes]) -> bool:
+    """Whether an erasure names any of these."""
+    return any(connection.execute(_ERASED, (id_,)).fetchone() == (1,) for id_ in ids)
+
+
+def take_back(connection: apsw.Connection, entries: Sequence[ToldEntry]) -> None:
+    """Take signals whose records have come back: who may read them, and that what has to go must be looked for again.
+
+    An erasure may have come between the judgement and the record's return, and have found nothing to erase.
+    """
+    for entry in entries:
+        connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
+        if not connection.changes():
+            continue
+        audience = None if entry.audience is None else " ".join(sorted(entry.audience))
+        connection.execute("UPDATE statements SET audience = ?, gone = 0 WHERE idx = ?", (audience, entry.index))
+        connection.execute("UPDATE repeats SET gone = 0 WHERE idx = ?", (entry.index,))
+        connection.executemany(
+            "UPDATE endings SET gone = 0 WHERE erasure = 1 AND signal_id = ?",
+            [(id_,) for id_ in entry.header.signal_ids],
+        )
+
+
+def take_again(connection: apsw.Connection, target: bytes, entries: Sequence[ToldEntry]) -> bool:
+    """Take anew all that was said of a referral or noted on a signal, in its order; some of it has come back.
+
+    False, with nothing changed, where there is more of it than these entries.
+    """
+    known: list[tuple[Any, ...]] = connection.execute(
+        "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL", (target,)
+    ).fetchall()
+    if not {index for (index,) in known} <= {entry.index for entry in entries}:
+        return False
+    connection.execute("DELETE FROM addressed WHERE target = ? AND erased_at IS NULL", (target,))
+    connection.execute("DELETE FROM referrals WHERE id = ?", (target,))
+    for entry in sorted(entries, key=lambda each: each.index):
+        take_addressed(connection, entry)
+        connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
+    connection.execute(_BURY, (target,))
+    connection.execute("DELETE FROM referrals WHERE id = ?1 AND EXISTS (SELECT 1 FROM tombs WHERE id = ?1)", (target,))
+    return True

@@ -1,0 +1,71 @@
+"""`exchange.views.lost.Lost` of one log's facts: which entries are bare, and what has come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+import apsw
+
+from exchange.ports import ToldEntry
+from exchange.stores import facts_bare
+from exchange.stores.facts import FactsFile
+
+
+class FactsLost:
+    """See `Lost`."""
+
+    def __init__(self, facts: FactsFile, now_ms: Callable[[], int]) -> None:
+        """Read and change this file; what is over by this clock is not lost."""
+        self._file = facts
+        self._now_ms = now_ms
+
+    def is_bare(self, index: int) -> bool:
+        """See `Lost.is_bare`."""
+        query = "SELECT 1 FROM bare WHERE idx = ?"
+        return self._file.looks(lambda file: file.execute(query, (index,)).fetchone() is not None)
+
+    def is_erased(self, ids: Collection[bytes]) -> bool:
+        """See `Lost.is_erased`."""
+        return self._file.looks(partial(facts_bare.is_erased, ids=ids))
+
+    async def bare(self) -> Sequence[int]:
+        """See `Lost.bare`."""
+
+        def job(connection: apsw.Connection) -> list[int]:
+            rows: list[Any] = connection.execute("SELECT idx FROM bare ORDER BY idx").fetchall()
+            return [index for (index,) in rows]
+
+        return await self._file.reads(job)
+
+    async def of(self, publisher: str, start: int, limit: int) -> Sequence[int]:
+        """Return which entries of a publisher are lost, from an index on."""
+        now_ms = self._now_ms()
+        return await self._file.reads(lambda file: facts_bare.lost_in(file, publisher, start, limit, now_ms=now_ms))
+
+    async def newest_whole(self) -> int | None:
+        """See `Lost.newest_whole`."""
+        return await self._file.reads(partial(facts_bare.newest_whole_in, now_ms=self._now_ms()))
+
+    def is_whole(self, index: int) -> bool:
+        """See `Lost.is_whole`."""
+        return self._file.looks(partial(facts_bare.is_whole, index=index, now_ms=self._now_ms()))
+
+    async def said_of(self, target: bytes) -> Sequence[int]:
+        """See `Lost.said_of`."""
+        query = "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL"
+
+        def job(connection: apsw.Connection) -> list[int]:
+            rows: list[Any] = connection.execute(query, (target,)).fetchall()
+            return [index for (index,) in rows]
+
+        return await self._file.reads(job)
+
+    async def take_back(self, entries: Sequence[ToldEntry]) -> None:
+        """See `Lost.take_back`."""
+        await self._file.writes(partial(facts_bare.take_back, entries=entries))
+
+    async def take_again(self, target: bytes, entries: Sequence[ToldEntry]) -> bool:
+        """See `Lost.take_again`."""
+        return await self._file.writes(partial(facts_bare.take_again, target=target, entries=entries))

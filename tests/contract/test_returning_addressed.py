@@ -1,0 +1,97 @@
+"""What was said to named members, and has come back: in any order it comes to the same, and what was erased stays away."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from exchange import codec
+from exchange.domain.addressed import ReferralState
+from tests.contract.followed_log import Community, ids_of
+from tests.contract.returning_hub import serving
+from tests.contract.test_life_view import about, erasure
+from tests.contract.test_referral_facts import CLOSED, ONE, QUESTION, TWO, a_note, an_update, id_of
+from tests.unit.builders import ALPHA, ALPHA_LIAISON, POLICE, community_statement
+
+PLAIN = about("plain")
+
+
+@pytest.fixture
+def community(tmp_path: Path) -> Community:
+    return Community(tmp_path)
+
+
+ANSWERED = [ONE, an_update(ONE, ReferralState.ACKNOWLEDGED), QUESTION, CLOSED]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
+async def test_what_was_said_of_a_referral_comes_to_the_same_in_whatever_order_it_comes_back(
+    community: Community, order: tuple[int, ...]
+) -> None:
+    await community.say(*ANSWERED, TWO)
+    async with serving(community) as hub:
+        before, notes = hub.referral(ONE), hub.view.current().addressed.notes(id_of(ONE))
+    whole = community.frames()
+    community.lose(0)
+    async with serving(community) as hub:
+        assert await hub.lost() == [0, 4]
+        assert await hub.lost("police") == [1, 2, 3]
+        assert hub.referral(ONE) is None
+        for index in order:
+            await hub.again(index, ANSWERED[index])
+        assert (hub.referral(ONE), hub.view.current().addressed.notes(id_of(ONE))) == (before, notes)
+        assert hub.referral(TWO) is None
+        await hub.again(4, TWO)
+        assert community.frames() == whole
+        assert hub.referral(TWO) is not None
+
+
+async def test_what_an_erasure_named_while_it_was_lost_stays_away_with_all_that_was_said_of_it(
+    community: Community,
+) -> None:
+    note = a_note(ONE, "ours", ALPHA_LIAISON)
+    await community.say(*ANSWERED, note, community_statement(erasure(id_of(note)), ALPHA_LIAISON))
+    community.lose(0)
+    async with serving(community) as hub:
+        assert await hub.lost() == [0]
+        await hub.again(4, note)
+        await hub.again(1, ANSWERED[1])
+        await community.say(community_statement(erasure(id_of(ONE)), ALPHA_LIAISON))
+        for index in (0, 2, 3):
+            await hub.again(index, ANSWERED[index])
+        assert [codec.is_erased(frame) for frame in community.frames()[:5]] == [True, False, True, True, True]
+        await hub.view.reached(community.chain.size)
+        await hub.erase()
+        assert hub.referral(ONE) is None
+    assert [codec.is_erased(frame) for frame in community.frames()[:5]] == [True] * 5
+
+
+async def test_a_referral_that_is_erased_while_it_is_put_back_goes(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await community.say(ONE)
+    community.lose(0)
+    async with serving(community) as hub:
+        write = community.store.put_back
+
+        async def slow(index: int, was: bytes, frame: bytes) -> None:
+            await community.say(community_statement(erasure(id_of(ONE)), ALPHA_LIAISON))
+            await hub.view.reached(2)
+            await write(index, was, frame)
+
+        monkeypatch.setattr(community.store, "put_back", slow)
+        await hub.again(0, ONE)
+        assert hub.referral(ONE) is None
+        await hub.erase()
+    assert codec.is_erased(community.frames()[0])
+
+
+async def test_a_note_on_a_signal_that_was_erased_stays_away(community: Community) -> None:
+    note = a_note(PLAIN, "wrong person", POLICE)
+    await community.say(PLAIN, note, community_statement(erasure(*ids_of(PLAIN)), ALPHA))
+    community.lose(0)
+    async with serving(community) as hub:
+        await hub.again(1, note)
+    assert codec.is_erased(community.frames()[1])
