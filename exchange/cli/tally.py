@@ -99,7 +99,7 @@ class Tally:
         """Wait until what the hub has lost of ours was sent again, as far as it is here; tell how much that was."""
         await publisher.giving_back.looked()
         if given := publisher.giving_back.given:
-            say(f"{given} statements were sent again: the hub had lost their records", err=True)
+            say(f"{given} sent again, whose records the hub had lost", err=True)
 
     async def note_kept(self, publisher: Publisher) -> None:
         """Count what is in the outbox without a receipt, where that can be told."""

@@ -13,22 +13,20 @@ import apsw
 
 from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import SignalHeader
-from exchange.ports import Doomed, ToldEntry
+from exchange.ports import ToldEntry
 from exchange.stores.referrals_taking import take_addressed
 
+#: What something that is put back just now can be over at most.
+_LONG_MS = 3_600_000
 #: A signal in a bare entry that was not erased; what was said before goes when the first one does.
 _LIVES = (
     "(EXISTS (SELECT 1 FROM signals WHERE signals.idx = bare.idx AND erased_at IS NULL) OR EXISTS"
-    " (SELECT 1 FROM repeats JOIN signals USING (signal_id)"
-    " WHERE repeats.idx = bare.idx AND repeats.gone = 0 AND erased_at IS NULL))"
+    " (SELECT 1 FROM repeats JOIN signals USING (signal_id) JOIN statements ON statements.idx = signals.idx"
+    " WHERE repeats.idx = bare.idx AND repeats.gone = 0 AND erased_at IS NULL AND statements.expires_at_ms > ?1))"
 )
-#: Of a signal that was said before the first one's end counts.
-_LIVES_STILL = _LIVES.replace(
-    "JOIN signals USING (signal_id)", "JOIN signals USING (signal_id) JOIN statements ON statements.idx = signals.idx"
-).replace("repeats.gone = 0", "repeats.gone = 0 AND statements.expires_at_ms > ?1")
 _LOST = (
     "SELECT bare.idx FROM bare WHERE bare.publisher = ?2 AND bare.idx >= ?3 AND (ends_at_ms = 0 OR ends_at_ms > ?1)"  # noqa: S608 - our own
-    f" AND CASE id WHEN x'' THEN {_LIVES_STILL} ELSE NOT EXISTS (SELECT 1 FROM tombs WHERE tombs.id = bare.id) END"
+    f" AND CASE id WHEN x'' THEN {_LIVES} ELSE NOT EXISTS (SELECT 1 FROM tombs WHERE tombs.id = bare.id) END"
     " ORDER BY bare.idx LIMIT ?4"
 )
 #: The plus keeps the planner from sorting all that expires: the newest is nearly always the first that is looked at.
@@ -58,12 +56,11 @@ def note_bare(connection: apsw.Connection, entry: ToldEntry) -> None:
     connection.execute("INSERT OR IGNORE INTO bare VALUES (?, ?, ?, ?)", row)
 
 
-def note_bare_gone(connection: apsw.Connection, entry: Doomed) -> None:
-    """Forget a bare entry to which nothing can come back any more."""
-    if entry.signal_ids is None:
-        connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
-    else:
-        connection.execute(f"DELETE FROM bare WHERE idx = ? AND id = x'' AND NOT {_LIVES}", (entry.index,))  # noqa: S608
+def bare_in(connection: apsw.Connection, *, now_ms: int) -> list[int]:
+    """Return the entries that are bare; forget those that were over long before anything under way began."""
+    connection.execute("DELETE FROM bare WHERE ends_at_ms > 0 AND ends_at_ms < ?", (now_ms - _LONG_MS,))
+    rows: list[tuple[Any, ...]] = connection.execute("SELECT idx FROM bare ORDER BY idx").fetchall()
+    return [index for (index,) in rows]
 
 
 def lost_in(connection: apsw.Connection, publisher: str, start: int, limit: int, *, now_ms: int) -> list[int]:
@@ -88,22 +85,19 @@ def is_erased(connection: apsw.Connection, ids: Collection[bytes]) -> bool:
     return any(connection.execute(_ERASED, (id_,)).fetchone() == (1,) for id_ in ids)
 
 
-def take_back(connection: apsw.Connection, entries: Sequence[ToldEntry]) -> None:
+def take_back(connection: apsw.Connection, entry: ToldEntry) -> None:
     """Take signals whose records have come back: who may read them, and that what has to go must be looked for again.
 
-    An erasure may have come between the judgement and the record's return, and have found nothing to erase.
+    Whatever the tables say: an erasure may have come between the judgement and the records, and found nothing to erase.
     """
-    for entry in entries:
-        connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
-        if not connection.changes():
-            continue
-        audience = None if entry.audience is None else " ".join(sorted(entry.audience))
-        connection.execute("UPDATE statements SET audience = ?, gone = 0 WHERE idx = ?", (audience, entry.index))
-        connection.execute("UPDATE repeats SET gone = 0 WHERE idx = ?", (entry.index,))
-        connection.executemany(
-            "UPDATE endings SET gone = 0 WHERE erasure = 1 AND signal_id = ?",
-            [(id_,) for id_ in entry.header.signal_ids],
-        )
+    audience = None if entry.audience is None else " ".join(sorted(entry.audience))
+    connection.execute("UPDATE statements SET audience = ?, gone = 0 WHERE idx = ?", (audience, entry.index))
+    connection.execute("UPDATE repeats SET gone = 0 WHERE idx = ?", (entry.index,))
+    connection.executemany(
+        "UPDATE endings SET gone = 0 WHERE erasure = 1 AND signal_id = ?",
+        [(id_,) for id_ in entry.header.signal_ids],
+    )
+    connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
 
 
 def take_again(connection: apsw.Connection, target: bytes, entries: Sequence[ToldEntry]) -> bool:
@@ -116,7 +110,7 @@ def take_again(connection: apsw.Connection, target: bytes, entries: Sequence[Tol
     ).fetchall()
     if not {index for (index,) in known} <= {entry.index for entry in entries}:
         return False
-    connection.execute("DELETE FROM addressed WHERE target = ? AND erased_at IS NULL", (target,))
+    connection.executemany("DELETE FROM addressed WHERE idx = ?", [(entry.index,) for entry in entries])
     connection.execute("DELETE FROM referrals WHERE id = ?", (target,))
     for entry in sorted(entries, key=lambda each: each.index):
         take_addressed(connection, entry)

@@ -9,7 +9,6 @@ import apsw
 
 from exchange.domain.life import SignalFacts
 from exchange.ports import Doomed
-from exchange.stores.facts_bare import note_bare_gone
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
 
 SIGNAL = (
@@ -71,7 +70,6 @@ def note_gone(connection: apsw.Connection, doomed: Sequence[Doomed]) -> None:
                 " AND (SELECT idx FROM signals WHERE signals.signal_id = endings.signal_id) = ?",
                 (id_, entry.index),
             )
-        note_bare_gone(connection, entry)
 
 
 def forget_some(connection: apsw.Connection, below: int) -> int:

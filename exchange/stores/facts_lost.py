@@ -32,12 +32,7 @@ class FactsLost:
 
     async def bare(self) -> Sequence[int]:
         """See `Lost.bare`."""
-
-        def job(connection: apsw.Connection) -> list[int]:
-            rows: list[Any] = connection.execute("SELECT idx FROM bare ORDER BY idx").fetchall()
-            return [index for (index,) in rows]
-
-        return await self._file.reads(job)
+        return await self._file.writes(partial(facts_bare.bare_in, now_ms=self._now_ms()))
 
     async def of(self, publisher: str, start: int, limit: int) -> Sequence[int]:
         """Return which entries of a publisher are lost, from an index on."""
@@ -62,9 +57,9 @@ class FactsLost:
 
         return await self._file.reads(job)
 
-    async def take_back(self, entries: Sequence[ToldEntry]) -> None:
+    async def take_back(self, entry: ToldEntry) -> None:
         """See `Lost.take_back`."""
-        await self._file.writes(partial(facts_bare.take_back, entries=entries))
+        await self._file.writes(partial(facts_bare.take_back, entry=entry))
 
     async def take_again(self, target: bytes, entries: Sequence[ToldEntry]) -> bool:
         """See `Lost.take_again`."""

@@ -96,15 +96,16 @@ class LifeView:
             await self._check_place()
             await self._load()
             self._placed.set()
-            whole = await self._lost.newest_whole() if self._lost is not None else None
+            before = None if self._lost is None else (await self._lost.newest_whole(), await self._lost.bare())
             while True:
                 if self.facts.damaged:
                     raise Unavailable("the fold of this log's life is made again")
                 head = (await self._store.head()).sealed
                 if self.facts.place().size < head.size:
                     await self._take(head)
-                if not self._caught_up and self._lost is not None:
-                    await self._compare(self._lost, whole)
+                if self._lost is not None and before is not None:
+                    await self._compare(self._lost, *before)
+                    before = None
                 self._caught_up = True
                 await self._store.wait(head.size)
                 with suppress(TimeoutError):
@@ -125,8 +126,8 @@ class LifeView:
         if self.facts.damaged or place.size > size or place != await compact_range(self._leaves.history, place.size):
             await self.facts.forget(None)
 
-    async def _compare(self, lost: Lost, whole: int | None) -> None:
-        """Hold what the fold has of records against the store: some may have been lost, or come back, unseen.
+    async def _compare(self, lost: Lost, whole: int | None, bare: Sequence[int]) -> None:
+        """Hold what the fold had of records against the store: some may have been lost, or have come back, unseen.
 
         ``whole`` is the newest entry that had its records when the fold was last at work. Of what was lost since, the
         newest went first: entries that come back from somebody's leaves are the last ones of a log.
@@ -134,10 +135,10 @@ class LifeView:
         if whole is not None and lost.is_whole(whole) and (await self._entry(whole)).bare:
             await self.facts.forget(None)
             raise Unavailable("records were lost: the fold of this log's life is made again")
-        await self.look_again(await lost.bare())
+        await self.look_again(bare)
 
     async def look_again(self, indices: Sequence[int]) -> None:
-        """Take what has come back to bare entries, of these in their order. Raises `Unavailable`."""
+        """Take what has come back to these entries, in their order, which the fold has. Raises `Unavailable`."""
         at, pace = 0, Pace(self._clock)
         while self._lost is not None and at < len(indices):
             start = indices[at]
@@ -146,13 +147,13 @@ class LifeView:
                 if at == len(indices) or index != indices[at]:
                     continue
                 at += 1
-                if frame and not codec.is_erased(frame) and self._lost.is_bare(index):
+                if frame and not codec.is_erased(frame):
                     await self._take_back(self._lost, self._telling.told(index, leaf, frame))
                 await pace.breathe()
 
     async def _take_back(self, lost: Lost, entry: ToldEntry) -> None:
         if entry.record is None:
-            await lost.take_back((entry,))
+            await lost.take_back(entry)
             return
         target = target_of(entry.header.signal_ids[0], entry.record)
         while True:

@@ -35,7 +35,7 @@ class Lost(Protocol):
         ...
 
     async def bare(self) -> Sequence[int]:
-        """Return the entries that are bare, and not known to be so for good."""
+        """Return the entries that are bare; those that are long over may be left out from then on."""
         ...
 
     async def newest_whole(self) -> int | None:
@@ -50,8 +50,8 @@ class Lost(Protocol):
         """Return the entries of what was said of a referral or noted on a signal, and of the referral itself."""
         ...
 
-    async def take_back(self, entries: Sequence[ToldEntry]) -> None:
-        """Take entries with signals whose records have come back; one that is not bare is left alone.
+    async def take_back(self, entry: ToldEntry) -> None:
+        """Take an entry with signals whose records have come back.
 
         What has to go of them is looked for again: an erasure that came meanwhile has found nothing to erase.
         """

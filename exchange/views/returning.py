@@ -81,8 +81,12 @@ class Returning:
             task.exception()  # looked at: its caller may have gone
 
     async def returned_to(self, indices: Sequence[int]) -> None:
-        """Take what came back to these entries, in their order, wherever this hub holds something of them."""
-        if self._fold is not None:
+        """Take what came back to these entries, in their order, wherever this hub holds something of them.
+
+        Raises `Unavailable` while the fold has not read so far.
+        """
+        if self._fold is not None and indices:
+            await self._fold[0].reached(indices[-1] + 1)
             await self._fold[0].look_again(indices)
         await self._replaced(indices)
 

@@ -96,6 +96,10 @@ async def test_what_is_over_stays_away_and_what_was_said_again_goes_with_the_fir
             await hub.again(index, statement)
         assert [codec.is_erased(frame) for frame in community.frames()] == [True, True]
         assert await hub.lost() == []
+    for now_ms, bare in ((NOW_MS + 3_600_000, [0, 1]), (NOW_MS + 3_600_006, [1])):
+        community.now_ms = now_ms
+        async with serving(community):
+            assert list(await community.lost.bare()) == bare
 
 
 async def test_of_several_what_was_erased_alone_stays_away(community: Community) -> None:
@@ -164,8 +168,9 @@ async def test_nor_is_one_that_another_hub_has_erased_before_the_fold_took_it(
         assert codec.is_erased(community.frames()[0])
 
 
+@pytest.mark.parametrize("erased", [[1], [0, 1, 2]])
 async def test_an_erasure_that_comes_while_something_is_put_back_finds_it(
-    community: Community, monkeypatch: pytest.MonkeyPatch
+    community: Community, monkeypatch: pytest.MonkeyPatch, erased: list[int]
 ) -> None:
     await community.say(MANY)
     community.lose(0)
@@ -173,7 +178,7 @@ async def test_an_erasure_that_comes_while_something_is_put_back_finds_it(
         write = community.store.put_back
 
         async def slow(index: int, was: bytes, frame: bytes) -> None:
-            await community.say(community_statement(erasure(ids_of(MANY)[1]), ALPHA))
+            await community.say(community_statement(erasure(*[ids_of(MANY)[each] for each in erased]), ALPHA))
             await hub.view.reached(2)
             await hub.erase()  # there is nothing to erase yet, and that is noted
             await write(index, was, frame)
@@ -181,7 +186,50 @@ async def test_an_erasure_that_comes_while_something_is_put_back_finds_it(
         monkeypatch.setattr(community.store, "put_back", slow)
         await hub.again(0, MANY)
         await hub.erase()
-        assert codec.decode_frame(community.frames()[0]).records == (MANY.records[0], b"", MANY.records[2])
+        left = [b"" if at in erased else record for at, record in enumerate(MANY.records)]
+        assert codec.decode_frame(community.frames()[0]).records == (tuple(left) if any(left) else ())
+
+
+async def test_what_is_over_while_it_is_put_back_goes(community: Community, monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = about("x", expires_at_ms=NOW_MS + 5)
+    await community.say(brief)
+    community.lose(0)
+    async with serving(community) as hub:
+        write = community.store.put_back
+
+        async def slow(index: int, was: bytes, frame: bytes) -> None:
+            community.now_ms = NOW_MS + 5
+            await hub.erase()
+            await write(index, was, frame)
+
+        monkeypatch.setattr(community.store, "put_back", slow)
+        await hub.again(0, brief)
+        await hub.erase()
+    assert codec.is_erased(community.frames()[0])
+
+
+@pytest.mark.parametrize("erased", [True, False])
+async def test_also_where_the_hub_ends_before_the_fold_knows(
+    community: Community, monkeypatch: pytest.MonkeyPatch, erased: bool
+) -> None:
+    brief = about("x", expires_at_ms=NOW_MS + 5)
+    await community.say(brief)
+    whole = community.frames()
+    community.lose(0)
+    async with serving(community) as hub:
+        if erased:
+            await community.say(community_statement(erasure(*ids_of(brief)), ALPHA))
+            await hub.view.reached(2)
+        else:
+            community.now_ms = NOW_MS + 5
+        await hub.erase()
+    await community.store.put_back(0, community.frames()[0], whole[0])
+    async with serving(community) as hub:
+        await hub.erase()
+    assert codec.is_erased(community.frames()[0])
+    community.now_ms = NOW_MS + 2 * 3_600_000
+    async with serving(community):
+        assert list(await community.lost.bare()) == []
 
 
 @pytest.mark.parametrize("cut", ["the fold", "memory", "the caller"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,51 @@ async def test_a_note_on_a_signal_that_was_erased_stays_away(community: Communit
     async with serving(community) as hub:
         await hub.again(1, note)
     assert codec.is_erased(community.frames()[1])
+
+
+async def test_what_is_said_of_a_referral_while_it_comes_back_counts(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await community.say(ONE)
+    community.lose(0)
+    async with serving(community) as hub:
+        said_of = community.lost.said_of
+
+        async def slow(target: bytes) -> Sequence[int]:
+            found = await said_of(target)
+            if community.chain.size == 1:
+                await community.say(ANSWERED[1])
+                await hub.view.reached(2)
+            return found
+
+        monkeypatch.setattr(community.lost, "said_of", slow)
+        await hub.again(0, ONE)
+        found = hub.referral(ONE)
+        assert found is not None
+        assert (found.acknowledged, found.updates) == (True, 1)
+
+
+async def test_what_came_back_before_the_fold_took_it_is_taken_once(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.views.life.BEHIND_S", 3_600.0)
+    async with serving(community) as hub:
+        await community.say(ONE)
+        await hub.returning.returned_to((0,))  # told by another hub
+        await community.say(ANSWERED[1])
+        await hub.view.reached(2)
+        found = hub.referral(ONE)
+        assert found is not None
+        assert found.acknowledged
+
+
+async def test_a_fold_that_had_it_all_along_is_told_and_says_the_same(community: Community) -> None:
+    """As at a hub whose store another one has mended before it looked."""
+    secret = about("secret", audience=["beta"])
+    await community.say(*ANSWERED, secret)
+    async with serving(community) as hub:
+        before, notes = hub.referral(ONE), hub.view.current().addressed.notes(id_of(ONE))
+        await hub.returning.returned_to(range(5))
+        assert (hub.referral(ONE), hub.view.current().addressed.notes(id_of(ONE))) == (before, notes)
+        assert hub.audience(secret) == frozenset({"beta"})
+        assert (await hub.lost(), await hub.lost("police")) == ([], [])

@@ -267,7 +267,7 @@ async def test_records_come_back_from_the_outboxes(
         assert (await alpha.submit(replace(asked_for, resubmission=True))).index == place_of(asked)
         found = (await asyncio.to_thread(seen, place, size))[start:]
         assert values(found) == [["31"], ["33"], [], [], [], [], []]
-        assert "1 statements were sent again" in await ran("publish", "-", *as_beta(place), stdin="")
+        assert "1 sent again, whose records the hub had lost" in await ran("publish", "-", *as_beta(place), stdin="")
         found = (await asyncio.to_thread(seen, place, size))[start:]
         assert values(found) == [["31"], ["33"], [], [], [], [], ["36"]]
         assert [each["state"] for each in found[:4]] == ["present", "present", "erased", "erased"]

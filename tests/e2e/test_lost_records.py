@@ -11,6 +11,7 @@ import pytest
 from exchange.codec import erased_frame, frame_leaf
 from exchange.domain.kinds import Role
 from exchange.errors import Denied, Reason, Rejected
+from exchange.v1 import ledger_pb2
 from exchange_client import Delivery, ExchangeClient
 from exchange_client.transport import Transport
 from tests.e2e.exchange_fixture import DIRECTORY, SIDE, UK, World
@@ -69,6 +70,8 @@ async def test_each_is_told_its_own_in_parts_and_what_comes_back_is_served_at_on
         assert (await lost(alpha), await lost(beta)) == ((), ())
         await lose(world, indices)
         assert (await lost(alpha), await lost(beta)) == (tuple(indices[:3]), (indices[3],))
+        beyond = ledger_pb2.ListLostRecordsRequest(origin=UK, start=2**64 - 1)
+        assert not (await world.party("alpha").ledger.ListLostRecords(beyond)).indices
         assert [each.state for each in (await read(beta, indices)).values()] == [
             "erased",
             "not_for_you",

@@ -11,17 +11,20 @@ from pathlib import Path
 import grpc
 import pytest
 
+from exchange.codec import erased_frame
 from exchange.domain.bodies import Erasure, ErasureReason
 from exchange.domain.kinds import Kind
 from exchange.domain.statement import signal_ids
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.note import Verifier
+from exchange.stores.redis import RedisStore
+from exchange.stores.redis_place import parse_place
 from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.contract.redis_server import RedisServer, running
 from tests.e2e.answers import check_receipt
 from tests.e2e.child_hub import ChildHub
-from tests.e2e.drafts import Draft, signal
+from tests.e2e.drafts import Draft, restricted, signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Exchange, Party
 from tests.e2e.follower import Follower
 from tests.e2e.shared_store import founded, on_the_command_line, stopped, stored_leaves, tallied, verified
@@ -128,6 +131,33 @@ async def test_either_hub_serves_at_once_what_the_other_has_said_and_nothing_tha
             for reader in readers:
                 while (await _entry(reader, verifier, receipt.index)).records:
                     await asyncio.sleep(0.1)
+
+
+async def test_what_was_lost_and_comes_back_at_one_hub_is_served_by_both(exchange: Exchange) -> None:
+    hub = await ChildHub.start(exchange)
+    said = restricted("alpha", UK, ["beta"]).sign(hub.party("alpha").key)
+    receipt = await hub.party("alpha").publish(said)
+    await stopped(hub)
+    place, folder = parse_place(exchange.store, exchange.folder), exchange.folders.bundle_files("uk")
+    store = await RedisStore.open(place, folder, origin=UK)
+    await store.erase({receipt.index: erased_frame(receipt.leaf)})
+    await store.aclose()
+    async with AsyncExitStack() as ends:
+        hubs = [
+            await ChildHub.start(each, "--adopt") for each in (exchange, exchange.beside(exchange.folder.parent / "4"))
+        ]
+        for each in hubs:
+            ends.push_async_callback(each.aclose)
+        verifier, readers = exchange.verifier(UK), [each.party("beta") for each in hubs]
+        for reader in readers:
+            assert not (await _entry(reader, verifier, receipt.index)).records
+        said.resubmission = True
+        assert (await acknowledged(hubs[0].party("alpha"), said)).leaf == receipt.leaf
+        async with asyncio.timeout(TIMEOUT_S):
+            for reader in readers:
+                while list((await _entry(reader, verifier, receipt.index)).records) != list(said.records):
+                    await asyncio.sleep(0.05)
+    await verified(exchange)
 
 
 async def _entry(reader: Party, verifier: Verifier, index: int) -> pb.Entry:
