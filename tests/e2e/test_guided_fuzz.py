@@ -29,15 +29,15 @@ LONGEST_S = 300
 PLANTED = """
 import dataclasses, sys
 from pathlib import Path
-from tests.fuzz import guided, targets
+from tests.fuzz import guided
 
 def read(data):
     if data[:1] == b"b":
         raise KeyError("planted")
     return data
 
-targets.TARGETS["note"] = dataclasses.replace(targets.TARGETS["note"], read=read)
-guided.main("note", sys.argv[3], Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:])
+target = dataclasses.replace(guided.target_in("tests.fuzz.ledger_targets", "note"), read=read)
+guided.main(target, sys.argv[3], Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:])
 """
 
 

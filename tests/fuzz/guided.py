@@ -1,6 +1,7 @@
 """One target under atheris, in a process of its own: inputs that reach new branches of our code are changed further.
 
-A finding is saved once for each place that it comes from, and the run goes on. Started by `tests/fuzz/run.py`.
+A finding is saved once for each place that it comes from, and the run goes on. Started by `tests/fuzz/run.py`. Of all
+targets, only the module of this one is imported: to instrument the code of all takes longer than many a run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -19,12 +21,12 @@ import atheris
 #: How long starting and ending may take, beside the fuzzing itself; whoever takes longer says where it hangs.
 SPARE_S = 90
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(int(sys.argv[2]) + SPARE_S, exit=True)
+    faulthandler.dump_traceback_later(int(sys.argv[3]) + SPARE_S, exit=True)
 
-with atheris.instrument_imports(include=["exchange", "exchange_client", "tomllib", "PIL"]):
+INSTRUMENTED = ["exchange", "exchange_client", "tomllib", "PIL"]
+with atheris.instrument_imports(include=INSTRUMENTED):
     from tests.fuzz.mutation import changer
     from tests.fuzz.target import Target
-    from tests.fuzz.targets import TARGETS
 
 #: What one input may take before it is a finding of its own.
 LONGEST_S, MOST_MB = 20, 2_048
@@ -62,9 +64,16 @@ def reader(target: Target, corpus: Path) -> Callable[[bytes], None]:
     return read
 
 
-def main(name: str, seconds: str, work: Path, corpus: Path, flags: Sequence[str] = ()) -> None:
+def target_in(module: str, name: str) -> Target:
+    """Import a module of targets, with all that they read by; return the one of this name."""
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        targets: Sequence[Target] = import_module(module).TARGETS
+    (found,) = (target for target in targets if target.name == name)
+    return found
+
+
+def main(target: Target, seconds: str, work: Path, corpus: Path, flags: Sequence[str] = ()) -> None:
     """Fuzz one target for so long at most: new inputs go to ``work/grown``, findings to the corpus."""
-    target = TARGETS[name]
     change = changer(message=target.message)
     warnings.simplefilter("ignore")
 
@@ -85,9 +94,9 @@ def main(name: str, seconds: str, work: Path, corpus: Path, flags: Sequence[str]
         str(work / "grown"),
         str(work / "given"),
     ]
-    atheris.Setup([name, *arguments], reader(target, corpus), custom_mutator=mutated)
+    atheris.Setup([target.name, *arguments], reader(target, corpus), custom_mutator=mutated)
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])
+    main(target_in(*sys.argv[1:3]), sys.argv[3], Path(sys.argv[4]), Path(sys.argv[5]), sys.argv[6:])

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import MODULES, TARGETS
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
@@ -76,6 +76,7 @@ def fuzz(target: Target, run: Run) -> Outcome:
             sys.executable,
             "-m",
             "tests.fuzz.guided",
+            MODULES[target.name],
             target.name,
             str(run.seconds),
             name,

@@ -18,21 +18,20 @@ from tests.fuzz import (
 )
 from tests.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {
-    target.name: target
-    for module in (
-        ledger_targets,
-        privacy_targets,
-        report_targets,
-        wire_targets,
-        addressed_targets,
-        backup_targets,
-        proposal_targets,
-        hub_targets,
-        client_targets,
-        text_targets,
-        file_targets,
-        store_targets,
-    )
-    for target in module.TARGETS
-}
+_MODULES = (
+    ledger_targets,
+    privacy_targets,
+    report_targets,
+    wire_targets,
+    addressed_targets,
+    backup_targets,
+    proposal_targets,
+    hub_targets,
+    client_targets,
+    text_targets,
+    file_targets,
+    store_targets,
+)
+TARGETS: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}
+#: The module that each is in.
+MODULES: dict[str, str] = {target.name: module.__name__ for module in _MODULES for target in module.TARGETS}
