@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ _OUTLINES = """() => [...document.querySelectorAll('a[href], button, input, sele
     .map(e => e.outerHTML.slice(0, 100))"""
 
 
+@cache
 def headers() -> dict[str, str]:
     """Return the headers that the documentation tells a server to send."""
     page = (ROOT / "docs" / "guidance.md").read_text()
@@ -130,15 +131,15 @@ def test_what_is_touched_is_large_enough(site: str, phone: BrowserContext) -> No
 
 def test_enlarged_to_twice_the_size_nothing_is_lost(site: str, every_page: list[str], browser: Browser) -> None:
     """A window of 1280 at 200 % is 640 wide; and letters alone twice as large, on a telephone of 390."""
-    context = browser.new_context(viewport={"width": 640, "height": 400})
+    context = browser.new_context()
     page = context.new_page()
     for place in every_page:
+        page.set_viewport_size({"width": 640, "height": 400})
         page.goto(site + place)
         assert fits(page), place
-    page.set_viewport_size({"width": 390, "height": 700})
-    for place in every_page:
-        page.goto(site + place)
+        page.set_viewport_size({"width": 390, "height": 700})
         page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert page.evaluate("innerWidth") == 390
         assert fits(page), place
     context.close()
 
@@ -170,13 +171,21 @@ def test_by_keyboard_alone(site: str, desk: BrowserContext) -> None:
     page.wait_for_url("**/threat.html")
 
 
-def test_on_every_page_the_keyboard_reaches_everything_and_it_shows(
+def test_on_every_page_the_keyboard_reaches_everything_and_it_shows_and_on_paper_it_is_whole(
     site: str, every_page: list[str], desk: BrowserContext
 ) -> None:
     page = desk.new_page()
     for place in every_page:
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(site + place)
         assert page.evaluate(_OUTLINES) == [], place
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1_000})  # A4 within its margins
+        assert fits(page), place
+        assert page.locator("h1").is_visible()
+        assert page.locator(".emergency").is_visible()
+        assert page.locator("nav:visible").count() == 0
 
 
 def test_without_scripts_every_page_says_the_same(
@@ -215,18 +224,6 @@ def test_on_paper(site: str, desk: BrowserContext) -> None:
     after = page.evaluate("getComputedStyle(document.querySelector('main a[href^=https]'), '::after').content")
     assert "https" in after, "an address that cannot be clicked is written out"
     assert page.pdf().startswith(b"%PDF-")
-
-
-def test_on_paper_every_page_is_whole(site: str, every_page: list[str], desk: BrowserContext) -> None:
-    page = desk.new_page()
-    page.emulate_media(media="print")
-    page.set_viewport_size({"width": 718, "height": 1_000})  # A4 within its margins
-    for place in every_page:
-        page.goto(site + place)
-        assert fits(page), place
-        assert page.locator("h1").is_visible()
-        assert page.locator(".emergency").is_visible()
-        assert page.locator("nav:visible").count() == 0
 
 
 def test_axe_finds_nothing(site: str, every_page: list[str], desk: BrowserContext) -> None:
