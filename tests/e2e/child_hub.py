@@ -1,7 +1,8 @@
 """A hub as a process of its own: the runner that the process executes, and the handle that tests hold.
 
 The runner does what `exchange serve` does and says on stdout which port it got; it can also start with a clock that
-is wrong by a constant.
+is wrong by a constant. It is forked from a process that has imported it (`warm_process`); on another machine, which a
+process enters by a command, it is started anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import grpc
 
@@ -24,6 +26,7 @@ from exchange.ops import clocks, logging
 from tests.contract.machines import HERE, Machine
 from tests.e2e import drafts
 from tests.e2e.exchange_fixture import OPERATOR, Exchange, Party, Registrar, free_port
+from tests.e2e.warm_process import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
@@ -34,7 +37,9 @@ RING_BYTES = config.Feed().ring_bytes
 class ChildHub:
     """A running child, or one that has ended."""
 
-    def __init__(self, exchange: Exchange, process: asyncio.subprocess.Process, ops_port: int, log: Path) -> None:
+    def __init__(
+        self, exchange: Exchange, process: asyncio.subprocess.Process | WarmProcess, ops_port: int, log: Path
+    ) -> None:
         self.exchange = exchange
         self.process = process
         self.ops_port = ops_port
@@ -58,17 +63,10 @@ class ChildHub:
         path = exchange.folder / "hub.toml"
         path.write_text(_toml(exchange, ops_port, tiles_port, port, ring_bytes))
         with log.open("ab") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *machine.enter,
-                sys.executable,
-                "-m",
-                module,
-                str(path),
-                *flags,
-                cwd=ROOT,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=stderr,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            process = (
+                await WarmProcess.start(module, str(path), *flags, folder=ROOT, stderr=stderr)
+                if machine is HERE
+                else await _started_there(machine, module, str(path), *flags, stderr=stderr)
             )
         child = cls(exchange, process, ops_port, log)
         child.tiles_port = tiles_port
@@ -150,7 +148,20 @@ class ChildHub:
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
-        self.process._transport.close()  # type: ignore[attr-defined]
+        if isinstance(self.process, WarmProcess):
+            self.process.close()
+        else:
+            self.process._transport.close()  # type: ignore[attr-defined]
+
+
+async def _started_there(machine: Machine, module: str, *words: str, stderr: IO[bytes]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(*machine.enter, sys.executable, "-m", module, *words),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def _toml(exchange: Exchange, ops_port: int, tiles_port: int, port: int, ring_bytes: int) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.e2e import warm_command_line
 from tests.e2e.exchange_fixture import free_port
+from tests.e2e.warm_command_line import Serving
 
 EXCHANGE = str(Path(sys.executable).parent / "exchange")
 DEADLINE_S = 30.0
@@ -28,7 +29,7 @@ class Place:
     """A founded exchange with a serving hub."""
 
     folder: Path
-    hub: subprocess.Popen[bytes]
+    hub: Serving
 
     @property
     def config(self) -> Path:
@@ -65,11 +66,11 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def serve(config: Path, *flags: str) -> subprocess.Popen[bytes]:
+def serve(config: Path, *flags: str) -> Serving:
     log = config.parent / "serve.log"
     before = log.read_text().count('"serving"') if log.exists() else 0
     with log.open("ab") as stderr:
-        hub = subprocess.Popen([EXCHANGE, "serve", "--config", str(config), *flags], stderr=stderr)
+        hub = Serving(("serve", "--config", str(config), *flags), stderr=stderr)
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end and hub.poll() is None:
         if log.read_text().count('"serving"') > before:

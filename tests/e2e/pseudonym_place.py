@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
@@ -19,9 +18,9 @@ from exchange.domain.kinds import MemberClass, Role
 from exchange.ops.certificates import authority_files, issue, issued_files
 from exchange_client import ClientConfig, ExchangeClient
 from tests.e2e import warm_command_line
-from tests.e2e.command_line import EXCHANGE
 from tests.e2e.exchange_fixture import UK, World, free_port
 from tests.e2e.sdk_clients import client_config
+from tests.e2e.warm_command_line import Serving
 
 SERVICE = "notary"
 DEADLINE_S = 30.0
@@ -49,7 +48,7 @@ class Service:
     member: str = SERVICE
     listen: int = field(default_factory=free_port)
     ops: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: Serving | None = None
 
     @property
     def config(self) -> Path:
@@ -122,8 +121,7 @@ daily = 0
 
     def _spawn(self) -> None:
         with (self.folder / "serve.log").open("ab") as stderr:
-            command = [EXCHANGE, "pseudonyms", "serve", "--config", str(self.config)]
-            self.process = subprocess.Popen(command, stderr=stderr)
+            self.process = Serving(("pseudonyms", "serve", "--config", str(self.config)), stderr=stderr)
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
         """Return what ``/readyz`` answers; 0 when nobody does."""

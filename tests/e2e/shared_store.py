@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from pathlib import Path
 
 from exchange.codec import frame_leaf
@@ -13,6 +12,7 @@ from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sealed_mark import read_mark
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.exchange_fixture import UK, Exchange
+from tests.e2e.warm_command_line import on_the_command_line
 from tests.faults.load import Load, Tally
 
 
@@ -29,19 +29,6 @@ async def stopped(hub: ChildHub) -> None:
     hub.send(signal.SIGTERM)
     assert await hub.ended() == 0
     await hub.aclose()
-
-
-async def on_the_command_line(*words: str | Path) -> tuple[int, str]:
-    """Run `exchange`; return how it ended and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("exchange"),
-        *words,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
 
 
 async def verified(exchange: Exchange) -> None:

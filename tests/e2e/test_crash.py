@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import shutil
 import signal as signals
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import record, signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Exchange, Party
 from tests.e2e.follower import Follower
+from tests.e2e.warm_command_line import on_the_command_line
 
 pytestmark = pytest.mark.e2e
 
@@ -218,17 +218,8 @@ def stored(exchange: Exchange) -> LogState:
 
 async def verified(exchange: Exchange) -> None:
     """Run `exchange verify` beside the hub."""
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("exchange"),
-        "verify",
-        exchange.folder / "data",
-        "--genesis",
-        exchange.pin.hex(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    code, said = await on_the_command_line("verify", exchange.folder / "data", "--genesis", exchange.pin.hex())
+    assert code == 0, said
 
 
 async def test_sigterm_drains(hub: ChildHub) -> None:

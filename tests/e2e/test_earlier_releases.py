@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.contract.redis_server import running
 from tests.e2e.command_line import DEADLINE_S, lines, run, serve
 from tests.e2e.exchange_fixture import free_port
 from tests.e2e.sdk_clients import a_signal
+from tests.e2e.warm_command_line import Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -43,7 +43,7 @@ def earlier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def hub(earlier: Earlier) -> Iterator[subprocess.Popen[bytes]]:
+def hub(earlier: Earlier) -> Iterator[Serving]:
     """A hub of this release on them."""
     process = serve(earlier.config, "--accept-clock")
     yield process
@@ -62,7 +62,7 @@ def test_what_the_hub_left_verifies(earlier: Earlier) -> None:
     assert verified(earlier, earlier.folder / "hub" / "data")[earlier.origin] == earlier.facts["size"]
 
 
-async def test_what_was_asked_then_is_answered_now_as_it_was(earlier: Earlier, hub: subprocess.Popen[bytes]) -> None:
+async def test_what_was_asked_then_is_answered_now_as_it_was(earlier: Earlier, hub: Serving) -> None:
     for row in earlier.wire:
         channel = channel_of(ClientConfig.load(earlier.client(row["who"])))
         then = earlier.read(row["rpc"], map(bytes.fromhex, row["answers"]))
@@ -72,7 +72,7 @@ async def test_what_was_asked_then_is_answered_now_as_it_was(earlier: Earlier, h
         assert earlier.read(row["rpc"], now) == then, row["rpc"]
 
 
-async def test_the_outbox_is_sent_and_publishing_goes_on(earlier: Earlier, hub: subprocess.Popen[bytes]) -> None:
+async def test_the_outbox_is_sent_and_publishing_goes_on(earlier: Earlier, hub: Serving) -> None:
     last = earlier.facts["size"] - 1
     async with ExchangeClient(ClientConfig.load(earlier.client("alpha/pipeline"))) as client:
         outbox = Outbox(client._state, earlier.origin)
@@ -85,7 +85,7 @@ async def test_the_outbox_is_sent_and_publishing_goes_on(earlier: Earlier, hub: 
         assert len(await outbox.signal_ids("T-unsent")) == 1
 
 
-async def test_a_matcher_and_a_position_go_on_where_they_were(earlier: Earlier, hub: subprocess.Popen[bytes]) -> None:
+async def test_a_matcher_and_a_position_go_on_where_they_were(earlier: Earlier, hub: Serving) -> None:
     beta, folder = earlier.facts["beta"], earlier.folder / "beta" / "pipeline"
     config = ClientConfig.load(folder / "client.toml")
     matcher = MatcherFile(folder / "matcher.sqlite")
@@ -120,7 +120,7 @@ async def test_a_pseudonym_service_finds_its_keys_and_budgets(earlier: Earlier) 
     await book.aclose()
 
 
-def test_a_backup_is_restored_and_added_to(earlier: Earlier, hub: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_a_backup_is_restored_and_added_to(earlier: Earlier, hub: Serving, tmp_path: Path) -> None:
     kept = (earlier.folder / "backup", "--record-keys", earlier.folder / "record-keys")
     elsewhere = tmp_path / "hub"
     shutil.copytree(earlier.config.parent, elsewhere, ignore=shutil.ignore_patterns("logs", "marks", "*.log"))

@@ -27,7 +27,8 @@ from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import Draft, restricted, signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Exchange, Party
 from tests.e2e.follower import Follower
-from tests.e2e.shared_store import founded, on_the_command_line, stopped, stored_leaves, tallied, verified
+from tests.e2e.shared_store import founded, stopped, stored_leaves, tallied, verified
+from tests.e2e.warm_command_line import on_the_command_line
 from tests.faults.crash_points import Obituary
 from tests.faults.load import Load
 from tests.faults.scene import MODULE, NTH, steady_port

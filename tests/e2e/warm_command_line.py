@@ -1,30 +1,23 @@
-"""The command line in real processes that need not import it first.
+"""The command line in real processes that need not import it first (`warm_process`).
 
-Each command is a process of its own, with its own arguments, environment, folder and standard streams, forked from one
-that has imported what commands import: that takes most of a short command's second. The installed ``exchange`` itself is
-started by what serves, and by the tests that kill, signal or pipe.
+The installed ``exchange`` itself is started by the tests of what is installed (units, Compose, quick start, demo), and
+by those that kill, signal or pipe a command.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import asyncio
 import os
+import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from multiprocessing.context import ForkServerContext
-from multiprocessing.reduction import DupFd
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-_PRELOADED = [
-    "exchange.cli.accounts", "exchange.cli.backup", "exchange.cli.community", "exchange.cli.doctor", "exchange.cli.guidance",
-    "exchange.cli.hub", "exchange.cli.life", "exchange.cli.member", "exchange.cli.proposals", "exchange.cli.publish", "exchange.cli.pseudonyms",
-    "exchange.cli.referrals", "exchange.cli.reports", "exchange.cli.restore", "exchange.cli.sign", "exchange.cli.verify",
-    "exchange.cli.watch", __name__,
-]  # fmt: skip
-_contexts: list[ForkServerContext] = []
+from tests.e2e import warm_process
 
 
 def run(words: Sequence[str], *, stdin: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
@@ -36,49 +29,69 @@ def run(words: Sequence[str], *, stdin: str, timeout_s: float) -> subprocess.Com
     ):
         given.write(stdin)
         given.seek(0)
-        process = _context().Process(
-            target=_command, args=(list(words), dict(os.environ), str(Path.cwd()), _Descriptors(given, out, err))
-        )
-        process.start()
+        process = _begin(words, given.fileno(), out.fileno(), err.fileno())
         process.join(timeout_s)
         if process.exitcode is None:
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(list(words), timeout_s)
+        warm_process.ended(process)
         return subprocess.CompletedProcess(list(words), process.exitcode, _all_of(out), _all_of(err))
 
 
-class _Descriptors:
-    """Standard streams on their way into another process."""
-
-    def __init__(self, *files: IO[str]) -> None:
-        self._files = files
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _take, tuple(DupFd(file.fileno()) for file in self._files)
+async def on_the_command_line(*words: str | Path, timeout_s: float = 60.0) -> tuple[int, str]:
+    """Run ``exchange`` with these arguments; return how it ended and what it said."""
+    done = await asyncio.to_thread(run, [*map(str, words)], stdin="", timeout_s=timeout_s)
+    return done.returncode, done.stdout + done.stderr
 
 
-def _take(*duplicates: Any) -> list[int]:
-    return [each.detach() for each in duplicates]
+class Serving:
+    """``exchange`` with a command that goes on until it is ended."""
+
+    def __init__(self, words: Sequence[str], *, stderr: IO[bytes]) -> None:
+        """Start it."""
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            self._process: ForkServerProcess = _begin(words, nothing, nothing, stderr.fileno())
+        finally:
+            os.close(nothing)
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return how it ended: its exit code, or the negative number of a signal. None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; nothing when it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Let it end in good order."""
+        self.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Return how it ended, once it has. Raises `subprocess.TimeoutExpired`."""
+        self._process.join(timeout_s)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired("exchange", timeout_s)
+        warm_process.ended(self._process)
+        return code
 
 
-def _context() -> ForkServerContext:
-    if not _contexts:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
-        _contexts.append(context)
-    return _contexts[0]
+def _begin(words: Sequence[str], *files: int) -> ForkServerProcess:
+    stdin, stdout, stderr = files
+    return warm_process.begin(_command, ("exchange", *words), folder=Path.cwd(), files=(stdin, stdout, stderr))
 
 
-def _command(words: list[str], environment: Mapping[str, str], folder: str, descriptors: list[int]) -> None:
-    for ours, theirs in enumerate(descriptors):
-        os.dup2(theirs, ours)
-        os.close(theirs)
-    sys.stdin = os.fdopen(0, closefd=False)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    sys.argv = ["exchange", *words]
+def _command() -> None:
     from exchange.cli import main  # noqa: PLC0415 - in the process that is to be one
 
     main(prog_name="exchange")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +21,7 @@ from exchange.stores.sqlite_reader import LogFiles, LogState
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import signal as a_draft
 from tests.e2e.exchange_fixture import UK, Exchange, LocalHub, Registrar
+from tests.e2e.warm_command_line import on_the_command_line
 from tests.faults.load import Load, Tally
 
 MODULE = "tests.faults.faulty_hub"
@@ -166,18 +165,7 @@ class Scene:
 
     async def verify(self) -> tuple[int, str]:
         """Run `exchange verify` on the data folder; return its exit code and what it said."""
-        process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("exchange"),
-            "verify",
-            self.data,
-            "--genesis",
-            self.exchange.pin.hex(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said, _ = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, said.decode()
+        return await on_the_command_line("verify", self.data, "--genesis", self.exchange.pin.hex())
 
     async def _check(self, load: Load) -> None:
         code, said = await self.verify()

@@ -18,7 +18,8 @@ from exchange.stores.redis_scripts import Keys
 from tests.contract.redis_server import RedisServer, running
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.exchange_fixture import UK
-from tests.e2e.shared_store import on_the_command_line, stopped, stored_leaves
+from tests.e2e.shared_store import stopped, stored_leaves
+from tests.e2e.warm_command_line import on_the_command_line
 from tests.faults.append_only import Word, commands, flip, last_of, named
 from tests.faults.hubs import Hubs, Report, loaded
 from tests.faults.plain import PlainWriter

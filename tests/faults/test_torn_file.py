@@ -19,7 +19,8 @@ from tests.contract.redis_server import RedisServer, running
 from tests.contract.redis_sets import following, watched
 from tests.contract.small_disks import fill, small_disk
 from tests.e2e.exchange_fixture import UK
-from tests.e2e.shared_store import on_the_command_line, stopped
+from tests.e2e.shared_store import stopped
+from tests.e2e.warm_command_line import on_the_command_line
 from tests.faults.append_only import commands, last_of, tear
 from tests.faults.hubs import Hubs, Report, loaded
 
