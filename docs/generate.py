@@ -62,7 +62,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.CURSOR_BELOW_FLOOR: "The error carries the floor. Read the older entry bundles, or start at the floor.",
     Reason.CURSOR_ABOVE_SIZE: "The error carries the sealed size. A cursor that was accepted before means that the "
     "hub was rolled back: keep your copy and tell the operator.",
-    Reason.NOT_FOUND: "No such leaf or tile at that size.",
+    Reason.NOT_FOUND: "No such leaf or tile at that size; or no such signal, referral or proposal, or none of yours.",
     Reason.BAD_PROOF: "A proof, root or record does not hold. Keep the evidence, do not trust the sender.",
     Reason.BAD_CHECKPOINT: "A signed checkpoint is damaged, by another key, or of another tree. Keep the evidence.",
     Reason.OVER_QUOTA: "The member's own budget is used up: wait as long as the answer says.",

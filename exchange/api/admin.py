@@ -35,14 +35,15 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> None:
         """Keep what is prepared in the hub's book."""
         self._hub = hub
+        self._metrics = metrics
         self._now_ms = now_ms
         self._random = random_bytes
+        self._proposals = Proposals(
+            hub.proposals, hub.intake, hub.view.fresh, _Logs(hub), hub.turns, now_ms, count=self._count
+        )
 
-        def count(outcome: str) -> None:
-            metrics.proposals.labels(outcome).inc()
-
-        logs, book = _Logs(hub), hub.proposals
-        self._proposals = Proposals(book, hub.intake, hub.view.fresh, logs, hub.turns, now_ms, count=count)
+    def _count(self, outcome: str) -> None:
+        self._metrics.proposals.labels(outcome).inc()
 
     def _operator(self) -> Workload:
         workload = caller()

@@ -28,14 +28,14 @@ from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import KINDS, MemberClass, Role
 from exchange.domain.labels import Label
-from exchange.domain.proposals import Proposal
+from exchange.domain.proposals import missing
 from exchange.domain.statement import HEADER_TYPE, Header, Signature, Statement, statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient, Receipt
-from exchange_client.proposals import Written, require_ours, signatures_by
+from exchange_client.proposals import Written, require_ours, signatures_by, verify_signers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,22 +87,23 @@ def write_to_sign(settings: ClientConfig, path: Path, statements: Sequence[Writt
 def _propose(settings: ClientConfig, said: Sequence[Written], *, as_json: bool) -> None:
     """Let the hub prepare it, sign what it has made of it where that says the same, and tell what others do then."""
 
-    async def job(client: ExchangeClient, _: ClientConfig) -> Proposal:
+    async def job(client: ExchangeClient, _: ClientConfig) -> tuple[str, str]:
         made = await client.proposals.prepare(said)
         require_ours(made, settings.member, said, wall_ms())
-        return await client.proposals.sign(made.id, signatures_by(settings.load_signing_key(), made))
+        signed = await client.proposals.sign(made.id, signatures_by(settings.load_signing_key(), made))
+        directory = await client.directory()
+        verify_signers(directory, signed)
+        return signed.id.hex(), missing(directory, signed)
 
-    id_ = as_client(settings, job).id.hex()
-    emit(
-        {"proposal": id_, "statements": len(said)},
-        as_json=as_json,
-        lines=[
-            f"{len(said)} to sign at the hub: proposal {id_}",
+    id_, lacking = as_client(settings, job)
+    lines = [f"{len(said)} to sign at the hub: proposal {id_}; {lacking or 'complete'}"]
+    if lacking:
+        lines += [
             "  tell another operator this id: it is a hash of what is signed",
             f"  they:  exchange proposals sign {id_[:16]} --client THEIR-CLIENT.toml",
-            f"  then:  exchange proposals submit {id_[:16]} --client YOUR-CLIENT.toml",
-        ],
-    )
+        ]
+    lines.append(f"  then:  exchange proposals submit {id_[:16]} --client YOUR-CLIENT.toml")
+    emit({"proposal": id_, "statements": len(said), "missing": lacking}, as_json=as_json, lines=lines)
 
 
 def require_operator(settings: ClientConfig, client_path: Path) -> None:

@@ -169,6 +169,7 @@ def sign(id_: str, client_path: Path, *, yes: bool, as_json: bool) -> None:
     async def job(client: ExchangeClient, settings: ClientConfig) -> None:
         now = proposal if signed else await client.proposals.sign(proposal.id, signatures_by(key, proposal))
         directory = await client.directory()
+        verify_signers(directory, now)
         lacking, did = missing(directory, now), "signed before" if signed else "signed"
         data = {"proposal": now.id.hex(), "key_id": key.key_id.hex(), "signed_before": signed, "missing": lacking}
         emit(data, as_json=as_json, lines=[f"{did} with key {key.key_id.hex()[:16]}; {lacking or 'complete'}"])

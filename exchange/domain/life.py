@@ -79,6 +79,8 @@ class SignalFacts:
     replaced_at: int | None = None
     #: When the hub had that retraction.
     retracted_ms: int | None = None
+    #: Whether its statement came at once and was no backfill: the others tell nothing of lag.
+    in_lag: bool = True
 
     @property
     def live(self) -> bool:

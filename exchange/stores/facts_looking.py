@@ -14,7 +14,8 @@ from exchange.stores.referrals_taking import doomed_addressed, forget_addressed,
 SIGNAL = (
     "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
     " audience, retracted_at, erased_at, replaced_at, CASE WHEN retracted_at IS NOT NULL THEN"
-    " (SELECT endings.received_at_ms FROM endings WHERE endings.idx = retracted_at AND endings.signal_id = ?1) END"
+    " (SELECT endings.received_at_ms FROM endings WHERE endings.idx = retracted_at AND endings.signal_id = ?1) END,"
+    " in_lag"
     " FROM signals JOIN statements USING (idx) WHERE signal_id = ?1"
 )
 MEMBER_COLUMNS = "processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from, released_at"
@@ -26,7 +27,7 @@ _FORGOTTEN_AT_ONCE = 2_000
 def signal_of(row: tuple[Any, ...]) -> SignalFacts:
     """Return what a row of `SIGNAL` says."""
     names = [name for name in SignalFacts.__slots__ if name != "audience"]
-    values = dict(zip(names, (*row[:_AUDIENCE], *row[_AUDIENCE + 1 :]), strict=True))
+    values = dict(zip(names, (*row[:_AUDIENCE], *row[_AUDIENCE + 1 : -1], bool(row[-1])), strict=True))
     audience: str | None = row[_AUDIENCE]
     return SignalFacts(**values, audience=None if audience is None else frozenset(audience.split()))
 

@@ -40,7 +40,8 @@ def told_lag(
             for signal in signals(asked).values():
                 times = {"received_ms": signal.received_at_ms, "actioned_ms": signal.actioned_at_ms}
                 lags = lags_of(body, **times, retracted_ms=signal.retracted_ms)
-                noted += [(stage, member, lag_ms) for stage, lag_ms in lags.items()]
+                told = lags if signal.in_lag else lags.keys() & {Stage.UNDONE}
+                noted += [(stage, member, lags[stage]) for stage in told]
         for stage, receiver, lag_ms in noted:
             found.setdefault((stage, receiver), Histogram.empty()).note(lag_ms)
     return found

@@ -60,7 +60,8 @@ async def test_whose_audience_is_not_known_is_for_nobody(book: Book) -> None:
 
 async def test_the_first_word_about_a_signal_wins(book: Book) -> None:
     await book.tell(signal_body(), ids=(ONE,))
-    assert book.facts.signals((ONE,))[ONE].retracted_ms is None
+    plain = book.facts.signals((ONE,))[ONE]
+    assert (plain.retracted_ms, plain.in_lag) == (None, True)
     await book.tell(signal_body(label=Label.MISLEADING_SPAM), ids=(ONE,))
     first = await book.tell(ERROR)
     assert book.facts.signals((ONE,))[ONE].retracted_ms == first.received_at_ms
@@ -76,8 +77,9 @@ async def test_only_its_publisher_replaces_a_signal(book: Book) -> None:
     await book.tell(signal_body(), ids=(ONE,))
     await book.tell(signal_body(replaces=(ONE,)), "beta", ids=(digest("theirs"),))
     assert book.facts.signals((ONE,))[ONE].replaced_at is None
-    await book.tell(signal_body(replaces=(ONE,)), ids=(TWO,))
+    await book.tell(signal_body(replaces=(ONE,), backfill=True), ids=(TWO,))
     assert book.facts.signals((ONE,))[ONE].replaced_at == 2
+    assert not book.facts.signals((TWO,))[TWO].in_lag
 
 
 async def test_of_opinions_and_dispositions_the_last_one_counts(book: Book) -> None:

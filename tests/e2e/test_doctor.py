@@ -370,6 +370,9 @@ async def test_a_damaged_store_and_an_open_key_are_found(tmp_path: Path) -> None
     exchange.folders.key("uk").chmod(0o644)
     assert "others on this machine may read this key" in (await doctor("--config", config)).problem
     exchange.folders.key("uk").chmod(0o600)
+    exchange.folders.proposals.write_bytes(b"{}")
+    assert "proposals" in (await doctor("--config", config)).problem
+    exchange.folders.proposals.unlink()
     database = exchange.folders.log("directory") / "ledger.sqlite"
     data = bytearray(database.read_bytes())
     for page in range(2, len(data) // 4096):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import grpc
 import pytest
 
 from exchange import codec
+from exchange.config import Ops
 from exchange.domain.bodies import Body, Key, Member, Membership, Retraction, RetractionReason, State, Suspension
 from exchange.domain.kinds import MemberClass, Role
 from exchange.domain.proposals import MAX_PROPOSALS_OF_MEMBER, Proposal
@@ -24,7 +26,7 @@ from exchange.stores.proposals_file import encoded, read_proposals
 from exchange.v1 import admin_pb2 as pb
 from exchange.v1 import admin_pb2_grpc, statement_pb2
 from exchange_client import ExchangeClient
-from tests.e2e.answers import Refusal, refusal
+from tests.e2e.answers import Refusal, get, refusal
 from tests.e2e.command_line import lines
 from tests.e2e.drafts import DAY_MS
 from tests.e2e.exchange_fixture import DIRECTORY, OPERATOR, TIMEOUT_S, UK, LocalHub, World, open_world
@@ -52,7 +54,8 @@ async def restarted(world: World, meanwhile: Callable[[], object] = lambda: None
     world._parties.clear()
     await world.hub.stop()
     meanwhile()
-    world.hub = await LocalHub().start(world.exchange.config(listen=f"127.0.0.1:{port}"))
+    ops = Ops(listen=f"127.0.0.1:{world.ops_port}")
+    world.hub = await LocalHub().start(world.exchange.config(listen=f"127.0.0.1:{port}", ops=ops))
 
 
 def admin(world: World, member: str = OPERATOR, role: Role = Role.OPERATOR) -> Any:
@@ -106,6 +109,8 @@ async def test_a_new_member_is_prepared_read_signed_and_there_though_the_hub_was
     (listed,) = lines((await exchange("proposals", "list", "--client", second, "--json")).stdout)
     assert (listed["proposal"], listed["kinds"]) == (id_, ["member", "key", "membership"])
     assert (listed["needed"], len(listed["signed_by"]), listed["complete"]) == (2, 1, False)
+    (shown,) = lines((await exchange("proposals", "show", id_, "--client", second, "--json")).stdout)
+    assert (shown["needed"], shown["missing"]) == (2, told[0]["missing"]) == (2, "1 more operator key must sign it")
     refused = await exchange("proposals", "sign", id_[:12], "--client", second, stdin="n\n", code=1)
     for part in (
         f"PROPOSAL {id_}", "MEMBER in", "display_name: delta", public, "changes delta: name: - -> delta",
@@ -117,6 +122,9 @@ async def test_a_new_member_is_prepared_read_signed_and_there_though_the_hub_was
     entry = world.app._view.directory.members["delta"]
     assert (entry.communities, [key.public_key.hex() for key in entry.keys.values()]) == ({UK}, [public])
     assert await waiting(world) == []
+    _, page = await get(world.ops_port, "/metrics")
+    counted = re.findall(rb'proposals_total\{outcome="(\w+)"\} (\S+)', page)
+    assert counted == [(b"signed", b"1.0"), (b"published", b"1.0")], "since the restart"
 
 
 async def test_a_retraction_is_signed_by_another_operator_and_published_by_whose_it_is(
@@ -176,7 +184,7 @@ async def test_who_is_no_operator_is_told_nothing(world: World, member: str, rol
     assert await waiting(world) == [id_]
 
 
-async def test_a_signature_that_is_wrong_is_refused_and_changes_nothing(world: World) -> None:
+async def test_a_signature_that_is_wrong_is_refused_and_changes_nothing(world: World, tmp_path: Path) -> None:
     (second_key,) = world.exchange.cosigners
     first_key, other_key = world.operator.key, world.exchange.keys[OTHER, Role.OPERATOR]
     proposal = await prepared(world, joining("alpha"), joining("beta"))
@@ -208,7 +216,7 @@ async def test_a_signature_that_is_wrong_is_refused_and_changes_nothing(world: W
     assert await why(pb.SignProposalRequest(proposal=bytes(32), signatures=few.signatures)) == Reason.NOT_FOUND
     right = (await admin(world).SignProposal(signed(proposal, second_key), timeout=TIMEOUT_S)).proposal
     assert (right.summary.complete, len(right.summary.signers)) == (True, 2)
-    await admin(world).WithdrawProposal(pb.WithdrawProposalRequest(proposal=id_), timeout=TIMEOUT_S)
+    await exchange("proposals", "withdraw", id_.hex(), "--client", operator(world, tmp_path))
     gone = await refusal(admin(world).GetProposal(pb.GetProposalRequest(proposal=id_), timeout=TIMEOUT_S))
     assert gone.reason == Reason.NOT_FOUND
 

@@ -72,8 +72,9 @@ def test_what_the_hub_made_of_our_drafts_says_no_more_than_they() -> None:
         (replace(PLAIN, headers=(HEADERS[0], replace(HEADERS[1], signal_ids=(bytes(32),)))), "operator", SAID, NOW_MS),
         (replace(PLAIN, headers=(HEADERS[0], replace(HEADERS[1], kind=65))), "operator", SAID, NOW_MS),
     ):
-        with pytest.raises(VerificationFailed, match="nothing is signed"):
+        with pytest.raises(VerificationFailed, match="nothing is signed") as caught:
             require_ours(wrong, publisher, said, now_ms)
+        assert caught.value.reason is (Reason.BAD_PROOF if now_ms == NOW_MS else Reason.CLOCK_SKEW)
 
 
 def test_whose_signatures_it_has_is_checked_and_not_believed() -> None:

@@ -26,6 +26,7 @@ from exchange.ops.clocks import wall_ms
 from exchange.ops.tls_files import TLSFiles
 from exchange.stores.folders import read_key
 from exchange.stores.opened import stores_in
+from exchange.stores.proposals_file import read_proposals
 from exchange.stores.reading import Reading
 from exchange.stores.redis_reader import RedisLog
 from exchange.stores.sealed_mark import read_mark
@@ -51,8 +52,14 @@ def look_at_hub(settings: Config) -> Iterator[Finding]:
     yield from look_at_machine(settings, len(found))
     for name in found:
         yield from _log(settings, Origin(settings.exchange, name))
+    yield guarded("proposals", lambda: _proposals(settings), hint="let the hub's user read this file")
     if settings.ops.listen:
         yield ask(settings.ops.listen)
+
+
+def _proposals(settings: Config) -> Finding:
+    held = read_proposals(settings.folders.proposals)
+    return Finding("proposals", GOOD, f"{len(held)} wait for operators' signatures" if held else "none waits")
 
 
 def _names(settings: Config) -> list[str]:

@@ -58,6 +58,13 @@ def test_every_number_with_a_word_has_one_here() -> None:
     assert lacking == [("Suspension", "reason")]
 
 
+def test_the_hub_is_no_file_and_a_file_may_be_named_like_it() -> None:
+    place = cosigning._Place(path_type=Path, dir_okay=False)
+    assert place.convert("hub", None, None) is cosigning.HUB
+    assert place.convert("./hub", None, None) is not cosigning.HUB
+    assert place.convert("change.jsonl", None, None) == Path("change.jsonl")
+
+
 def test_a_file_holds_what_was_signed_and_who_signed_it(tmp_path: Path) -> None:
     first = directory_statement(Membership("alpha", "my.exchange/uk", State.ACTIVE))
     path = tmp_path / "file.jsonl"

@@ -24,6 +24,7 @@ from exchange.domain.contacts import Contact, ContactPurpose
 from exchange.domain.directory import Directory
 from exchange.domain.directory_rows import directory_rows
 from exchange.domain.kinds import MemberClass, Role
+from exchange.domain.policy import may_administer
 from exchange.domain.proposals import (
     MAX_PROPOSALS,
     MAX_PROPOSALS_OF_MEMBER,
@@ -40,13 +41,14 @@ from exchange.domain.proposals import (
 )
 from exchange.domain.statement import Header, Signature
 from exchange.domain.validation import DAY_MS
-from exchange.errors import OverQuota, Reason, Rejected
+from exchange.errors import Denied, OverQuota, Reason, Rejected
 from tests.unit.builders import (
     ALPHA,
     NOW_MS,
     OPERATOR,
     SECOND_OPERATOR,
     SIDE,
+    STRANGER,
     UK,
     Actor,
     community,
@@ -56,6 +58,7 @@ from tests.unit.builders import (
     make_directory,
     tell,
 )
+from tests.unit.domain.test_policy import EVERY_ROLE, full_directory
 
 OTHER = Actor("other", Role.OPERATOR)
 JOINS = Membership("alpha", SIDE, State.ACTIVE)
@@ -234,3 +237,21 @@ def test_a_new_community_is_told_whole_and_what_is_said_in_one_changes_nothing_h
     said = community_header(Retraction((digest("signal"),), 5), OPERATOR)
     assert changes(make_directory(), said) == ()
     assert codec.encode_header(said)
+
+
+def test_only_operators_in_force_may_ask_for_proposals() -> None:
+    directory = full_directory()
+
+    def refusals(*actors: Actor) -> set[str]:
+        found = set()
+        for each in actors:
+            with pytest.raises(Denied) as caught:
+                may_administer(directory, each.workload)
+            found.add(f"{caught.value.message} {caught.value.hint}")
+        return found
+
+    others = [each for each in EVERY_ROLE if each.role is not Role.OPERATOR]
+    assert len(refusals(*others, STRANGER, Actor("nobody", Role.OPERATOR), Actor("alpha", Role.OPERATOR))) == 1
+    may_administer(directory, OPERATOR.workload)
+    tell(directory, Suspension("operator", 0, State.ACTIVE, "a test"))
+    assert refusals(OPERATOR) == refusals(STRANGER)

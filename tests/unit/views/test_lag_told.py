@@ -65,6 +65,9 @@ def test_each_kind_tells_of_its_stages() -> None:
     taken_back = replace(FACTS, retracted_at=6, retracted_ms=1_002)
     (lag,) = told_lag([entry(reversed_)], lambda _: {ONE: taken_back}).items()
     assert (lag[0], lag[1].trimmed) == ((Stage.UNDONE, "beta"), (0, 0, 0, 0, 1))
+    backfilled = replace(taken_back, in_lag=False)
+    assert told_lag([entry(reversed_)], lambda _: {ONE: backfilled}).keys() == {(Stage.UNDONE, "beta")}
+    assert told_lag([entry(acted)], lambda _: {ONE: backfilled}) == {}, "as the reports have it"
     early = replace(taken_back, retracted_ms=5_000)
     assert told_lag([entry(reversed_)], lambda _: {ONE: early}) == {}, "not done for its sake"
     assert told(entry(Retraction((ONE,), 1, 992), "alpha")) == {(Stage.UNDO_REPORTED, ""): (0, 0, 0, 0, 1)}

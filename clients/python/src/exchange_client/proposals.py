@@ -75,14 +75,16 @@ def require_ours(proposal: Proposal, publisher: str, said: Sequence[Written], no
     found = [(header.origin, header.body, header.signal_ids) for header in proposal.headers]
     drafts = [(each.origin, each.body, ()) for each in said]
     ours = all(
-        header.publisher == publisher
-        and header.kind == codec.kind_of(draft.body)
-        and abs(header.created_at_ms - now_ms) <= SKEW_MS
+        header.publisher == publisher and header.kind == codec.kind_of(draft.body)
         for header, draft in zip(proposal.headers, said, strict=False)
     )
     if found != drafts or not ours:
+        text = "the hub has made something else of what was to be said: nothing is signed"
+        raise VerificationFailed(Reason.BAD_PROOF, text)
+    if any(abs(header.created_at_ms - now_ms) > SKEW_MS for header in proposal.headers):
+        text = "the hub's clock and ours are more than five minutes apart: nothing is signed"
         raise VerificationFailed(
-            Reason.BAD_PROOF, "the hub has made something else of what was to be said: nothing is signed"
+            Reason.CLOCK_SKEW, text, hint="set the one right that is wrong, then withdraw this proposal"
         )
 
 
