@@ -30,17 +30,12 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """Thin: who may ask, what is asked, what to answer. The rules are those of `Proposals`."""
 
-    def __init__(
-        self, hub: Hub, metrics: Metrics, now_ms: Callable[[], int], random_bytes: Callable[[int], bytes]
-    ) -> None:
+    def __init__(self, hub: Hub, metrics: Metrics, random_bytes: Callable[[int], bytes]) -> None:
         """Keep what is prepared in the hub's book."""
         self._hub = hub
         self._metrics = metrics
-        self._now_ms = now_ms
         self._random = random_bytes
-        self._proposals = Proposals(
-            hub.proposals, hub.intake, hub.view.fresh, _Logs(hub), hub.turns, now_ms, count=self._count
-        )
+        self._proposals = Proposals(hub.proposals, hub.intake, hub.view.fresh, _Logs(hub), hub.turns, count=self._count)
 
     def _count(self, outcome: str) -> None:
         self._metrics.proposals.labels(outcome).inc()
@@ -55,7 +50,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.PrepareProposalRequest,
         context: _Context,  # noqa: ARG002
     ) -> pb.PrepareProposalResponse:
-        workload, now_ms = self._operator(), self._now_ms()
+        workload, now_ms = self._operator(), self._hub.intake.now_ms()
         payloads = [completed(draft, workload.member, now_ms, self._random(NONCE_BYTES)) for draft in request.drafts]
         made = await self._proposals.prepare(workload, payloads)
         return pb.PrepareProposalResponse(proposal=_proposal(self._hub.view.directory, made))

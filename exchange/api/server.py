@@ -97,7 +97,7 @@ def build(
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(hub, now_ms), server)
     report_pb2_grpc.add_ReportServiceServicer_to_server(ReportServicer(hub, now_ms), server)
     referral_pb2_grpc.add_ReferralServiceServicer_to_server(ReferralServicer(hub, now_ms), server)
-    admin = AdminServicer(hub, metrics, now_ms, secrets.token_bytes)
+    admin = AdminServicer(hub, metrics, secrets.token_bytes)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
     server.add_generic_rpc_handlers((feed.handlers(),))

@@ -203,6 +203,10 @@ class Intake:
         self._check_directory(directory, header, unsigned)
         return directory.foreseen(header, self._now_ms())
 
+    def now_ms(self) -> int:
+        """Return the time that statements are judged by. Raises `Unavailable` where the clock cannot be trusted."""
+        return self._now_ms()
+
     def judge(self, candidate: Candidate) -> int:
         """Judge policy again, at the present directory; return its size. Raises like `check`."""
         directory = self._directory()

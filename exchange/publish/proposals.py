@@ -14,19 +14,20 @@ from typing import Protocol
 
 import structlog
 
-from exchange.domain.directory import Directory
+from exchange.domain.directory import Directory, KeyEntry
 from exchange.domain.kinds import KINDS, Role
 from exchange.domain.policy import Workload, may_cosign
 from exchange.domain.proposals import (
     MAX_SIGNERS,
     Proposal,
+    Signer,
     counting,
     expires_at_ms,
     require_room,
     signer_of,
 )
 from exchange.domain.statement import HEADER_TYPE, Header, Signature, statement_id
-from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.errors import Denied, Reason, Rejected, VerificationFailed
 from exchange.ledger import ed25519
 from exchange.ledger.dsse import pae
 from exchange.ports import ProposalBook
@@ -62,7 +63,6 @@ class Proposals:
         directory: Callable[[], Directory],
         logs: Logs,
         turns: Turns,
-        now_ms: Callable[[], int],
         *,
         count: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -75,7 +75,6 @@ class Proposals:
         self._directory = directory
         self._logs = logs
         self._turns = turns
-        self._now_ms = now_ms
         self._count = count
         #: One change at a time, from what it is judged by to its file.
         self._changing = asyncio.Lock()
@@ -88,37 +87,49 @@ class Proposals:
         Raises `OverQuota` where too much waits already, `Fatal` where the file is damaged, and as publishing does.
         """
         async with self._changing:
+            require_room(list((await self._waiting()).values()), workload.member, payloads)
+        # Judged without keeping others waiting: whoever asks for much waits behind itself.
+        made = Proposal(tuple(payloads), await self._judged(workload, workload, payloads))
+        async with self._changing:
             held = await self._waiting()
             require_room(list(held.values()), workload.member, payloads)
-            headers = await self._judged(workload, payloads)
-            made = Proposal(tuple(payloads), headers)
             await self._keep({**held, made.id: made})
             self._tell("prepared", made, workload.member)
             return made
 
     async def sign(self, workload: Workload, id_: bytes, signatures: Sequence[Signature]) -> Proposal:
         """Add the signatures of one of the caller's keys. Raises `Rejected`, `VerificationFailed`, and as `prepare`."""
+        proposal = await self.get(id_)
+        signer = signer_of(proposal, signatures)
+        key = self._require_place(workload, proposal, signer)
+        await self._turns.take(workload.member, _SIGNATURE_WORK * len(signatures))
+        for payload, signature in zip(proposal.payloads, signer.signatures, strict=True):
+            ed25519.verify(key.public_key, signature, pae(HEADER_TYPE, payload))
+        await self._require_unsaid(proposal)
+        await self._judged(workload, Workload(proposal.publisher, Role.OPERATOR), proposal.payloads)
         async with self._changing:
             held = await self._waiting()
+            # Who else has signed it meanwhile is in it; what is signed is the same, for it has the same id.
             proposal = _one_of(held, id_)
-            signer = signer_of(proposal, signatures)
-            directory = self._directory()
-            key = may_cosign(directory, workload, signer.key_id)
-            counts = tuple([each for each, _ in counting(directory, proposal)])
-            if any(each.key_id == key.key_id for each in counts):
-                raise VerificationFailed(Reason.WRONG_KEY, "this key has signed it already")
-            if len(counts) >= MAX_SIGNERS:
-                raise Rejected(Reason.TOO_LARGE, f"it has the {MAX_SIGNERS} signatures that a statement may have")
-            await self._turns.take(workload.member, _SIGNATURE_WORK * len(signatures))
-            for payload, signature in zip(proposal.payloads, signer.signatures, strict=True):
-                ed25519.verify(key.public_key, signature, pae(HEADER_TYPE, payload))
             await self._require_unsaid(proposal)
-            await self._judged(Workload(proposal.publisher, Role.OPERATOR), proposal.payloads, workload)
+            self._require_place(workload, proposal, signer)
             # Those whose keys do not count any more leave their places.
+            counts = [each for each, _ in counting(self._directory(), proposal)]
             signed = replace(proposal, signers=(*counts, signer))
             await self._keep({**held, id_: signed})
             self._tell("signed", signed, workload.member, key=key.key_id.hex()[:16])
             return signed
+
+    def _require_place(self, workload: Workload, proposal: Proposal, signer: Signer) -> KeyEntry:
+        """Return the key of a signer that may be added now. Raises `Rejected`."""
+        directory = self._directory()
+        key = may_cosign(directory, workload, signer.key_id)
+        counts = {each.key_id for each, _ in counting(directory, proposal)}
+        if key.key_id in counts:
+            raise VerificationFailed(Reason.WRONG_KEY, "this key has signed it already")
+        if len(counts) >= MAX_SIGNERS:
+            raise Rejected(Reason.TOO_LARGE, f"it has the {MAX_SIGNERS} signatures that a statement may have")
+        return key
 
     async def all(self) -> list[Proposal]:
         """Return all that wait, the oldest first. Raises `Fatal` where the file is damaged."""
@@ -136,8 +147,7 @@ class Proposals:
             held = await self._waiting()
             proposal = _one_of(held, id_)
             if proposal.publisher != workload.member:
-                raise Rejected(
-                    Reason.NOT_PERMITTED,
+                raise Denied(
                     f"it is in the name of {proposal.publisher}, which alone can withdraw it",
                     hint="leave it unsigned: it ends by itself",
                 )
@@ -148,9 +158,9 @@ class Proposals:
         """Return what still waits. What has ended leaves the file with the next change."""
         if self._held is None:
             self._held = {each.id: each for each in await self._book.load()}
-        directory, left = self._directory(), dict[bytes, Proposal]()
+        directory, now_ms, left = self._directory(), self._intake.now_ms(), dict[bytes, Proposal]()
         for id_, each in self._held.items():
-            if self._now_ms() > expires_at_ms(directory, each):
+            if now_ms > expires_at_ms(directory, each):
                 self._tell("expired", each, each.publisher)
             elif await self._is_said_whole(each):
                 self._tell("published", each, each.publisher)
@@ -178,15 +188,13 @@ class Proposals:
                     hint=f"{proposal.publisher} publishes the rest of it as it is",
                 )
 
-    async def _judged(
-        self, publisher: Workload, payloads: Sequence[bytes], caller: Workload | None = None
-    ) -> tuple[Header, ...]:
+    async def _judged(self, caller: Workload, publisher: Workload, payloads: Sequence[bytes]) -> tuple[Header, ...]:
         """Return what these bytes say, if they could all be said in their order. Raises as publishing does."""
         headers: list[Header] = []
         after: Directory | None = None
         for payload in payloads:
-            await self._turns.take((caller or publisher).member, _JUDGING_WORK)
-            header = self._intake.read_unsigned((caller or publisher).member, payload)
+            await self._turns.take(caller.member, _JUDGING_WORK)
+            header = self._intake.read_unsigned(caller.member, payload)
             if header.origin != self._directory().origin:
                 await self._logs.up_to_date(header.origin)
             after = self._intake.foresee(publisher, header, payload, after)

@@ -72,7 +72,6 @@ class Office:
             lambda: self.desk.directory,
             self,
             turns,
-            lambda: self.desk.clock.wall,
             count=self.counted.append,
         )
 
@@ -122,14 +121,32 @@ async def test_it_is_there_until_the_directory_would_not_take_it_any_more(office
 
 
 async def test_what_is_in_the_ledger_whole_is_gone_and_half_of_it_keeps_its_signatures(office: Office) -> None:
+    delta = Actor("delta", Role.PIPELINE)
     new = Member("delta", "Delta", MemberClass.PLATFORM, (Role.PIPELINE,))
-    made = await office.sign(await office.prepare(new, Actor("delta", Role.PIPELINE).key_body()))
-    office.said.add(statement_id(made.payloads[0]))
+    bodies = (new, delta.key_body(), Membership("delta", UK, State.ACTIVE))
+    made = await office.sign(await office.prepare(*bodies))
+    tell(office.desk.directory, *bodies[:2])
+    office.said |= set(map(statement_id, made.payloads[:2]))
     assert await reason_of(office.sign(made, OTHER)) is Reason.CONFLICT
     assert await office.proposals.all() == [made]
-    office.said.add(statement_id(made.payloads[1]))
+    office.said.add(statement_id(made.payloads[2]))
     assert await office.proposals.all() == []
     assert office.counted[-1] == "published"
+
+
+async def test_a_clock_that_cannot_be_trusted_ends_nothing(office: Office) -> None:
+    made = await office.prepare(JOINS)
+    office.desk.clock.pass_ms(2 * DIRECTORY_REPLAY_DAYS * DAY_MS)
+    trusted = office.desk.intake._now_ms
+
+    def jumped() -> int:
+        raise Unavailable("the clock has jumped")
+
+    office.desk.intake._now_ms = jumped
+    assert await reason_of(office.proposals.all()) is Reason.UNAVAILABLE
+    office.desk.clock.pass_ms(-2 * DIRECTORY_REPLAY_DAYS * DAY_MS)
+    office.desk.intake._now_ms = trusted
+    assert await office.proposals.all() == [made]
 
 
 async def test_each_signature_is_judged_by_the_directory_as_it_is_then(office: Office) -> None:
