@@ -34,9 +34,11 @@ from exchange.publish.intake import Candidate
 from exchange.publish.sequencer import Committed, Sequencer
 from exchange.signatures.signed import signed
 from exchange.stores.facts import FactsFile
+from exchange.stores.facts_beside import beside
 from exchange.stores.facts_lost import FactsLost
 from exchange.stores.facts_referrals import FactsReferrals
 from exchange.stores.facts_reports import FactsReports
+from exchange.stores.facts_sayings import MOST_NEWEST
 from exchange.stores.folders import Folders, make_key, read_key
 from exchange.stores.opened import Embedded, Store, Stores
 from exchange.stores.sealed_mark import SealedMarkFile
@@ -65,6 +67,9 @@ class Judging:
 LIFE = "life"
 #: What a log has for its newest entries however many others there are: about one message.
 LEAST_BYTES = 1024 * 1024
+#: A log's fold has one of its newest signals in memory for so many bytes of newest entries, but never fewer than these.
+_BYTES_A_SIGNAL = 256
+_LEAST_SIGNALS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,7 @@ async def open_log(
         log = Log(str(origin), log_verifier(str(origin), key.public_key), store, store, sequencer, tail)
         facts = None
         if not origin.is_directory:
-            facts = await FactsFile.open(folders.fold(origin.log, LIFE))
+            facts = await FactsFile.open(folders.fold(origin.log, LIFE), most_newest=_newest_signals(room))
             log = replace(log, folds=_folds(store, facts, canaries, just_said, returning))
     except BaseException:
         await store.aclose()
@@ -193,6 +198,10 @@ async def open_log(
         raise
     memory.take(origin, room)
     return OpenLog(log, store, mark, facts)
+
+
+def _newest_signals(room: Room) -> int:
+    return min(max(room.recent // _BYTES_A_SIGNAL, _LEAST_SIGNALS), MOST_NEWEST)
 
 
 def _folds(
@@ -203,8 +212,17 @@ def _folds(
     returning: Returning,
 ) -> Folds:
     referrals, lost = FactsReferrals(facts), FactsLost(facts, wall_ms)
-    said, addressed = just_said, referrals.facts
-    life = LifeView(store, store, facts, worked_s, canaries=canaries, addressed=addressed, just_said=said, lost=lost)
+    life = LifeView(
+        store,
+        store,
+        facts,
+        worked_s,
+        canaries=canaries,
+        addressed=referrals.facts,
+        just_said=just_said,
+        lost=lost,
+        making=lambda: beside(facts),
+    )
     returning.follow(life, lost)
     return Folds(life, FactsReports(facts), referrals, lost.of)
 

@@ -29,6 +29,7 @@ from exchange.stores.backup.layout import CHECKPOINT, LogBackup, leaves, read_ma
 from exchange.stores.backup.reading import BackedUp
 from exchange.stores.backup.record_keys import RecordKeys
 from exchange.stores.facts import FactsFile
+from exchange.stores.facts_beside import beside
 from exchange.stores.folders import read_key
 from exchange.stores.opened import Store, Stores, stores_in
 from exchange.stores.refilling import check_leaves, refill
@@ -169,7 +170,7 @@ async def _erase(store: Store, fold: Path, origin: str) -> int:
         count += len(indices)
 
     facts = await FactsFile.open(fold)
-    view = LifeView(store, store, facts, worked_s)
+    view = LifeView(store, store, facts, worked_s, making=lambda: beside(facts))
     following = asyncio.create_task(view.run())
     try:
         while facts.place().size < size:

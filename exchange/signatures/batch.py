@@ -6,8 +6,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-#: Before a batch: its number and its length. The answer is the number, and a byte for each item: 1 for "all hold".
-HEAD = struct.Struct(">II")
 NUMBER = struct.Struct(">I")
 
 

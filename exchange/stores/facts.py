@@ -7,6 +7,7 @@ finds damaged says so (`damaged`), and is made anew by `forget`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,12 +24,12 @@ from exchange.stores import facts_schema
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.facts_looking import (
     MEMBER_COLUMNS,
-    SIGNAL,
     doomed_in,
+    facts_of,
     forget_some,
     note_gone,
-    signal_of,
 )
+from exchange.stores.facts_sayings import MOST_NEWEST, Sayings
 from exchange.stores.facts_taking import take
 from exchange.stores.worker import Worker
 
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 #: Of the file, as far as it is looked up without a call of the system for each page.
 _MAPPED_BYTES = 1 << 30
+#: How long a signal that was said again may lie among the newest, before its record goes with that of the first.
+_SORT_EVERY_MS = 600_000
 #: Slices in which what is below the floor is forgotten at one time; what is left waits for the next.
 _MOST_SLICES = 10_000
 
@@ -43,22 +46,29 @@ _MOST_SLICES = 10_000
 class FactsFile:
     """One log's. Use `open`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_newest: int) -> None:
         """Use `open`."""
-        self._path = path
+        self.path = path
         self._worker = Worker(f"facts {path.parent.name}")
         self._reader = Worker(f"facts-reader {path.parent.name}")
         self._writing: apsw.Connection
         self._looking: apsw.Connection
         self._reading: apsw.Connection
         self._place = CompactRange()
+        self._most_newest = most_newest
+        self._sayings: Sayings
+        self._sorted_ms = 0
+        self._beginning = asyncio.Lock()
         #: Whether SQLite has found the file damaged: then nothing of it is to be judged by.
         self.damaged = False
 
     @classmethod
-    async def open(cls, path: Path) -> FactsFile:
-        """Open the file, or make it where there is none of this form. Raises `Fatal`, and `Unavailable`."""
-        file = cls(path)
+    async def open(cls, path: Path, *, most_newest: int = MOST_NEWEST) -> FactsFile:
+        """Open the file, or make it where there is none of this form, with so many signals in memory.
+
+        Raises `Fatal`, and `Unavailable`.
+        """
+        file = cls(path, most_newest)
         await file._worker.call(file._open)
         if file.damaged:
             await file._begin_again()
@@ -66,10 +76,19 @@ class FactsFile:
 
     def _open(self) -> None:
         with self._typed():
-            self._writing = facts_schema.open_file(self._path)
-            self._looking = schema.connect(self._path, read_only=True)
+            self._writing = facts_schema.open_file(self.path)
+            self._looking = schema.connect(self.path, read_only=True)
             self._looking.pragma("mmap_size", _MAPPED_BYTES)
-            self._reading = schema.connect(self._path, read_only=True)
+            self._reading = schema.connect(self.path, read_only=True)
+        self._read_again()
+
+    def _read_again(self) -> None:
+        self._read_place()
+        with self._typed():
+            self._sayings = Sayings(self._writing, self._most_newest)
+
+    def _read_place(self) -> None:
+        with self._typed():
             rows: list[tuple[Any, ...]] = self._writing.execute("SELECT size, hashes FROM place").fetchall()
         ((size, hashes),) = rows
         cut = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
@@ -78,19 +97,23 @@ class FactsFile:
         except Rejected:
             self.damaged = True
 
+    async def reread(self, *, place_alone: bool = False) -> None:
+        """Read anew what is in memory: another process has taken entries."""
+        await self._worker.call(self._read_place if place_alone else self._read_again)
+
     @contextmanager
     def _typed(self) -> Iterator[None]:
         try:
             yield
         except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
             self.damaged = True
-            raise Unavailable(f"{self._path}: is damaged, and is made again: {error}") from error
+            raise Unavailable(f"{self.path}: is damaged, and is made again: {error}") from error
         except apsw.ConnectionClosedError as error:
             raise Unavailable("what is known of this log is not open") from error
         except OverflowError as error:
-            raise Fatal(f"{self._path}: a leaf holds a number that no table can: {error}") from error
+            raise Fatal(f"{self.path}: a leaf holds a number that no table can: {error}") from error
         except schema.READ_FAILURES as error:
-            raise schema.explain(error, self._path) from error
+            raise schema.explain(error, self.path) from error
 
     def place(self) -> CompactRange:
         """See `Facts.place`."""
@@ -100,18 +123,21 @@ class FactsFile:
         """See `Facts.take`."""
 
         def job() -> None:
-            with self._typed(), self._writing:
-                take(self._writing, entries)
-                self._writing.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
+            with self._typed():
+                try:
+                    take(self._writing, self._sayings, entries, place)
+                except BaseException:
+                    self._sayings = Sayings(self._writing, self._most_newest)
+                    raise
 
         await self._worker.call(job)
         self._place = place
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
         """See `Facts.signals`."""
-        # In one transaction: beginning one costs more than looking.
-        rows = self.looks(lambda file: [row for id_ in ids for row in file.execute(SIGNAL, (id_,))])
-        return {row[0]: signal_of(row) for row in rows}
+        # In memory first: what leaves it is in the file by then. All in one transaction: beginning one costs most.
+        newest = self._sayings.newest(ids)
+        return self.looks(lambda file: facts_of(file, ids, newest))
 
     def member(self, member: str) -> MemberFacts:
         """See `Facts.member`."""
@@ -126,33 +152,47 @@ class FactsFile:
 
     async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:
         """See `Facts.doomed`."""
+        if now_ms - self._sorted_ms >= _SORT_EVERY_MS:
+            await self._worker.call(self._sort)
+            self._sorted_ms = now_ms
         return await self.reads(partial(doomed_in, now_ms=now_ms, limit=limit))
 
     async def gone(self, doomed: Sequence[Doomed]) -> None:
         """See `Facts.gone`."""
         await self.writes(partial(note_gone, doomed=doomed))
 
+    def _sort(self) -> None:
+        with self._typed():
+            with self._writing:
+                self._sayings.sort_in()
+            self._sayings.sorted_in()
+
     async def forget(self, below: int | None) -> None:
         """See `Facts.forget`."""
         if below is None:
             await self._begin_again()
             return
+        await self._worker.call(self._sort)
         for _ in range(_MOST_SLICES):
             if not await self._worker.call(partial(self._forget, below)):
                 return
 
     def _forget(self, below: int) -> int:
         with self._typed(), self._writing:
-            left = forget_some(self._writing, below)
+            left = forget_some(self._writing, self._sayings, below)
         return left  # noqa: RET504 - by its stub, a connection may swallow what is raised in it
 
     async def _begin_again(self) -> None:
+        async with self._beginning:
+            await self._remake()
+
+    async def _remake(self) -> None:
         await self._reader.call(self._reading.close)
         self._looking.close()
 
         def job() -> None:
             self._writing.close()
-            facts_schema.remove_file(self._path)
+            facts_schema.remove_file(self.path)
             self.damaged = False
             self._open()
 

@@ -18,9 +18,15 @@ from exchange.stores.referrals_taking import take_addressed
 
 #: What something that is put back just now can be over at most.
 _LONG_MS = 3_600_000
+#: Whether a signal that was first said in an entry was not erased. One that has no row has nothing said about it.
+_FIRST_LIVES = (
+    "(SELECT length(ids) / 32 FROM ids WHERE ids.idx = {0}.idx) > (SELECT count(*) FROM signals"
+    " WHERE signals.idx = {0}.idx AND erased_at IS NOT NULL)"
+    " + (SELECT count(*) FROM repeats WHERE repeats.idx = {0}.idx)"
+)
 #: A signal in a bare entry that was not erased; what was said before goes when the first one does.
 _LIVES = (
-    "(EXISTS (SELECT 1 FROM signals WHERE signals.idx = bare.idx AND erased_at IS NULL) OR EXISTS"
+    f"({_FIRST_LIVES.format('bare')} OR EXISTS"  # noqa: S608 - our own
     " (SELECT 1 FROM repeats JOIN signals USING (signal_id) JOIN statements ON statements.idx = signals.idx"
     " WHERE repeats.idx = bare.idx AND repeats.gone = 0 AND erased_at IS NULL AND statements.expires_at_ms > ?1))"
 )
@@ -31,9 +37,9 @@ _LOST = (
 )
 #: The plus keeps the planner from sorting all that expires: the newest is nearly always the first that is looked at.
 _WHOLE = (
-    "SELECT idx FROM statements WHERE gone = 0 AND +expires_at_ms > ?"
+    "SELECT idx FROM statements WHERE gone = 0 AND +expires_at_ms > ?"  # noqa: S608 - our own
     " AND NOT EXISTS (SELECT 1 FROM bare WHERE bare.idx = statements.idx)"
-    " AND EXISTS (SELECT 1 FROM signals WHERE signals.idx = statements.idx AND erased_at IS NULL)"
+    f" AND {_FIRST_LIVES.format('statements')}"
 )
 _ERASED = (
     "SELECT EXISTS (SELECT 1 FROM tombs WHERE id = ?1)"

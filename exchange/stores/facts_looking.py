@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
 
 from exchange.domain.life import SignalFacts
 from exchange.ports import Doomed
+from exchange.stores.facts_sayings import Sayings, places_of
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
 
 SIGNAL = (
@@ -17,6 +18,11 @@ SIGNAL = (
     " (SELECT endings.received_at_ms FROM endings WHERE endings.idx = retracted_at AND endings.signal_id = ?1) END,"
     " in_lag"
     " FROM signals JOIN statements USING (idx) WHERE signal_id = ?1"
+)
+#: Of one that nothing was said about: by its id and where it was said.
+UNTOUCHED = (
+    "SELECT ?, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
+    " audience, NULL, NULL, NULL, NULL FROM statements WHERE idx = ?"
 )
 MEMBER_COLUMNS = "processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from, released_at"
 _AUDIENCE = 9
@@ -73,12 +79,28 @@ def note_gone(connection: apsw.Connection, doomed: Sequence[Doomed]) -> None:
             )
 
 
-def forget_some(connection: apsw.Connection, below: int) -> int:
-    """Forget some signals of entries below this index, and all that was said of them; return how many there were."""
-    ids = connection.execute("SELECT signal_id FROM signals WHERE idx < ? LIMIT ?", (below, _FORGOTTEN_AT_ONCE))
-    found: list[Any] = ids.fetchall()
+def facts_of(
+    connection: apsw.Connection, ids: Sequence[bytes], newest: Mapping[bytes, Sequence[int]]
+) -> dict[bytes, SignalFacts]:
+    """Return what is known of these signals. ``newest`` are places that are not in the index (`Sayings.newest`)."""
+    found: dict[bytes, SignalFacts] = {}
+    for id_ in ids:
+        row = connection.execute(SIGNAL, (id_,)).fetchone()
+        if row is None and (places := places_of(connection, id_, newest.get(id_, ()))):
+            row = connection.execute(UNTOUCHED, (id_, places[0])).fetchone()
+        if row is not None:
+            found[id_] = signal_of(row)
+    return found
+
+
+def forget_some(connection: apsw.Connection, sayings: Sayings, below: int) -> int:
+    """Forget some signals of entries below this index, and all that was said of them; return how many there were.
+
+    All of them must be sorted in.
+    """
+    found = sayings.forget(below, _FORGOTTEN_AT_ONCE)
     for table in ("endings", "dispositions", "opinions", "repeats", "signals"):
-        connection.executemany(f"DELETE FROM {table} WHERE signal_id = ?", found)  # noqa: S608 - our own
+        connection.executemany(f"DELETE FROM {table} WHERE signal_id = ?", [(id_,) for id_ in found])  # noqa: S608 - our own
     if len(found) < _FORGOTTEN_AT_ONCE:
         connection.execute("DELETE FROM statements WHERE idx < ?", (below,))
         connection.execute("DELETE FROM repeats WHERE idx < ?", (below,))

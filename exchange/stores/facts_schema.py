@@ -16,18 +16,26 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 7
+FORMAT = 8
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
-CREATE TABLE place(id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, hashes BLOB NOT NULL) STRICT;
-INSERT INTO place VALUES (1, 0, x'');
+CREATE TABLE place(
+    id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, hashes BLOB NOT NULL, sorted INTEGER NOT NULL
+) STRICT;
+INSERT INTO place VALUES (1, 0, x'', 0);
 CREATE TABLE statements(
     idx INTEGER PRIMARY KEY, publisher TEXT NOT NULL, label INTEGER NOT NULL, election BLOB NOT NULL,
     expires_at_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, actioned_at_ms INTEGER NOT NULL,
     directory_size INTEGER NOT NULL, audience TEXT, in_lag INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX to_expire ON statements(expires_at_ms) WHERE gone = 0;
+-- The signals of each statement, joined; and where each is, by its first eight bytes, of statements below `sorted`.
+CREATE TABLE ids(idx INTEGER PRIMARY KEY, ids BLOB NOT NULL) STRICT;
+CREATE TABLE said(key INTEGER PRIMARY KEY, idx INTEGER NOT NULL) STRICT;
+-- Where eight bytes came again: those of the same signal, or of another that begins alike.
+CREATE TABLE said_again(key INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (key, idx)) STRICT, WITHOUT ROWID;
+-- Signals that something was said about, or that were said again.
 CREATE TABLE signals(
     signal_id BLOB PRIMARY KEY, idx INTEGER NOT NULL, retracted_at INTEGER, erased_at INTEGER, replaced_at INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -113,6 +121,14 @@ def open_file(path: Path) -> apsw.Connection:
     return connection
 
 
+def open_again(path: Path) -> apsw.Connection:
+    """Open a file that another process has open, to write to it beside that. Raises `Fatal` where it is not ours."""
+    connection = _open(path, create=False)
+    if not _is_ours(connection, path):
+        raise Fatal(f"{path}: is not a fold of this form")
+    return connection
+
+
 def remove_file(path: Path) -> None:
     """Remove the file and what SQLite keeps beside it. Nobody may have it open."""
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
@@ -130,8 +146,8 @@ def _is_ours(connection: apsw.Connection, path: Path) -> bool:
     return places == 1 and (in_log or path.stat().st_size >= pages * page_bytes)
 
 
-def _open(path: Path) -> apsw.Connection:
-    connection = schema.connect(path, create=True)
+def _open(path: Path, *, create: bool = True) -> apsw.Connection:
+    connection = schema.connect(path, create=create)
     connection.pragma("synchronous", "NORMAL")
     connection.pragma("cache_size", -_CACHE_KIB)
     return connection

@@ -28,8 +28,10 @@ from exchange.domain.bodies import (
 from exchange.domain.kinds import FEW
 from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
+from exchange.ledger.merkle import CompactRange
 from exchange.ports import ToldEntry
 from exchange.stores.facts_bare import note_bare
+from exchange.stores.facts_sayings import Sayings
 from exchange.stores.facts_signals import SignalRows
 from exchange.stores.referrals_taking import erase_addressed, take_addressed
 
@@ -71,20 +73,30 @@ class _Signal:
     retracted_ms: int | None
 
 
-def take(connection: apsw.Connection, entries: Sequence[ToldEntry]) -> None:
-    """Take entries, in the order of the log, in the caller's transaction."""
-    taking = _Taking(connection)
-    for entry in entries:
-        taking.take(entry)
-    taking.flush()
+def take(connection: apsw.Connection, sayings: Sayings, entries: Sequence[ToldEntry], place: CompactRange) -> None:
+    """Take entries, in the order of the log, and the place after them: both or neither.
+
+    Where that fails, ``sayings`` is not what is in the file any more.
+    """
+    with connection:
+        taking = _Taking(connection, sayings)
+        for entry in entries:
+            taking.take(entry)
+        taking.flush()
+        connection.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
+        if due := sayings.due:
+            sayings.sort_in()
+    if due:
+        sayings.sorted_in()
 
 
 class _Taking:
     """One page of entries. Lag and activity are added up and written once."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, sayings: Sayings) -> None:
         self._db = connection
-        self._signals = SignalRows(connection)
+        self._sayings = sayings
+        self._signals = SignalRows(connection, sayings)
         self._lag: dict[tuple[int, int, str, str, int, bytes, int], int] = {}
         self._activity: dict[tuple[int, str, int, int, bytes], tuple[int, int]] = {}
 
@@ -103,6 +115,12 @@ class _Taking:
             self._signal(entry, entry.header.body)
             return
         self._signals.flush()
+        if isinstance(entry.header.body, AboutSignals):
+            self._sayings.settle(entry.header.body.targets)
+        self._said(entry)
+
+    def _said(self, entry: ToldEntry) -> None:
+        """Take what is no signal."""
         match entry.header.body:
             case Retraction() as body:
                 self._ending(entry, body.targets, body.reason, "retracted_at")
@@ -152,6 +170,7 @@ class _Taking:
 
     def _replace(self, entry: ToldEntry, body: SignalHeader) -> None:
         self._signals.flush()
+        self._sayings.settle(body.replaces)
         for id_ in body.replaces:
             self._db.execute(
                 "UPDATE signals SET replaced_at = ? WHERE signal_id = ? AND replaced_at IS NULL"

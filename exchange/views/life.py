@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 
 from exchange import codec
 from exchange.domain.life import LifeFacts
@@ -20,12 +20,17 @@ from exchange.proving import compact_range
 from exchange.views.ahead import one_ahead
 from exchange.views.just_said import JustSaid
 from exchange.views.lost import Lost
+from exchange.views.making import Making
 from exchange.views.replay import Leaves, Pace
 from exchange.views.small_folds import SmallFolds
 from exchange.views.telling import PAGE, Telling
 
 #: How far behind the log at most, once it has caught up: a burst of statements is taken in one transaction.
 BEHIND_S = 0.25
+#: How many entries are worth a process of their own.
+FAR = 20_000
+#: What is committed at once there, in bytes of frames: tens of megabytes in memory as well.
+COMMITTED_BYTES = 16 * 1024 * 1024
 #: How long somebody waits who names what may be among the newest entries.
 _PATIENCE_S = 2.0
 
@@ -44,11 +49,13 @@ class LifeView:
         addressed: AddressedFacts | None = None,
         just_said: JustSaid | None = None,
         lost: Lost | None = None,
+        making: Callable[[], AbstractAsyncContextManager[Making]] | None = None,
     ) -> None:
         """``clock_s`` counts the seconds that the loop's thread has worked, for pacing.
 
         ``canaries`` are indicators, as type and value. ``just_said`` is filled by whoever writes to this log here.
         ``lost`` is of the same facts; without it nothing comes back.
+        ``making`` is for a fold that has far to go.
         """
         self._lost = lost
         self._addressed = addressed or AddressedFacts()
@@ -56,6 +63,7 @@ class LifeView:
         self._leaves = Leaves(store, history)
         self._telling = Telling(self._leaves, just_said or JustSaid(), canaries)
         self.facts = facts
+        self._making = making
         self._folds = SmallFolds()
         self._clock = clock_s
         #: They hear of new entries once these are taken, not of those that the log held at the start.
@@ -176,6 +184,9 @@ class LifeView:
     async def _take(self, head: TreeHead) -> None:
         """Take all entries of this tree. What does not belong to it is taken back by beginning again."""
         pace = Pace(self._clock, self._hurry.is_set)
+        if self._making is not None and not self._caught_up and head.size - self.facts.place().size >= FAR:
+            await self._have_made(self._making, head, pace)
+            await self._load()
         parts = self._telling.parts(self.facts.place(), head.size, pace, small=self._caught_up)
         async with aclosing(one_ahead(parts)) as ahead:
             async for entries, place in ahead:
@@ -192,6 +203,25 @@ class LifeView:
                     listener(entries)
                 self._moved.set()
                 self._moved.clear()
+
+    async def _have_made(
+        self, making: Callable[[], AbstractAsyncContextManager[Making]], head: TreeHead, pace: Pace
+    ) -> None:
+        """Have entries of this tree taken by something faster: all of them, or as many as it can.
+
+        What is not of this tree is left, for the slower way to find.
+        """
+        held = 0
+        pages = self._telling.pages(self.facts.place(), head.size, pace)
+        async with making() as made, aclosing(one_ahead(pages)) as ahead:
+            async for page, place in ahead:
+                held += sum(len(frame) or len(leaf) for leaf, frame in page)
+                due = held >= COMMITTED_BYTES or place.size == head.size
+                if due and not await self._is_of(head, place):
+                    return
+                if not await made.take(page, place if due else None):
+                    return
+                held = 0 if due else held
 
     async def _is_of(self, head: TreeHead, place: CompactRange) -> bool:
         if place.size == head.size:

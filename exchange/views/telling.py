@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import TypeAlias
 
 from exchange import codec
+from exchange.codec import SequencedHeader
 from exchange.codec_addressed import decode_addressed
 from exchange.domain.addressed import Addressed, AddressedRecord
 from exchange.domain.bodies import Audience, SignalHeader
@@ -24,6 +25,8 @@ from exchange.views.just_said import JustSaid
 from exchange.views.replay import Leaves, Pace
 
 Part: TypeAlias = "tuple[list[ToldEntry], CompactRange]"
+#: Leaves with their frames.
+Page: TypeAlias = "tuple[Sequence[tuple[bytes, bytes]], CompactRange]"
 
 #: Entries that are read at once.
 PAGE = 2_048
@@ -31,6 +34,8 @@ PAGE = 2_048
 PART = 32_768
 #: Entries of which the clock is looked at once: half a millisecond's work.
 _BREATH = 16
+#: Leaves that are only hashed.
+_MANY = 256
 
 
 class Telling:
@@ -49,46 +54,60 @@ class Telling:
         """
         entries: list[ToldEntry] = []
         weight = 0
-        async with aclosing(one_ahead(self._pages(place.size, size))) as pages:
-            async for page in pages:
-                hashes = []
-                for index, (leaf, frame) in enumerate(page, start=place.size):
+        async with aclosing(one_ahead(self.pages(place, size, pace))) as pages:
+            async for page, end in pages:
+                for index, (leaf, frame) in enumerate(page, start=end.size - len(page)):
                     entry = self.told(index, leaf, frame)
                     entries.append(entry)
-                    hashes.append(leaf_hash(leaf))
                     weight += 1 + len(entry.header.signal_ids)
                     if not index % _BREATH:
                         await pace.breathe()
-                place = place.extend(hashes)
-                if small or weight >= PART or place.size == size:
-                    yield entries, place
+                if small or weight >= PART or end.size == size:
+                    yield entries, end
                     entries, weight = [], 0
 
-    async def _pages(self, at: int, size: int) -> AsyncGenerator[Sequence[tuple[bytes, bytes]]]:
-        while at < size:
-            page = await self._leaves.with_frames(at, min(PAGE, size - at))
-            at += len(page)
-            yield page
+    async def pages(self, place: CompactRange, size: int, pace: Pace) -> AsyncGenerator[Page]:
+        """Yield all entries from this place up to ``size`` as they are stored, each page with the place after it."""
+        while place.size < size:
+            page = await self._leaves.with_frames(place.size, min(PAGE, size - place.size))
+            hashes = []
+            for at, (leaf, _) in enumerate(page):
+                hashes.append(leaf_hash(leaf))
+                if not at % _MANY:
+                    await pace.breathe()
+            place = place.extend(hashes)
+            yield page, place
 
     def told(self, index: int, leaf: bytes, frame: bytes) -> ToldEntry:
         """Return one entry, by its leaf and its frame (empty below the floor)."""
-        just_said = self._just_said.at(index)
-        said = just_said or codec.decode_sequenced(leaf)
-        body = said.header.body
-        addressed = isinstance(body, Addressed)
-        restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
-        audience = _audience(frame) if restricted else None
-        record = _record(said.header.kind, frame) if addressed else None
-        canary = bool(self._canaries) and isinstance(body, SignalHeader) and self._holds_canary(frame)
-        named = statement_id(codec.decode_leaf(leaf).payload) if said.header.kind in FEW else b""
-        # What was just said here has its records: nobody need look.
-        bare = just_said is None and bool(said.header.signal_ids and frame) and codec.is_erased(frame)
-        when, at = said.received_at_ms, said.directory_size
-        return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record, bare)
+        return told(index, leaf, frame, self._canaries, self._just_said.at(index))
 
-    def _holds_canary(self, frame: bytes) -> bool:
-        records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
-        return any((each.type, each.value) in self._canaries for record in records for each in record.indicators)
+
+def told(
+    index: int,
+    leaf: bytes,
+    frame: bytes,
+    canaries: frozenset[tuple[int, bytes]] = frozenset(),
+    just_said: SequencedHeader | None = None,
+) -> ToldEntry:
+    """Return what an entry tells. ``just_said`` is what its leaf says, where that was said here. Raises `Rejected`."""
+    said = just_said or codec.decode_sequenced(leaf)
+    body = said.header.body
+    addressed = isinstance(body, Addressed)
+    restricted = addressed or (isinstance(body, SignalHeader) and body.audience != Audience.EVERYONE)
+    audience = _audience(frame) if restricted else None
+    record = _record(said.header.kind, frame) if addressed else None
+    canary = bool(canaries) and isinstance(body, SignalHeader) and _holds_one_of(canaries, frame)
+    named = statement_id(codec.decode_leaf(leaf).payload) if said.header.kind in FEW else b""
+    # What was just said here has its records: nobody need look.
+    bare = just_said is None and bool(said.header.signal_ids and frame) and codec.is_erased(frame)
+    when, at = said.received_at_ms, said.directory_size
+    return ToldEntry(index, said.header, when, said.late, at, audience, canary, named, record, bare)
+
+
+def _holds_one_of(canaries: frozenset[tuple[int, bytes]], frame: bytes) -> bool:
+    records = codec.decode_records(codec.decode_frame(frame).records, strict=False) if frame else ()
+    return any((each.type, each.value) in canaries for record in records for each in record.indicators)
 
 
 def _audience(frame: bytes) -> frozenset[str]:

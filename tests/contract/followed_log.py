@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from exchange.stores.facts_referrals import FactsReferrals
 from exchange.stores.facts_schema import remove_file
 from exchange.views.just_said import JustSaid
 from exchange.views.life import LifeView
+from exchange.views.making import Making
 from tests.contract.builders import Chain, seal
 from tests.contract.memory_store import MemoryStore
 from tests.unit.builders import NOW_MS, pdq_record, signal_statement
@@ -99,13 +100,24 @@ class Community:
         return [each.frame for each in self.store._disk.entries]
 
     @asynccontextmanager
-    async def following(self, just_said: JustSaid | None = None) -> AsyncIterator[LifeView]:
+    async def following(
+        self,
+        just_said: JustSaid | None = None,
+        *,
+        making: Callable[[FactsFile], AbstractAsyncContextManager[Making]] | None = None,
+    ) -> AsyncIterator[LifeView]:
         """Run the view for as long as the block lasts."""
-        self.facts = await FactsFile.open(self.folder / "life")
-        self.lost = FactsLost(self.facts, lambda: self.now_ms)
-        addressed = FactsReferrals(self.facts).facts
+        facts = self.facts = await FactsFile.open(self.folder / "life")
+        self.lost = FactsLost(facts, lambda: self.now_ms)
         view = LifeView(
-            self.store, self.store, self.facts, Clock(), just_said=just_said, addressed=addressed, lost=self.lost
+            self.store,
+            self.store,
+            facts,
+            Clock(),
+            just_said=just_said,
+            addressed=FactsReferrals(facts).facts,
+            lost=self.lost,
+            making=None if making is None else lambda: making(facts),
         )
         task = asyncio.create_task(_follow(view))
         try:

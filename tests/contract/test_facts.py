@@ -116,7 +116,7 @@ async def test_what_is_said_by_few_statements_is_found_by_its_place(book: Book) 
     assert list(book.facts.few()) == [1, 3]
     await book.facts.forget(2)
     assert list(book.facts.few()) == [1, 3]  # they stand for ever
-    again = await FactsFile.open(book.facts._path)
+    again = await FactsFile.open(book.facts.path)
     assert list(again.few()) == [1, 3]
     await again.aclose()
     await book.facts.forget(None)
@@ -170,7 +170,7 @@ async def test_a_number_that_no_table_holds_is_the_logs_trouble_alone(book: Book
 async def test_a_damaged_page_makes_the_file_anew(book: Book) -> None:
     log = a_log(3)
     await book.facts.take(log, CompactRange().extend([digest(str(n)) for n in range(len(log))]))
-    path = book.facts._path
+    path = book.facts.path
     await book.facts.aclose()
     data = bytearray(path.read_bytes())
     for at in range(4096, len(data), 4096):

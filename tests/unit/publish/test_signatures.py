@@ -148,7 +148,7 @@ async def test_one_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
 
 async def test_stopping_answers_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = tmp_path / "slow"
-    slow.write_text('#!/bin/sh\nprintf "\\0\\0\\0\\1\\1"\nexec sleep 60\n')
+    slow.write_text('#!/bin/sh\nprintf "\\0\\0\\0\\1\\0\\0\\0\\1\\1"\nexec sleep 60\n')
     slow.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(slow))
     async with running() as signatures:

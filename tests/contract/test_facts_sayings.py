@@ -1,0 +1,201 @@
+"""Where signals were said: by id, however they came into the file's index, and also while they do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from exchange.domain.bodies import (
+    Erasure,
+    ErasureReason,
+    Opinion,
+    OpinionCategory,
+    OpinionReason,
+    Retraction,
+    RetractionReason,
+)
+from exchange.ports import Doomed
+from exchange.stores.facts import FactsFile
+from exchange.stores.facts_sayings import insert, key_of, keys_in
+from tests.contract.facts_book import ERROR, ONE, TWO, Book
+from tests.unit.builders import NOW_MS, digest, signal_body
+
+#: They begin alike, so the index knows them by one number.
+TWINS = tuple(ONE[:8] + digest(f"twin {n}")[8:] for n in range(3))
+LATER = NOW_MS + 9_000
+
+
+@pytest.fixture(params=[1, 3, 10_000], ids=["sorted in at once", "by threes", "in memory"])
+async def book(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Book]:
+    facts = await FactsFile.open(tmp_path / "life", most_newest=request.param)
+    yield Book(facts)
+    await facts.aclose()
+
+
+async def index_of(book: Book, id_: bytes) -> int | None:
+    found = book.facts.signals((id_,)).get(id_)
+    return None if found is None else found.index
+
+
+def in_index(book: Book) -> list[tuple[int, int]]:
+    """Return what the file has sorted in, by another connection."""
+    file = apsw.Connection(str(book.facts.path), flags=apsw.SQLITE_OPEN_READONLY)
+    rows: list[tuple[int, int]] = file.execute("SELECT key, idx FROM said ORDER BY idx").fetchall()  # type: ignore[assignment]
+    file.close()
+    return rows
+
+
+async def test_the_index_gets_them_many_at_a_time(tmp_path: Path) -> None:
+    book = Book(await FactsFile.open(tmp_path / "life", most_newest=3))
+    ids = [digest(str(n)) for n in range(4)]
+    for id_ in ids[:2]:
+        await book.tell(signal_body(), ids=(id_,))
+    assert in_index(book) == []
+    await book.tell(signal_body(), ids=ids[2:])
+    assert in_index(book) == [(key_of(ids[0]), 0), (key_of(ids[1]), 1), *sorted((key_of(id_), 2) for id_ in ids[2:])]
+    await book.tell(signal_body(), ids=(ONE,))
+    assert len(in_index(book)) == 4
+    assert await index_of(book, ONE) == 3
+    await book.facts.aclose()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_it_is_what_was_said_whatever_is_done_meanwhile(book: Book, seed: int) -> None:
+    dice = random.Random(seed)
+    ids = [*TWINS, ONE, *(digest(f"{seed} {n}") for n in range(12))]
+    first: dict[bytes, int] = {}
+    again: dict[bytes, set[int]] = {}
+    for _ in range(60):
+        some = tuple(dice.sample(ids, dice.randrange(1, 4)))
+        entry = await book.tell(signal_body(expires_at_ms=LATER), ids=some)
+        for id_ in some:
+            if first.setdefault(id_, entry.index) != entry.index:
+                again.setdefault(id_, set()).add(entry.index)
+        if dice.random() < 0.2:
+            await book.facts.aclose()
+            book.facts = await FactsFile.open(book.facts.path, most_newest=dice.choice([2, 7, 100]))
+        assert {id_: facts.index for id_, facts in book.facts.signals(ids).items()} == first
+    # Each was said again somewhere: all of that goes with the first.
+    wanted = {
+        index: {id_ for id_, places in again.items() if index in places} for index in set().union(*again.values())
+    }
+    for id_ in ids:
+        await book.tell(Erasure((id_,), ErasureReason.ON_REQUEST))
+    doomed = {each.index: set(each.signal_ids or ()) for each in await book.facts.doomed(NOW_MS, 10_000)}
+    for id_, index in first.items():
+        wanted.setdefault(index, set()).add(id_)
+    assert doomed == wanted
+
+
+async def test_two_that_begin_alike_are_two(book: Book) -> None:
+    one, two, three = TWINS
+    assert key_of(one) == key_of(two) == key_of(three)
+    await book.tell(signal_body(), ids=(one,))
+    await book.tell(signal_body(), "beta", ids=(two,))
+    assert await index_of(book, three) is None
+    await book.tell(Retraction((two,), RetractionReason.ERROR, NOW_MS), "beta")
+    found = book.facts.signals(TWINS)
+    assert {id_: (facts.index, facts.publisher, facts.live) for id_, facts in found.items()} == {
+        one: (0, "alpha", True),
+        two: (1, "beta", False),
+    }
+    await book.facts.forget(1)
+    assert set(book.facts.signals(TWINS)) == {two}
+    await book.facts.forget(2)
+    assert book.facts.signals(TWINS) == {}
+
+
+async def test_what_only_looks_like_an_id_is_none(book: Book) -> None:
+    """The joined ids of a statement hold other 32 bytes, too, which are no signal's."""
+    left, right = ONE, ONE[:8] + digest("right")[8:]
+    between = left[16:] + right[:16]
+    await book.tell(signal_body(), ids=(left, right))
+    await book.tell(signal_body(), ids=(between[:8] + digest("elsewhere")[8:],))
+    assert await index_of(book, between) is None
+
+
+async def test_what_is_over_goes_with_the_first_wherever_it_was_said_again(book: Book) -> None:
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 10), ids=(ONE,))
+    await book.tell(signal_body(expires_at_ms=LATER), ids=(TWO,))
+    assert await book.facts.doomed(NOW_MS, 10) == []
+    await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE, TWO))
+    # At the latest ten minutes later it is known, however many there are.
+    assert await book.facts.doomed(NOW_MS + 600_000, 10) == [
+        Doomed(0, None),
+        Doomed(1, None),
+        Doomed(2, None),
+        Doomed(2, frozenset({ONE, TWO})),
+    ]
+
+
+async def test_what_is_said_again_once_it_is_erased_goes_at_once(book: Book) -> None:
+    await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE, TWO))
+    await book.tell(Erasure((ONE,), ErasureReason.ON_REQUEST))
+    await book.facts.gone(await book.facts.doomed(NOW_MS, 10))
+    await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE, digest("new")))
+    assert await book.facts.doomed(NOW_MS, 10) == [Doomed(2, frozenset({ONE}))]
+
+
+async def test_what_was_retracted_only_may_be_said_again(book: Book) -> None:
+    await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE,))
+    await book.tell(ERROR)
+    await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE,))
+    assert await book.facts.doomed(NOW_MS, 10) == []
+    assert not book.facts.signals((ONE,))[ONE].live
+
+
+async def test_a_row_is_there_for_whatever_something_is_said_about(book: Book) -> None:
+    await book.tell(signal_body(), ids=(ONE,))
+    await book.tell(Opinion((ONE,), OpinionCategory.NEGATIVE_CLASS, OpinionReason.FALSE_POSITIVE), "beta")
+    assert await book.reports.disputed("alpha", 1) == (1, 1)
+
+
+async def test_what_could_not_be_taken_is_not_in_memory(book: Book) -> None:
+    await book.tell(signal_body(), ids=(ONE,))
+    twice = [replace(book.told[0], index=1), replace(book.told[0], index=0)]
+    twice[0] = replace(twice[0], header=replace(twice[0].header, signal_ids=(TWO,)))
+    with pytest.raises(Exception, match="UNIQUE"):
+        await book.facts.take(twice, book.facts.place())
+    assert await index_of(book, TWO) is None
+    await book.tell(signal_body(), ids=(digest("three"),))
+    await book.tell(signal_body(), ids=(TWO,))
+    assert await index_of(book, TWO) == 2
+
+
+async def test_nothing_is_out_of_sight_while_it_is_sorted_in(tmp_path: Path) -> None:
+    book = Book(await FactsFile.open(tmp_path / "life", most_newest=50))
+    dice, known, looked = random.Random(1), list[bytes](), 0
+    for _ in range(60):
+        new = [dice.randbytes(32) for _ in range(40)]
+        telling = asyncio.create_task(book.tell(signal_body(), ids=new))
+        while not telling.done():
+            some = dice.sample(known, min(len(known), 5))
+            assert len(book.facts.signals(some)) == len(some)
+            looked += len(some)
+            await asyncio.sleep(0)
+        await telling
+        known += new
+    assert looked
+    assert len(in_index(book)) > 2_000
+    await book.facts.aclose()
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 513, 1_100])
+def test_rows_are_inserted_each_once(count: int) -> None:
+    file = apsw.Connection(":memory:")
+    file.execute("CREATE TABLE t(a, b)")
+    rows: Sequence[tuple[int, str]] = [(n, str(n)) for n in range(count)]
+    insert(file, "INSERT INTO t", "(?, ?)", rows)
+    assert file.execute("SELECT a, b FROM t ORDER BY rowid").fetchall() == list(rows)
+
+
+def test_keys_are_the_first_eight_bytes_of_each() -> None:
+    ids = [digest(str(n)) for n in range(5)]
+    assert keys_in(b"".join(ids)) == tuple(map(key_of, ids))
+    assert [key.to_bytes(8, "big", signed=True) for key in keys_in(b"".join(ids))] == [id_[:8] for id_ in ids]
