@@ -84,7 +84,8 @@ def take(connection: apsw.Connection, sayings: Sayings, entries: Sequence[ToldEn
             taking.take(entry)
         taking.flush()
         connection.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
-        if due := sayings.due:
+        # What may come back is judged by whether it was said before.
+        if due := sayings.due or any(entry.bare for entry in entries):
             sayings.sort_in()
     if due:
         sayings.sorted_in()

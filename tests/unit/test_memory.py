@@ -78,7 +78,8 @@ async def test_a_log_whose_fold_cannot_be_opened_is_closed_again(
     folders, (origin,) = Folders(tmp_path / "data", tmp_path / "keys"), some_communities(1)
     await make_log(folders, origin)
 
-    async def refused(_: object) -> None:
+    async def refused(_: object, *, most_newest: int) -> None:
+        assert most_newest
         raise Fatal("no such folder can be made")
 
     async def open_it() -> OpenLog:
