@@ -379,9 +379,9 @@ class RedisStore:
 
     async def _news(self, size: int | None) -> None:
         """Look, unless what was heard is known."""
-        if size is None or size > self._known.head.sealed.size:
+        if not size or size > self._known.head.sealed.size:
             await self.head()
-        if not size:
+        if not size:  # what came back lies below what is sealed
             await self._returning.look()
 
     async def aclose(self) -> None:

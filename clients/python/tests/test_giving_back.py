@@ -11,6 +11,7 @@ import pytest
 
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
 from clients.python.tests.speech import signal
+from exchange.domain.bodies import ErasureReason
 from exchange.domain.statement import Statement
 from exchange.errors import Denied, Reason, Rejected, Unavailable
 from exchange_client import Publisher, backoff, giving_back
@@ -58,6 +59,25 @@ async def test_what_the_hub_has_lost_is_sent_again_by_the_next_run(tmp_path: Pat
     assert [each.payload for each in sent(transport)] == [kept[1].payload, kept[3].payload]
     assert all(each.resubmission and each.records for each in sent(transport))
     assert "lost the records of 3 statements of ours: 2 were sent again, 1 are not in this outbox" in caplog.text
+
+
+async def test_what_we_have_erased_is_given_to_nobody(tmp_path: Path) -> None:
+    hub = FakeHub()
+    client, transport = client_of(hub, tmp_path)
+    async with client, client.publisher(UK) as session:
+        one, two = await session.publish([signal("T-1"), signal("T-2")])
+        (alone,) = await session.publish([signal("T-3")])
+        for outcome in (one, alone):
+            assert outcome.signal_id is not None
+            await session.erase([outcome.signal_id], reason=ErasureReason.ON_REQUEST)
+        together, third = (each.receipt.index for each in (two, alone) if each.receipt is not None)
+    client, transport = client_of(hub, tmp_path)
+    transport.lost = [together, third]
+    async with client, client.publisher(UK) as session:
+        await looked(session)
+        assert session.giving_back.given == 1
+    (again,) = sent(transport)
+    assert len(again.records) == 2  # the ids of all of them hold it together; the hub leaves out what was erased
 
 
 async def test_nothing_is_sent_where_nothing_is_lost(tmp_path: Path) -> None:

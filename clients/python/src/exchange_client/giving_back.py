@@ -1,7 +1,8 @@
 """Giving a hub back what it has lost: records of ours, whose entries came back to it from somebody's leaves.
 
 The hub is asked which they are: when a publisher opens, and whenever its stream has broken off, which is how a loss
-begins. What is still in the outbox is sent again, some at a time; the hub holds it against the ids in its ledger.
+begins. What is still in the outbox is sent again, some at a time; the hub holds it against the ids in its ledger. What
+we have erased ourselves stays here, whatever a hub says.
 """
 
 from __future__ import annotations
@@ -91,13 +92,15 @@ class GivingBack:
         if not lost:
             return
         ids = await self._outbox.receipted(lost)
+        given = 0
         for at in range(0, len(ids), AT_ONCE):
             statements = await self._outbox.statements(ids[at : at + AT_ONCE])
             await self._send(statements)
-            self.given += len(statements)
+            given += len(statements)
+        self.given += given
         _LOG.warning(
             "the hub has lost the records of %d statements of ours: %d were sent again, %d are not in this outbox",
             len(lost),
-            len(ids),
-            len(lost) - len(ids),
+            given,
+            len(lost) - given,
         )

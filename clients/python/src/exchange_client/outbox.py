@@ -101,13 +101,20 @@ class Outbox:
         return await self._state.run(job)
 
     async def statements(self, ids: Sequence[bytes]) -> list[Statement]:
-        """Return the statements with these ids that are still kept."""
+        """Return the statements with these ids that are still kept, but none whose every signal we have erased."""
+        query = "SELECT statement FROM outbox WHERE statement_id = ?"
 
-        def job(connection: apsw.Connection) -> list[bytes]:
-            query = "SELECT statement FROM outbox WHERE statement_id = ?"
-            return [checked(row, bytes)[0] for id_ in ids for row in connection.execute(query, (id_,))]
+        def job(connection: apsw.Connection) -> list[Statement]:
+            rows = (checked(row, bytes) for id_ in ids for row in connection.execute(query, (id_,)))
+            found = (codec.decode_statement(data) for (data,) in rows)
+            return [statement for statement in found if not self._erased(connection, statement)]
 
-        return [codec.decode_statement(data) for data in await self._state.run(job)]
+        return await self._state.run(job)
+
+    def _erased(self, connection: apsw.Connection, statement: Statement) -> bool:
+        query = "SELECT 1 FROM ended WHERE origin = ? AND signal_id = ? AND erased = 1"
+        ids = codec.decode_header(statement.payload, strict=False).signal_ids
+        return bool(ids) and all(connection.execute(query, (self._origin, id_)).fetchone() for id_ in ids)
 
     async def _read(self, condition: str) -> list[Statement]:
         query = f"SELECT statement FROM outbox WHERE origin = ? AND {condition} ORDER BY kept_at_ms, rowid"  # noqa: S608
