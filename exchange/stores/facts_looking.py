@@ -12,17 +12,17 @@ from exchange.ports import Doomed
 from exchange.stores.facts_sayings import Sayings, places_of
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
 
-SIGNAL = (
+_COLUMNS = (
     "SELECT signal_id, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
     " audience, retracted_at, erased_at, replaced_at, CASE WHEN retracted_at IS NOT NULL THEN"
     " (SELECT endings.received_at_ms FROM endings WHERE endings.idx = retracted_at AND endings.signal_id = ?1) END,"
     " in_lag"
-    " FROM signals JOIN statements USING (idx) WHERE signal_id = ?1"
 )
+SIGNAL = f"{_COLUMNS} FROM signals JOIN statements USING (idx) WHERE signal_id = ?1"
 #: Of one that nothing was said about: by its id and where it was said.
-UNTOUCHED = (
-    "SELECT ?, idx, publisher, label, expires_at_ms, received_at_ms, directory_size, election, actioned_at_ms,"
-    " audience, NULL, NULL, NULL, NULL FROM statements WHERE idx = ?"
+_UNTOUCHED = (
+    f"{_COLUMNS} FROM (SELECT ?1 AS signal_id, ?2 AS idx, NULL AS retracted_at, NULL AS erased_at, NULL AS replaced_at)"
+    " JOIN statements USING (idx)"
 )
 MEMBER_COLUMNS = "processed_through, acknowledged_at_ms, clock_offset_ms, clock_error_ms, quarantined_from, released_at"
 _AUDIENCE = 9
@@ -87,7 +87,7 @@ def facts_of(
     for id_ in ids:
         row = connection.execute(SIGNAL, (id_,)).fetchone()
         if row is None and (places := places_of(connection, id_, newest.get(id_, ()))):
-            row = connection.execute(UNTOUCHED, (id_, places[0])).fetchone()
+            row = connection.execute(_UNTOUCHED, (id_, places[0])).fetchone()
         if row is not None:
             found[id_] = signal_of(row)
     return found
