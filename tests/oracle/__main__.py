@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("--mutants", action="store_true", help="hunt mutants of the product instead")
     parser.add_argument("--every", type=int, default=1, help="hunt only every so many of them")
     options = parser.parse_args()
-    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.oracle.runs"])  # what is imported once need not be three times
+    with ProcessPoolExecutor(options.processes, context) as pool:
         if options.mutants:
             return mutants(pool, tuple(BUGS)[:: options.every])
         return product(pool, range(options.seed, options.seed + options.seeds), options.steps)

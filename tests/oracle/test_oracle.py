@@ -22,7 +22,7 @@ def oracle(*options: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "options", [("--seeds", "25", "--steps", "1000"), ("--mutants", "--every", "4")], ids=["the product", "mutants"]
+    "options", [("--seeds", "50", "--steps", "1000"), ("--mutants", "--every", "4")], ids=["the product", "mutants"]
 )
 def test_product_and_model_agree_and_no_mutant_passes(
     options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
