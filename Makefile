@@ -35,6 +35,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Like uv, pip compiles nothing here: most of what is installed is never imported, and what is, is compiled then.
 setup: $(STAMP)  ## Make .venv from requirements.lock and install both packages (editable); does nothing when up to date
 
 $(STAMP): requirements.lock $(PROJECTS) Makefile
@@ -55,10 +56,10 @@ else
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Python's venv module does not work here; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "setup: installing $$(grep -c == requirements.lock) locked packages (a minute or two the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
 	  --require-hashes --only-binary :all: -r requirements.lock
 	@echo "setup: installing signal-exchange and signal-exchange-client"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
 	  --no-build-isolation -e . -e clients/python
 endif
 	@touch $@
