@@ -34,7 +34,7 @@ def suspended_members_read_on(patch: Patch) -> None:
 def audience_of_those_who_left(patch: Patch) -> None:
     """Whoever is in a community now was given all that was ever said in it."""
 
-    def could_see(directory: Any, origin: str, member: str, facts: SignalFacts) -> bool:
+    def could_see(directory: Any, origin: str, member: str, facts: SignalFacts, **_: Any) -> bool:
         return directory.in_community(member, origin) and (facts.audience is None or member in facts.audience)
 
     for module in ("exchange.domain.life", "exchange.api.reports", "exchange.api.directory"):

@@ -107,6 +107,8 @@ def hunt(bug: str, *, steps: int = 1_000, seeds: int = 3) -> tuple[int, str]:
     for seed in range(1, seeds + 1):
         outcome = one(seed, steps, bug)
         if outcome.found:
-            return taken + outcome.found_at, outcome.found.strip().splitlines()[-1].partition(": ")[2]
+            how = outcome.found.strip().splitlines()[-1].partition(": ")[2]
+            assert ": TypeError: " not in how, f"{bug} does not fit the product any more: {how}"
+            return taken + outcome.found_at, how
         taken += steps
     return 0, ""
