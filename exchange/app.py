@@ -250,6 +250,7 @@ class App:
                 opened.log.tail.erased,
                 clocks.wall_ms,
                 ready=folds.life.placed,
+                moving=folds.life.moving,
                 at_once=self._stores.erase_at_once,
             )
             folds.life.listeners.append(partial(self._tell_lag, name, facts))

@@ -177,7 +177,7 @@ async def _erase(store: Store, fold: Path, origin: str) -> int:
             if following.done():
                 following.result()
             await asyncio.sleep(_POLL_S)
-        eraser = Eraser(origin, store, facts, erased, wall_ms, ready=view.placed)
+        eraser = Eraser(origin, store, facts, erased, wall_ms, ready=view.placed, moving=view.moving)
         while await eraser.erase():
             pass
     finally:

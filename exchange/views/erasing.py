@@ -38,14 +38,16 @@ class Eraser:
         now_ms: Callable[[], int],
         *,
         ready: Callable[[], Awaitable[None]],
+        moving: asyncio.Lock,
         at_once: int = BATCH,
     ) -> None:
         """``erased`` replaces these entries wherever else this hub holds them.
 
-        ``ready`` returns once the fold is known to be of this log. ``at_once`` is how many entries go in one go: each
-        pays for getting the old bytes out of the store's files.
+        ``ready`` returns once the fold is known to be of this log; ``moving`` is `LifeView.moving` of it. ``at_once``
+        is how many entries go in one go: each pays for getting the old bytes out of the store's files.
         """
         self._ready = ready
+        self._moving = moving
         self._at_once = at_once
         self._origin = origin
         self._store = store
@@ -66,6 +68,10 @@ class Eraser:
 
     async def erase(self) -> int:
         """Erase one batch of what is due; return how many entries were in it."""
+        async with self._moving:  # what comes back to one of these meanwhile would be noted as gone, for good
+            return await self._erase()
+
+    async def _erase(self) -> int:
         now_ms = self._now_ms()
         doomed = await self._facts.doomed(now_ms, self._at_once)
         if not doomed:

@@ -73,6 +73,9 @@ class LifeView:
         self._placed = asyncio.Event()
         #: Somebody waits: the next entries are taken at once.
         self._hurry = asyncio.Event()
+        #: Held while records are taken out of the store, until that is noted, and while it is noted that some have come
+        #: back: the one must not fall into the other. Who holds it never calls `look_again`.
+        self.moving = asyncio.Lock()
 
     def current(self) -> LifeFacts:
         """Return what to judge by. Raises `Unavailable` until what the log held at the start has been read."""
@@ -156,7 +159,8 @@ class LifeView:
                     continue
                 at += 1
                 if frame and not codec.is_erased(frame):
-                    await self._take_back(self._lost, self._telling.told(index, leaf, frame))
+                    async with self.moving:
+                        await self._take_back(self._lost, self._telling.told(index, leaf, frame))
                 await pace.breathe()
 
     async def _take_back(self, lost: Lost, entry: ToldEntry) -> None:

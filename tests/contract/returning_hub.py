@@ -61,6 +61,6 @@ async def serving(community: Community, just_said: JustSaid | None = None) -> As
         returning = Returning(UK, community.store, replaced, lambda: community.now_ms)
         returning.follow(view, community.lost)
         clock = lambda: community.now_ms  # noqa: E731
-        yield Hub(
-            community, view, returning, Eraser(UK, community.store, view.facts, replaced, clock, ready=view.placed)
-        )
+        ready = view.placed
+        eraser = Eraser(UK, community.store, view.facts, replaced, clock, ready=ready, moving=view.moving)
+        yield Hub(community, view, returning, eraser)

@@ -146,7 +146,9 @@ async def erasing(community: Community, *, now_ms: int = NOW_MS) -> AsyncIterato
         async def erased(indices: Sequence[int]) -> None:
             community.store.done.append(f"memory {sorted(indices)}")
 
-        yield Eraser(UK, community.store, community.facts, erased, lambda: now_ms, ready=view.placed)
+        yield Eraser(
+            UK, community.store, community.facts, erased, lambda: now_ms, ready=view.placed, moving=view.moving
+        )
 
 
 def records(community: Community, index: int) -> tuple[bytes, ...]:

@@ -97,7 +97,7 @@ async def fold(community: Community) -> AsyncIterator[Fold]:
         async def erased(indices: object) -> None:
             pass
 
-        eraser = Eraser(UK, community.store, view.facts, erased, lambda: NOW_MS, ready=view.placed)
+        eraser = Eraser(UK, community.store, view.facts, erased, lambda: NOW_MS, ready=view.placed, moving=view.moving)
         assert isinstance(view.facts, FactsFile)
         yield Fold(FactsReferrals(view.facts), eraser)
 

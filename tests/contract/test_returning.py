@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,39 @@ async def test_an_erasure_that_comes_while_something_is_put_back_finds_it(
         await hub.erase()
         left = [b"" if at in erased else record for at, record in enumerate(MANY.records)]
         assert codec.decode_frame(community.frames()[0]).records == (tuple(left) if any(left) else ())
+
+
+async def test_what_comes_back_while_the_store_erases_is_not_noted_as_gone(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await community.say(SECRET, PLAIN)
+    community.lose(1)
+    async with serving(community) as hub:
+        write, erase, begun = community.store.put_back, community.store.erase, asyncio.Event()
+        erasing: list[asyncio.Task[None]] = []
+
+        async def slow(index: int, was: bytes, frame: bytes) -> None:
+            await community.say(community_statement(erasure(*ids_of(SECRET), *ids_of(PLAIN)), ALPHA))
+            await hub.view.reached(3)
+            erasing.append(asyncio.create_task(hub.erase()))
+            await begun.wait()  # it has looked at both, and found one of them without its record
+            await write(index, was, frame)
+
+        async def slow_too(frames: Mapping[int, bytes]) -> None:
+            begun.set()
+            while not (again.done() or hub.view.moving._waiters):
+                await asyncio.sleep(0.001)
+            await erase(frames)
+
+        monkeypatch.setattr(community.store, "put_back", slow)
+        monkeypatch.setattr(community.store, "erase", slow_too)
+        again = asyncio.create_task(hub.again(1, PLAIN))
+        async with asyncio.timeout(DEADLINE_S):
+            await again
+            await asyncio.gather(*erasing)
+        monkeypatch.undo()
+        await hub.erase()
+    assert [codec.is_erased(frame) for frame in community.frames()[:2]] == [True, True]
 
 
 async def test_what_is_over_while_it_is_put_back_goes(community: Community, monkeypatch: pytest.MonkeyPatch) -> None:
