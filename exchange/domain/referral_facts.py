@@ -133,3 +133,5 @@ class AddressedFacts:
     opinions: Callable[[bytes], Mapping[str, int]] = lambda _: {}
     #: How many notes there are on a referral, or a signal.
     notes: Callable[[bytes], int] = lambda _: 0
+    #: Whether an erasure names any of these that is no signal.
+    erased: Callable[[Sequence[bytes]], bool] = lambda _: False

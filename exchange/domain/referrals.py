@@ -63,7 +63,8 @@ def validate_addressed(
     _check_binding(findings, header, body, raw_records, audience_record, audience)
     check_record(findings, record, now_ms=now_ms)
     findings.raise_if_any()
-    findings.check(not facts.addressed.said(header.signal_ids), "records", "has been said already")
+    ids = header.signal_ids
+    findings.check(not (facts.addressed.said(ids) or facts.addressed.erased(ids)), "records", "has been said already")
     match record:
         case ReferralRecord():
             _check_referral(findings, header, record, audience, facts, directory, now_ms)

@@ -58,8 +58,8 @@ def note_bare(connection: apsw.Connection, entry: ToldEntry) -> None:
     header, body = entry.header, entry.header.body
     ends_at_ms = body.expires_at_ms if isinstance(body, SignalHeader) else 0
     id_ = header.signal_ids[0] if isinstance(body, Addressed) else b""
-    row = (entry.index, header.publisher, ends_at_ms, id_)
-    connection.execute("INSERT OR IGNORE INTO bare VALUES (?, ?, ?, ?)", row)
+    row = (entry.index, header.publisher, ends_at_ms, id_, header.kind)
+    connection.execute("INSERT OR IGNORE INTO bare VALUES (?, ?, ?, ?, ?)", row)
 
 
 def bare_in(connection: apsw.Connection, *, now_ms: int) -> list[int]:

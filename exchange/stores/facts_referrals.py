@@ -28,13 +28,26 @@ class FactsReferrals:
     @property
     def facts(self) -> AddressedFacts:
         """See `Referrals.facts`."""
-        return AddressedFacts(self._said, self._referral, self._opinions, self._notes)
+        return AddressedFacts(self._said, self._referral, self._opinions, self._notes, self._erased)
 
     def _said(self, ids: Sequence[bytes]) -> Mapping[bytes, SaidBy]:
-        query = "SELECT publisher, kind FROM addressed WHERE id = ? AND erased_at IS NULL LIMIT 1"
+        # Also what has been lost: else nobody could have it erased, and it would come back.
+        query = (
+            "SELECT publisher, kind FROM addressed WHERE id = ?1 AND erased_at IS NULL"
+            " UNION ALL SELECT publisher, kind FROM bare WHERE id = ?1 AND id != x''"
+            " AND NOT EXISTS (SELECT 1 FROM tombs WHERE tombs.id = ?1) LIMIT 1"
+        )
 
         def job(connection: apsw.Connection) -> dict[bytes, SaidBy]:
             return {id_: SaidBy(*row) for id_ in ids for row in connection.execute(query, (id_,))}
+
+        return self._file.looks(job)
+
+    def _erased(self, ids: Sequence[bytes]) -> bool:
+        query = "SELECT 1 FROM tombs WHERE id = ?"
+
+        def job(connection: apsw.Connection) -> bool:
+            return any(connection.execute(query, (id_,)).fetchone() for id_ in ids)
 
         return self._file.looks(job)
 

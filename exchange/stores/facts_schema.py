@@ -16,7 +16,7 @@ from exchange.ops.durable import make_folders
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
-FORMAT = 8
+FORMAT = 9
 _CACHE_KIB = 64 * 1024
 
 TABLES = """
@@ -97,9 +97,11 @@ CREATE INDEX referred_at ON referrals(idx);
 -- Entries that came without the records that they had, whoever took them: when these are over (0: with the retention),
 -- and of what is for named members its id.
 CREATE TABLE bare(
-    idx INTEGER PRIMARY KEY, publisher TEXT NOT NULL, ends_at_ms INTEGER NOT NULL, id BLOB NOT NULL
+    idx INTEGER PRIMARY KEY, publisher TEXT NOT NULL, ends_at_ms INTEGER NOT NULL, id BLOB NOT NULL,
+    kind INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX bare_of ON bare(publisher, idx);
+CREATE INDEX bare_addressed ON bare(id) WHERE id != x'';
 -- What erasures name that is no signal: a record that is not here now must not come back either.
 CREATE TABLE tombs(id BLOB PRIMARY KEY, idx INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """

@@ -1,7 +1,7 @@
 """Taking what is said to named members into the tables of a log's life, and its erasure out of them.
 
 The first word counts: a record that comes again, and an update that another one came before, change nothing; they are
-noted all the same, so that an erasure finds every copy.
+noted all the same, so that an erasure finds every copy. What was erased changes nothing when it is said anew, and goes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def take_addressed(connection: apsw.Connection, entry: ToldEntry) -> None:
     record, ids = entry.record, entry.header.signal_ids
     if record is None or len(ids) != 1:
         return
-    counts = connection.execute("SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids).fetchone() is None
+    target = target_of(ids[0], record)
+    query = "SELECT min(idx) FROM tombs WHERE id IN (?, ?)"
+    ((erased_at,),) = connection.execute(query, (ids[0], target)).fetchall()
+    first = connection.execute("SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids).fetchone() is None
+    counts = first and erased_at is None
     match record:
         case ReferralRecord() if counts:
             _refer(connection, entry, record)
@@ -42,12 +46,11 @@ def take_addressed(connection: apsw.Connection, entry: ToldEntry) -> None:
             counts = _update(connection, entry, record)
         case _:
             pass
-    target = target_of(ids[0], record)
     audience = " ".join(sorted(entry.audience or ()))
     who, when = entry.header.publisher, entry.received_at_ms
     connection.execute(
-        "INSERT INTO addressed VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-        (ids[0], entry.index, entry.header.kind, who, target, when, audience, counts),
+        "INSERT INTO addressed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (ids[0], entry.index, entry.header.kind, who, target, when, audience, counts, erased_at),
     )
 
 

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exchange import codec
 from exchange.domain.addressed import ReferralState
+from exchange.domain.key_epochs import KeyEpochs
+from exchange.domain.statement import Statement
+from exchange.errors import InvalidStatement
+from exchange.publish.intake import Intake
+from exchange.publish.quota import Limits, Quotas
 from tests.contract.followed_log import Community, ids_of
-from tests.contract.returning_hub import serving
+from tests.contract.returning_hub import Hub, header_of, serving
 from tests.contract.test_life_view import about, erasure
 from tests.contract.test_referral_facts import CLOSED, ONE, QUESTION, TWO, a_note, an_update, id_of
-from tests.unit.builders import ALPHA, ALPHA_LIAISON, POLICE, community_statement
+from tests.unit.builders import (
+    ALPHA,
+    ALPHA_LIAISON,
+    BETA_LIAISON,
+    NOW_MS,
+    POLICE,
+    Actor,
+    community_statement,
+    make_directory,
+)
 
 PLAIN = about("plain")
 
@@ -67,6 +82,63 @@ async def test_what_an_erasure_named_while_it_was_lost_stays_away_with_all_that_
         await hub.erase()
         assert hub.referral(ONE) is None
     assert [codec.is_erased(frame) for frame in community.frames()[:5]] == [True] * 5
+
+
+def judge(hub: Hub, statement: Statement, by: Actor) -> None:
+    """Judge what somebody would say now, as the hub does."""
+    directory = make_directory()
+    quotas = Quotas(Limits(), lambda: 0)
+    intake = Intake(lambda: directory, lambda _: KeyEpochs(), lambda _: hub.view.current(), quotas, lambda: NOW_MS)
+    admitted = intake.admit(by.workload, statement)
+    intake.check(by.workload, admitted, intake.identify(by.workload, admitted))
+
+
+async def test_what_is_lost_can_be_erased_by_who_said_it_and_stays_away(community: Community) -> None:
+    note = a_note(ONE, "ours", ALPHA_LIAISON)
+    await community.say(ONE, ANSWERED[1], note)
+    community.lose(0)
+    async with serving(community) as hub:
+        with pytest.raises(InvalidStatement, match="known to you"):
+            judge(hub, community_statement(erasure(id_of(ONE)), BETA_LIAISON), BETA_LIAISON)
+        with pytest.raises(InvalidStatement, match="known to you"):
+            judge(hub, community_statement(erasure(id_of(ANSWERED[1])), ALPHA_LIAISON), ALPHA_LIAISON)
+        for lost in (ONE, note):
+            erased = community_statement(erasure(id_of(lost)), ALPHA_LIAISON)
+            judge(hub, erased, ALPHA_LIAISON)
+            await community.say(erased)
+            await hub.view.reached(community.chain.size)
+            with pytest.raises(InvalidStatement, match="known to you"):
+                judge(hub, erased, ALPHA_LIAISON)
+        assert await hub.lost() == []
+        for index, statement in enumerate((ONE, ANSWERED[1], note)):
+            await hub.again(index, statement)
+        assert [codec.is_erased(frame) for frame in community.frames()[:3]] == [True] * 3
+
+
+def anew(statement: Statement, by: Actor) -> Statement:
+    """Return another statement with the same record."""
+    payload = codec.encode_header(replace(header_of(statement), nonce=b"anew" * 4))
+    return replace(statement, payload=payload, signatures=(by.sign(payload),))
+
+
+async def test_what_was_erased_stays_so_in_a_new_statement(community: Community) -> None:
+    note = a_note(TWO, "ours", ALPHA_LIAISON)
+    erased = community_statement(erasure(id_of(ONE), id_of(note)), ALPHA_LIAISON)
+    await community.say(ONE, ANSWERED[1], TWO, note, erased)
+    async with serving(community) as hub:
+        await hub.erase()
+        for statement in (ONE, note):
+            with pytest.raises(InvalidStatement, match="has been said already"):
+                judge(hub, anew(statement, ALPHA_LIAISON), ALPHA_LIAISON)
+        # Two hubs of one store may judge at the same time: it is in the ledger all the same.
+        await community.say(anew(ONE, ALPHA_LIAISON), anew(ANSWERED[1], POLICE), anew(note, ALPHA_LIAISON))
+        await hub.view.reached(community.chain.size)
+        assert hub.referral(ONE) is None
+        assert hub.referral(TWO) is not None
+        assert hub.view.current().addressed.notes(id_of(TWO)) == 0
+        await hub.erase()
+    whole = [at for at, frame in enumerate(community.frames()) if not codec.is_erased(frame)]
+    assert [at for at in whole if at != 4] == [2]
 
 
 async def test_a_referral_that_is_erased_while_it_is_put_back_goes(

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from exchange.codec import erased_frame, frame_leaf
-from exchange.domain.kinds import Role
+from exchange.domain.kinds import Kind, Role
 from exchange.errors import Denied, Reason, Rejected
 from exchange.v1 import ledger_pb2
 from exchange_client import Delivery, ExchangeClient
@@ -31,7 +31,8 @@ async def lose(world: World, indices: list[int]) -> None:
     def note(connection: apsw.Connection) -> None:
         for index in indices:
             connection.execute(
-                "INSERT INTO bare SELECT idx, publisher, expires_at_ms, x'' FROM statements WHERE idx = ?", (index,)
+                "INSERT INTO bare SELECT idx, publisher, expires_at_ms, x'', ? FROM statements WHERE idx = ?",
+                (Kind.SIGNAL, index),
             )
 
     await log.of_community.life.facts.writes(note)  # type: ignore[attr-defined]

@@ -174,6 +174,9 @@ def test_the_record_and_its_audience_are_bound_to_the_header() -> None:
     with pytest.raises(InvalidStatement, match="is not the id of the audience"):
         Court().judge(GOOD, ALPHA, committed=digest("another"))
     assert "said already" in Court(said=True).refusal(GOOD, ALPHA)
+    court = Court()
+    court.facts = replace(court.facts, addressed=replace(court.facts.addressed, erased=lambda ids: len(ids) == 1))
+    assert "said already" in court.refusal(GOOD, ALPHA)
 
 
 def test_a_suspended_authority_gets_no_new_referral() -> None:
