@@ -26,6 +26,7 @@ from exchange.views.replay import Leaves
 
 MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE = 1_000
+#: Entries without records that are looked at in one go.
 MAX_LOST = 10_000
 #: What reading costs, in the measure of a turn's work, which is records checked: an entry of a page, and a proof.
 _ENTRY_WORK = 5
@@ -176,11 +177,15 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         workload = caller()
         log, _ = self._log(request.origin)
         async with self._one_at_a_time(workload.member):
-            await self._hub.turns.take(workload.member, _PROOF_WORK)
             folds = await log.up_to_date()
-            start = min(request.start, folds.life.current().size)  # no table holds larger numbers
-            found = await folds.lost(workload.member, start, MAX_LOST)
-        return pb.ListLostRecordsResponse(indices=found, next=found[-1] + 1 if len(found) == MAX_LOST else 0)
+            following = min(request.start, folds.life.current().size)  # no table holds larger numbers
+            found: Sequence[int] = ()
+            while not found:
+                await self._hub.turns.take(workload.member, _PROOF_WORK)
+                found, following = await folds.lost(workload.member, following, MAX_LOST)
+                if not following:
+                    break
+        return pb.ListLostRecordsResponse(indices=found, next=following)
 
     async def _proven(self, log: Log, index: int, size: int) -> pb.ProvenLeaf:
         await self._hub.turns.take(caller().member, _PROOF_WORK)

@@ -27,8 +27,9 @@ class Folds:
     life: LifeView
     reports: Reports
     referrals: Referrals
-    #: Returns which entries of a publisher are lost (`exchange.views.lost`), from an index on, and so many at most.
-    lost: Callable[[str, int, int], Awaitable[Sequence[int]]]
+    #: Looks at so many bare entries of a publisher (`exchange.views.lost`), from an index on: returns those that are
+    #: lost, and where to look on, zero where these were all.
+    lost: Callable[[str, int, int], Awaitable[tuple[Sequence[int], int]]]
 
 
 @dataclass(frozen=True, slots=True)

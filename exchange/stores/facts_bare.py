@@ -30,10 +30,12 @@ _LIVES = (
     " (SELECT 1 FROM repeats JOIN signals USING (signal_id) JOIN statements ON statements.idx = signals.idx"
     " WHERE repeats.idx = bare.idx AND repeats.gone = 0 AND erased_at IS NULL AND statements.expires_at_ms > ?1))"
 )
+#: The limit is of those that are looked at: most may be erased or over.
 _LOST = (
-    "SELECT bare.idx FROM bare WHERE bare.publisher = ?2 AND bare.idx >= ?3 AND (ends_at_ms = 0 OR ends_at_ms > ?1)"  # noqa: S608 - our own
-    f" AND CASE id WHEN x'' THEN {_LIVES} ELSE NOT EXISTS (SELECT 1 FROM tombs WHERE tombs.id = bare.id) END"
-    " ORDER BY bare.idx LIMIT ?4"
+    "SELECT idx, CASE WHEN ends_at_ms > 0 AND ends_at_ms <= ?1 THEN 0"  # noqa: S608 - our own
+    f" WHEN id = x'' THEN {_LIVES} ELSE NOT EXISTS (SELECT 1 FROM tombs WHERE tombs.id = bare.id) END"
+    " FROM (SELECT idx, ends_at_ms, id FROM bare WHERE publisher = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4) AS bare"
+    " ORDER BY idx"
 )
 #: The plus keeps the planner from sorting all that expires: the newest is nearly always the first that is looked at.
 _WHOLE = (
@@ -69,10 +71,12 @@ def bare_in(connection: apsw.Connection, *, now_ms: int) -> list[int]:
     return [index for (index,) in rows]
 
 
-def lost_in(connection: apsw.Connection, publisher: str, start: int, limit: int, *, now_ms: int) -> list[int]:
-    """Return which entries of a publisher are lost, from an index on."""
+def lost_in(
+    connection: apsw.Connection, publisher: str, start: int, limit: int, *, now_ms: int
+) -> tuple[list[int], int]:
+    """Look at so many of a publisher's bare entries, from an index on; return the lost ones, and where to look on."""
     rows: list[tuple[Any, ...]] = connection.execute(_LOST, (now_ms, publisher, start, limit)).fetchall()
-    return [index for (index,) in rows]
+    return [index for index, is_lost in rows if is_lost], rows[-1][0] + 1 if len(rows) == limit else 0
 
 
 def newest_whole_in(connection: apsw.Connection, *, now_ms: int) -> int | None:

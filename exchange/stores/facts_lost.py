@@ -34,8 +34,11 @@ class FactsLost:
         """See `Lost.bare`."""
         return await self._file.writes(partial(facts_bare.bare_in, now_ms=self._now_ms()))
 
-    async def of(self, publisher: str, start: int, limit: int) -> Sequence[int]:
-        """Return which entries of a publisher are lost, from an index on."""
+    async def of(self, publisher: str, start: int, limit: int) -> tuple[Sequence[int], int]:
+        """Look at so many of a publisher's bare entries, from an index on: return the lost ones, and where to look on.
+
+        That is zero where these were all; before that there may be none among those that were looked at.
+        """
         now_ms = self._now_ms()
         return await self._file.reads(lambda file: facts_bare.lost_in(file, publisher, start, limit, now_ms=now_ms))
 

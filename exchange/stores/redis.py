@@ -381,8 +381,9 @@ class RedisStore:
         """Look, unless what was heard is known."""
         if not size or size > self._known.head.sealed.size:
             await self.head()
-        if not size:  # what came back lies below what is sealed
-            await self._returning.look()
+        if not size:  # what came back lies below what is sealed; it waits until the fold has read so far
+            with suppress(Unavailable):
+                await self._returning.look()
 
     async def aclose(self) -> None:
         """See `LogStore.aclose`."""

@@ -116,6 +116,7 @@ class LifeView:
                     await self._take(head)
                 if self._lost is not None and before is not None:
                     await self._compare(self._lost, *before)
+                    await self._lost.bare()  # what has just been taken, and was over long ago, is forgotten
                     before = None
                 self._caught_up = True
                 await self._store.wait(head.size)

@@ -31,7 +31,9 @@ class Hub:
         await self.returning.sent_again(index, statement, header_of(statement))
 
     async def lost(self, publisher: str = "alpha", start: int = 0) -> list[int]:
-        return list(await self.community.lost.of(publisher, start, 1_000))
+        found, following = await self.community.lost.of(publisher, start, 1_000)
+        assert following == 0
+        return list(found)
 
     async def erase(self) -> None:
         while await self.eraser.erase():

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,36 @@ async def test_what_one_hub_puts_back_the_others_hear_of_and_have(empty_redis: R
             True, False, True,
         ]  # fmt: skip
         await store.aclose()
+
+
+async def test_who_cannot_take_yet_what_came_back_hears_on(
+    empty_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.stores.redis.LOOK_EVERY_S", 0.02)
+    store = await opened(empty_redis.url, tmp_path / "news", create=True)
+    chain = await commit(store, Chain(), 1)
+    await store.erase({0: erased(chain.entries[0])})
+    follow, begun, refused = store._master.follow, 0, 0
+
+    async def counted(*given: Any) -> None:
+        nonlocal begun
+        begun += 1
+        await follow(*given)
+
+    async def told(_: Sequence[int]) -> None:
+        nonlocal refused
+        refused += 1
+        if refused <= 3:
+            raise Unavailable("the fold has not read so far")
+
+    monkeypatch.setattr(store._master, "follow", counted)
+    await store.tell(_ignore, _ignore, told)
+    await store.put_back(0, erased(chain.entries[0]), chain.entries[0].frame)
+    async with asyncio.timeout(10):
+        while refused <= 3:
+            await asyncio.sleep(0.01)
+    assert begun <= 1  # the connection that news come by has stayed
+    await store.aclose()
 
 
 async def test_two_hubs_see_one_log(empty_redis: RedisServer, tmp_path: Path) -> None:

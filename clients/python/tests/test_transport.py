@@ -12,7 +12,7 @@ import pytest
 
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
 from exchange.errors import OverQuota, Reason, Rejected, Unauthenticated, Unavailable
-from exchange.v1 import feed_pb2, feed_pb2_grpc
+from exchange.v1 import feed_pb2, feed_pb2_grpc, ledger_pb2
 from exchange_client import transport
 from exchange_client.connections import Moved
 from exchange_client.transport import Transport
@@ -185,3 +185,22 @@ async def test_a_silent_feed_and_a_draining_hub_are_left(
             pass
     assert [channel.address for channel in channels] == ["one:1", "two:2"]
     assert all(channel.closed for channel in channels)
+
+
+@pytest.mark.parametrize(
+    ("indices", "following", "asked_on"),
+    [
+        ([5], 6, True),
+        ([5, 8], 20, True),
+        ([5, 8], 0, False),
+        ([], 0, False),
+        ([], 9, False),
+        ([4, 8], 9, False),
+        ([8, 5], 9, False),
+        ([5, 5], 9, False),
+        ([5, 9], 9, False),
+    ],
+)
+def test_a_hub_that_answers_out_of_order_is_not_asked_on(indices: list[int], following: int, asked_on: bool) -> None:
+    answer = ledger_pb2.ListLostRecordsResponse(indices=indices, next=following)
+    assert transport._moves_on(5, answer) is asked_on

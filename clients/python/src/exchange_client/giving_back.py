@@ -1,8 +1,11 @@
 """Giving a hub back what it has lost: records of ours, whose entries came back to it from somebody's leaves.
 
 The hub is asked which they are: when a publisher opens, and whenever its stream has broken off, which is how a loss
-begins. What is still in the outbox is sent again, some at a time; the hub holds it against the ids in its ledger. What
-we have erased ourselves stays here, whatever a hub says.
+begins. What is still in the outbox is sent again, some at a time; the hub holds it against the ids in its ledger.
+
+A statement whose every signal was erased from this same state stays here, whatever a hub says. Of one with others, all
+records are sent, for they cannot be cut out of it; and what was erased from elsewhere is not known here. There the hub
+goes by its ledger.
 """
 
 from __future__ import annotations

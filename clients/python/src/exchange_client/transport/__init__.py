@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -257,7 +258,7 @@ class Transport:
                 request = ledger_pb2.ListLostRecordsRequest(origin=origin, start=start)
                 answer = told(await stub.ListLostRecords(request, timeout=CALL_S))
                 found += answer.indices
-                if answer.next <= start:
+                if not _moves_on(start, answer):
                     return tuple(found)
                 start = answer.next
 
@@ -327,6 +328,12 @@ async def _read(call: Any) -> Any:  # noqa: ANN401 - grpc's untyped call object
             return await call.read()
     except TimeoutError as error:
         raise Unavailable("the feed has gone silent", retry_after_ms=0) from error
+
+
+def _moves_on(start: int, answer: ledger_pb2.ListLostRecordsResponse) -> bool:
+    """Whether there is to be asked on: not of a hub that answers out of order, or with nothing."""
+    indices = [start - 1, *answer.indices, answer.next]
+    return len(answer.indices) > 0 and all(before < after for before, after in pairwise(indices))
 
 
 def _receipt(message: publish_pb2.Receipt) -> WireReceipt:
