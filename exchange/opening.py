@@ -91,6 +91,8 @@ class Memory:
         """Nothing is given out yet."""
         self._left = whole
         self._coming = 0
+        #: Held by whoever has a fold made by a process beside, which takes room for itself: one at a time.
+        self.making = asyncio.Lock()
 
     @contextmanager
     def expecting(self, communities: int) -> Iterator[None]:
@@ -191,7 +193,7 @@ async def open_log(
         facts = None
         if not origin.is_directory:
             facts = await FactsFile.open(folders.fold(origin.log, LIFE), most_newest=_newest_signals(room))
-            log = replace(log, folds=_folds(store, facts, canaries, just_said, returning))
+            log = replace(log, folds=_folds(store, facts, canaries, just_said, returning, memory.making))
     except BaseException:
         await store.aclose()
         await mark.aclose()
@@ -210,6 +212,7 @@ def _folds(
     canaries: frozenset[tuple[int, bytes]],
     just_said: JustSaid,
     returning: Returning,
+    turn: asyncio.Lock,
 ) -> Folds:
     referrals, lost = FactsReferrals(facts), FactsLost(facts, wall_ms)
     life = LifeView(
@@ -221,7 +224,7 @@ def _folds(
         addressed=referrals.facts,
         just_said=just_said,
         lost=lost,
-        making=lambda: beside(facts),
+        making=lambda: beside(facts, turn),
     )
     returning.follow(life, lost)
     return Folds(life, FactsReports(facts), referrals, lost.of)

@@ -16,7 +16,7 @@ from exchange.api.logs import Hub
 from exchange.domain.changes import changes
 from exchange.domain.directory import Directory
 from exchange.domain.policy import Workload, may_administer
-from exchange.domain.proposals import Proposal, counting, expires_at_ms, missing, needed
+from exchange.domain.proposals import MAX_STATEMENTS, Proposal, counting, expires_at_ms, missing, needed
 from exchange.domain.statement import NONCE_BYTES, Signature
 from exchange.errors import Reason, Rejected
 from exchange.ops.metrics import Metrics
@@ -51,6 +51,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         context: _Context,  # noqa: ARG002
     ) -> pb.PrepareProposalResponse:
         workload, now_ms = self._operator(), self._hub.intake.now_ms()
+        if len(request.drafts) > MAX_STATEMENTS:
+            raise Rejected(Reason.TOO_LARGE, f"{len(request.drafts)} statements; at most {MAX_STATEMENTS} are allowed")
         payloads = [completed(draft, workload.member, now_ms, self._random(NONCE_BYTES)) for draft in request.drafts]
         made = await self._proposals.prepare(workload, payloads)
         return pb.PrepareProposalResponse(proposal=_proposal(self._hub.view.directory, made))

@@ -100,9 +100,9 @@ def _propose(settings: ClientConfig, said: Sequence[Written], *, as_json: bool) 
     if lacking:
         lines += [
             "  tell another operator this id: it is a hash of what is signed",
-            f"  they:  exchange proposals sign {id_[:16]} --client THEIR-CLIENT.toml",
+            f"  they:  exchange proposals sign {id_} --client THEIR-CLIENT.toml",
         ]
-    lines.append(f"  then:  exchange proposals submit {id_[:16]} --client YOUR-CLIENT.toml")
+    lines.append(f"  then:  exchange proposals submit {id_} --client YOUR-CLIENT.toml")
     emit({"proposal": id_, "statements": len(said), "missing": lacking}, as_json=as_json, lines=lines)
 
 

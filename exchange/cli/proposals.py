@@ -159,6 +159,12 @@ def sign(id_: str, client_path: Path, *, yes: bool, as_json: bool) -> None:
     """
     settings = ClientConfig.load(client_path)
     cosigning.require_operator(settings, client_path)
+    if yes and len(id_) != _WHOLE:
+        raise Rejected(
+            Reason.INVALID,
+            "--yes signs by the whole id alone: whoever runs the hub could make another that begins alike",
+            hint=f"name all {_WHOLE} characters as the operator who made it has told them, or read it and answer",
+        )
     key = settings.load_signing_key()
     proposal, directory = _read(settings, id_)
     say(*_in_words(directory, proposal), err=True)
@@ -178,7 +184,7 @@ def sign(id_: str, client_path: Path, *, yes: bool, as_json: bool) -> None:
         if now.publisher == settings.member:
             await _say(client, settings, now, as_json=as_json)
         elif not as_json:
-            say(f"  {now.publisher} publishes it:  exchange proposals submit {now.id.hex()[:16]}")
+            say(f"  {now.publisher} publishes it:  exchange proposals submit {now.id.hex()}")
 
     as_client(settings, job)
 

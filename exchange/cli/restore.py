@@ -170,7 +170,7 @@ async def _erase(store: Store, fold: Path, origin: str) -> int:
         count += len(indices)
 
     facts = await FactsFile.open(fold)
-    view = LifeView(store, store, facts, worked_s, making=lambda: beside(facts))
+    view = LifeView(store, store, facts, worked_s, making=lambda: beside(facts, asyncio.Lock()))
     following = asyncio.create_task(view.run())
     try:
         while facts.place().size < size:

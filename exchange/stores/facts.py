@@ -8,8 +8,9 @@ finds damaged says so (`damaged`), and is made anew by `forget`.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,10 +56,11 @@ class FactsFile:
         self._looking: apsw.Connection
         self._reading: apsw.Connection
         self._place = CompactRange()
-        self._most_newest = most_newest
+        self.most_newest = most_newest
         self._sayings: Sayings
         self._sorted_ms = 0
         self._beginning = asyncio.Lock()
+        self._lent = False
         #: Whether SQLite has found the file damaged: then nothing of it is to be judged by.
         self.damaged = False
 
@@ -69,7 +71,11 @@ class FactsFile:
         Raises `Fatal`, and `Unavailable`.
         """
         file = cls(path, most_newest)
-        await file._worker.call(file._open)
+        try:
+            await file._worker.call(file._open)
+        except Unavailable:
+            if not file.damaged:
+                raise
         if file.damaged:
             await file._begin_again()
         return file
@@ -85,7 +91,7 @@ class FactsFile:
     def _read_again(self) -> None:
         self._read_place()
         with self._typed():
-            self._sayings = Sayings(self._writing, self._most_newest)
+            self._sayings = Sayings(self._writing, self.most_newest)
 
     def _read_place(self) -> None:
         with self._typed():
@@ -97,15 +103,28 @@ class FactsFile:
         except Rejected:
             self.damaged = True
 
+    async def lend(self) -> None:
+        """Let another process take entries, until `reread`: nothing else is done to signals here meanwhile."""
+
+        def job() -> None:
+            self._lent = True
+
+        await self._worker.call(job)
+
     async def reread(self, *, place_alone: bool = False) -> None:
-        """Read anew what is in memory: another process has taken entries."""
-        await self._worker.call(self._read_place if place_alone else self._read_again)
+        """Read anew what is in memory: another process has taken entries; it goes on where only the place is read."""
+
+        def job() -> None:
+            self._lent = place_alone
+            (self._read_place if place_alone else self._read_again)()
+
+        await self._worker.call(job)
 
     @contextmanager
     def _typed(self) -> Iterator[None]:
         try:
             yield
-        except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
+        except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, struct.error) as error:
             self.damaged = True
             raise Unavailable(f"{self.path}: is damaged, and is made again: {error}") from error
         except apsw.ConnectionClosedError as error:
@@ -127,7 +146,8 @@ class FactsFile:
                 try:
                     take(self._writing, self._sayings, entries, place)
                 except BaseException:
-                    self._sayings = Sayings(self._writing, self._most_newest)
+                    with suppress(Unavailable):
+                        self._read_again()
                     raise
 
         await self._worker.call(job)
@@ -152,16 +172,26 @@ class FactsFile:
 
     async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:
         """See `Facts.doomed`."""
-        if now_ms - self._sorted_ms >= _SORT_EVERY_MS:
-            await self._worker.call(self._sort)
+        if abs(now_ms - self._sorted_ms) >= _SORT_EVERY_MS:
             self._sorted_ms = now_ms
+            try:
+                await self.sort()
+            except Unavailable:
+                if self.damaged:
+                    raise
         return await self.reads(partial(doomed_in, now_ms=now_ms, limit=limit))
 
     async def gone(self, doomed: Sequence[Doomed]) -> None:
         """See `Facts.gone`."""
         await self.writes(partial(note_gone, doomed=doomed))
 
+    async def sort(self) -> None:
+        """Put the newest signals into the index: so it is known of each whether it was said before."""
+        await self._worker.call(self._sort)
+
     def _sort(self) -> None:
+        if self._lent:
+            return
         with self._typed():
             with self._writing:
                 self._sayings.sort_in()
@@ -172,12 +202,14 @@ class FactsFile:
         if below is None:
             await self._begin_again()
             return
-        await self._worker.call(self._sort)
+        await self.sort()
         for _ in range(_MOST_SLICES):
             if not await self._worker.call(partial(self._forget, below)):
                 return
 
     def _forget(self, below: int) -> int:
+        if self._lent:
+            return 0
         with self._typed(), self._writing:
             left = forget_some(self._writing, self._sayings, below)
         return left  # noqa: RET504 - by its stub, a connection may swallow what is raised in it

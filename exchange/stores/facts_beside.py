@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -39,15 +40,18 @@ class FactsBeside:
 
 
 @asynccontextmanager
-async def beside(facts: FactsFile) -> AsyncIterator[FactsBeside]:
+async def beside(facts: FactsFile, turn: asyncio.Lock) -> AsyncIterator[FactsBeside]:
     """Have a process for as long as the block lasts. Nobody else may take entries meanwhile.
 
-    What it took is in the fold afterwards, however it ended: the file is asked once nobody can write to it any more.
+    Whoever has the ``turn`` has one: so a hub has one at a time. What it took is in the fold afterwards, however it
+    ended: the file is asked once nobody can write to it any more.
     """
-    child = ChildProcess("exchange.stores.facts_worker")
-    try:
-        await child.ask(os.fsencode(facts.path.absolute()))
-        yield FactsBeside(facts, child)
-    finally:
-        await child.aclose()
-        await facts.reread()
+    async with turn:
+        child = ChildProcess("exchange.stores.facts_worker")
+        try:
+            await facts.lend()
+            await child.ask(b"%d %s" % (facts.most_newest, os.fsencode(facts.path.absolute())))
+            yield FactsBeside(facts, child)
+        finally:
+            await child.aclose()
+            await facts.reread()

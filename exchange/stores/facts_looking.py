@@ -9,7 +9,7 @@ import apsw
 
 from exchange.domain.life import SignalFacts
 from exchange.ports import Doomed
-from exchange.stores.facts_sayings import Sayings, places_of
+from exchange.stores.facts_sayings import Sayings, first_place
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
 
 _COLUMNS = (
@@ -86,8 +86,8 @@ def facts_of(
     found: dict[bytes, SignalFacts] = {}
     for id_ in ids:
         row = connection.execute(SIGNAL, (id_,)).fetchone()
-        if row is None and (places := places_of(connection, id_, newest.get(id_, ()))):
-            row = connection.execute(_UNTOUCHED, (id_, places[0])).fetchone()
+        if row is None and (place := first_place(connection, id_, newest.get(id_, ()))) is not None:
+            row = connection.execute(_UNTOUCHED, (id_, place)).fetchone()
         if row is not None:
             found[id_] = signal_of(row)
     return found
@@ -99,7 +99,8 @@ def forget_some(connection: apsw.Connection, sayings: Sayings, below: int) -> in
     All of them must be sorted in.
     """
     found = sayings.forget(below, _FORGOTTEN_AT_ONCE)
-    for table in ("endings", "dispositions", "opinions", "repeats", "signals"):
+    # Where they were said again stays known: those do not become new ones.
+    for table in ("endings", "dispositions", "opinions", "signals"):
         connection.executemany(f"DELETE FROM {table} WHERE signal_id = ?", [(id_,) for id_ in found])  # noqa: S608 - our own
     if len(found) < _FORGOTTEN_AT_ONCE:
         connection.execute("DELETE FROM statements WHERE idx < ?", (below,))

@@ -44,6 +44,7 @@ class FactsLost:
 
     async def newest_whole(self) -> int | None:
         """See `Lost.newest_whole`."""
+        await self._file.sort()
         return await self._file.reads(partial(facts_bare.newest_whole_in, now_ms=self._now_ms()))
 
     def is_whole(self, index: int) -> bool:

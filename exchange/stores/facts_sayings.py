@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
@@ -66,9 +67,10 @@ class Sayings:
         #: Where the newest were said, by key: the first of them, and where that key came again.
         self._first: dict[int, int] = {}
         self._more: dict[int, list[int]] = {}
-        newest: Any = connection.execute(
-            "SELECT idx, ids FROM ids WHERE idx >= (SELECT sorted FROM place) ORDER BY idx"
-        )
+        self._again = 0
+        #: All that was said below is in the index, or in memory here.
+        ((self._end,),) = cast("list[tuple[int]]", connection.execute("SELECT sorted FROM place").fetchall())
+        newest: Any = connection.execute("SELECT idx, ids FROM ids WHERE idx >= ? ORDER BY idx", (self._end,))
         for index, ids in newest:
             self._note(index, ids)
 
@@ -81,6 +83,7 @@ class Sayings:
         return [] if first is None else [first, *self._more.get(key, ())]
 
     def _note(self, index: int, ids: bytes) -> None:
+        self._end = max(self._end, index + 1)
         keys = keys_in(ids)
         if self._first.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
             self._first.update(dict.fromkeys(keys, index))
@@ -88,6 +91,7 @@ class Sayings:
         for key in keys:
             if self._first.setdefault(key, index) != index:
                 self._more.setdefault(key, []).append(index)
+                self._again += 1
 
     def add(self, said: Sequence[tuple[int, bytes]]) -> None:
         """Take statements, each its index and its joined ids, in the caller's transaction."""
@@ -111,18 +115,32 @@ class Sayings:
 
     def settle(self, ids: Sequence[bytes]) -> None:
         """Have rows in `signals` for those of these that were ever said, and in `repeats` for where they were again."""
-        newest = self.newest(ids)
         for id_ in ids:
-            first, *again = places_of(self._db, id_, newest.get(id_, ())) or (None,)
-            if first is not None:
-                self._db.execute("INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)", (id_, first))
-            for index in again:
-                self._db.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?, 0)", (id_, index))
+            key = key_of(id_)
+            newest = self._among_newest(key)
+            first, asked = self._first_of(id_), iter(newest[:1])
+            if first is None:
+                first, asked = next(_places(self._db, id_, newest), None), _asked(self._db, key, newest)
+            if first is None:
+                continue
+            self._db.execute("INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)", (id_, first))
+            # Of one that has its row already, what is in the file was noted when it came there.
+            for index in asked:
+                if index != first and _holds(_ids_at(self._db, index), id_):
+                    self._db.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?, 0)", (id_, index))
+            # These go there now, so that nobody has to look at them once more.
+            for index in self._more.pop(key, ()):
+                self._again -= 1
+                self._said_again(key, index, newest)
+
+    def _first_of(self, id_: bytes) -> int | None:
+        rows: list[Any] = self._db.execute("SELECT idx FROM signals WHERE signal_id = ?", (id_,)).fetchall()
+        return int(rows[0][0]) if rows else None
 
     @property
     def due(self) -> bool:
         """Whether there are so many of the newest that they should be sorted in."""
-        return len(self._first) >= self._most
+        return len(self._first) + self._again >= self._most
 
     def sort_in(self) -> None:
         """Put the newest into the index, in the caller's transaction; call `sorted_in` once that is committed."""
@@ -131,50 +149,84 @@ class Sayings:
         before = self._db.total_changes()
         self._db.execute("INSERT OR IGNORE INTO said SELECT key, idx FROM sorting ORDER BY key, idx")
         if self._db.total_changes() - before != len(rows):
-            others = "SELECT key, sorting.idx FROM sorting JOIN said USING (key) WHERE sorting.idx != said.idx"
+            others = (
+                "SELECT key, sorting.idx FROM sorting JOIN said USING (key) WHERE sorting.idx != said.idx"
+                " ORDER BY key, sorting.idx"
+            )
             again: list[Any] = self._db.execute(others).fetchall()
             for key, index in again:
                 self._said_again(key, index)
         self._db.execute("DELETE FROM sorting")
-        self._db.execute("UPDATE place SET sorted = (SELECT coalesce(max(idx) + 1, 0) FROM ids)")
+        # What another process has taken meanwhile is not in memory here, and so not in the index.
+        self._db.execute("UPDATE place SET sorted = max(sorted, ?)", (self._end,))
 
     def sorted_in(self) -> None:
         """Let go of what is in the index now."""
-        self._first, self._more = {}, {}
+        self._first, self._more, self._again = {}, {}, 0
 
-    def _said_again(self, key: int, index: int) -> None:
+    def _said_again(self, key: int, index: int, newest: Sequence[int] = ()) -> None:
         """Note another place of a key, be it the same signal or another that begins alike."""
         self._db.execute("INSERT OR IGNORE INTO said_again VALUES (?, ?)", (key, index))
-        for id_ in ids_in(_ids_at(self._db, index)):
-            if key_of(id_) == key and len(places_of(self._db, id_, ())) > 1:
-                self.settle([id_])
+        for id_ in _beginning_with(_ids_at(self._db, index), _KEY.pack(key)):
+            first = self._first_of(id_)
+            if first is None:
+                first = next(_places(self._db, id_, newest), None)
+            if first is not None and first != index:
+                self._db.execute("INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)", (id_, first))
+                self._db.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?, 0)", (id_, index))
 
     def forget(self, below: int, most: int) -> list[bytes]:
         """Forget where signals of entries below this index were said: ``most`` or some more. Return them."""
-        first = "SELECT idx FROM ids WHERE idx < ? ORDER BY idx LIMIT 1"
+        first = "SELECT idx, ids FROM ids WHERE idx < ? ORDER BY idx LIMIT 1"
         found: list[bytes] = []
         while len(found) < most:
             rows: list[Any] = self._db.execute(first, (below,)).fetchall()
             if not rows:
                 break
-            ((index,),) = rows
-            for id_ in ids_in(_ids_at(self._db, index)):
-                key = key_of(id_)
-                again = [(key, place) for place in places_of(self._db, id_, ())]
-                self._db.execute("DELETE FROM said WHERE key = ? AND idx = ?", (key, index))
-                self._db.executemany("DELETE FROM said_again WHERE key = ? AND idx = ?", again)
-                found.append(id_)
+            ((index, joined),) = rows
+            places = [(key, index) for key in keys_in(joined)]
+            self._db.executemany("DELETE FROM said WHERE key = ? AND idx = ?", places)
+            self._db.executemany("DELETE FROM said_again WHERE key = ? AND idx = ?", places)
             self._db.execute("DELETE FROM ids WHERE idx = ?", (index,))
+            found += ids_in(joined)
         return found
 
 
-def places_of(connection: apsw.Connection, id_: bytes, newest: Sequence[int]) -> list[int]:
-    """Return the indices of the entries that say a signal, in the order of the log; ``newest`` may be among them."""
-    key = key_of(id_)
-    query = "SELECT idx FROM said WHERE key = ? UNION SELECT idx FROM said_again WHERE key = ?"
-    indexed: list[Any] = connection.execute(query, (key, key)).fetchall()
-    asked = sorted({*(index for (index,) in indexed), *newest})
-    return [index for index in asked if _holds(_ids_at(connection, index), id_)]
+def first_place(connection: apsw.Connection, id_: bytes, newest: Sequence[int]) -> int | None:
+    """Return the index of the entry that says a signal first; None where none does. ``newest``: `Sayings.newest`."""
+    return next(_places(connection, id_, newest), None)
+
+
+def _places(connection: apsw.Connection, id_: bytes, newest: Sequence[int]) -> Iterator[int]:
+    """Yield where a signal was said, in the order of the log, but for where it is known to have been said again.
+
+    That stays known of one whose first place is forgotten: it does not begin anew.
+    """
+    repeated = "SELECT EXISTS (SELECT 1 FROM repeats WHERE signal_id = ? AND idx = ?)"
+    for index in _asked(connection, key_of(id_), newest):
+        if _holds(_ids_at(connection, index), id_) and not connection.execute(repeated, (id_, index)).fetchall()[0][0]:
+            yield index
+
+
+def _asked(connection: apsw.Connection, key: int, newest: Sequence[int]) -> Iterator[int]:
+    """Yield where a key was said, in the order of the log."""
+    last = -1
+    for index in merge(_in_file(connection, key), newest):
+        if index != last:
+            yield index
+        last = index
+
+
+def _in_file(connection: apsw.Connection, key: int) -> Iterator[int]:
+    query = (
+        "SELECT min(idx) FROM (SELECT idx FROM said WHERE key = ?1 AND idx > ?2"
+        " UNION ALL SELECT min(idx) FROM said_again WHERE key = ?1 AND idx > ?2)"
+    )
+    last: Any = -1
+    while last is not None:
+        ((last,),) = connection.execute(query, (key, last)).fetchall()
+        if last is not None:
+            yield last
 
 
 def _ids_at(connection: apsw.Connection, index: int) -> bytes:
@@ -184,7 +236,13 @@ def _ids_at(connection: apsw.Connection, index: int) -> bytes:
 
 
 def _holds(ids: bytes, id_: bytes) -> bool:
-    at = ids.find(id_)
-    while at >= 0 and at % ID_BYTES:
-        at = ids.find(id_, at + 1)
-    return at >= 0
+    return id_ in _beginning_with(ids, id_)
+
+
+def _beginning_with(ids: bytes, beginning: bytes) -> Iterator[bytes]:
+    """Yield those of joined ids that begin so."""
+    at = ids.find(beginning)
+    while at >= 0:
+        if not at % ID_BYTES:
+            yield ids[at : at + ID_BYTES]
+        at = ids.find(beginning, at + 1)

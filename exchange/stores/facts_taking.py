@@ -28,6 +28,7 @@ from exchange.domain.bodies import (
 from exchange.domain.kinds import FEW
 from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
+from exchange.errors import Unavailable
 from exchange.ledger.merkle import CompactRange
 from exchange.ports import ToldEntry
 from exchange.stores.facts_bare import note_bare
@@ -74,16 +75,21 @@ class _Signal:
 
 
 def take(connection: apsw.Connection, sayings: Sayings, entries: Sequence[ToldEntry], place: CompactRange) -> None:
-    """Take entries, in the order of the log, and the place after them: both or neither.
+    """Take the next entries, in the order of the log, and the place after them: both or neither.
 
-    Where that fails, ``sayings`` is not what is in the file any more.
+    Where that fails, ``sayings`` is not what is in the file any more. Raises `Unavailable` where the file is not at the
+    first of them: another process has written to it.
     """
     with connection:
+        # First: so this transaction writes from its beginning on, and nobody else does.
+        moved = "UPDATE place SET size = ?, hashes = ? WHERE size = ?"
+        connection.execute(moved, (place.size, b"".join(place.hashes), entries[0].index))
+        if connection.changes() != 1:
+            raise Unavailable("the fold of this log's life is at another place")
         taking = _Taking(connection, sayings)
         for entry in entries:
             taking.take(entry)
         taking.flush()
-        connection.execute("UPDATE place SET size = ?, hashes = ?", (place.size, b"".join(place.hashes)))
         # What may come back is judged by whether it was said before.
         if due := sayings.due or any(entry.bare for entry in entries):
             sayings.sort_in()

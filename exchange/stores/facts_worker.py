@@ -26,9 +26,10 @@ _NICENESS = 5
 class _Making:
     """One file, once it is opened."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = facts_schema.open_again(path)
-        self._sayings = Sayings(self._connection)
+    def __init__(self, opening: bytes) -> None:
+        most_newest, path = opening.split(b" ", 1)
+        self._connection = facts_schema.open_again(Path(os.fsdecode(path)))
+        self._sayings = Sayings(self._connection, int(most_newest))
         self._entries: list[ToldEntry] = []
 
     def take(self, data: bytes) -> None:
@@ -49,7 +50,7 @@ def main() -> None:
     def answer(asked: bytes) -> bytes:
         nonlocal making
         if making is None:
-            making = _Making(Path(os.fsdecode(asked)))
+            making = _Making(asked)
         else:
             making.take(asked)
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
+from exchange import codec
 from exchange.domain.bodies import Erasure, ErasureReason, Retraction, RetractionReason
 from exchange.errors import Fatal, Unavailable
 from exchange.ledger.merkle import CompactRange
@@ -84,7 +86,7 @@ class Watched:
 
     @asynccontextmanager
     async def __call__(self, facts: FactsFile) -> AsyncIterator[Making]:
-        async with beside(facts) as made:
+        async with beside(facts, asyncio.Lock()) as made:
             self._made, self._facts = made, facts
             yield self
 
@@ -161,6 +163,46 @@ async def test_what_is_near_is_taken_here(community: Community) -> None:
     async with community.following(making=way) as view:
         await caught_up(view, SIZE + life.FAR - 1)
     assert way.answers == []
+
+
+async def test_who_sorts_and_forgets_meanwhile_takes_nothing_from_it(community: Community) -> None:
+    """The eraser and the archiver go on beside it."""
+    expected = await made_here(community)
+    turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def disturbed(facts: FactsFile) -> AsyncIterator[Making]:
+        async with beside(facts, turn) as made:
+
+            class Disturbed:
+                async def take(self, entries: Sequence[tuple[bytes, bytes]], place: CompactRange | None) -> bool:
+                    taken = await made.take(entries, place)
+                    await facts.sort()
+                    await facts.forget(WIDTH // 2)
+                    return taken
+
+            yield Disturbed()
+            assert turn.locked()
+
+    async with community.following(making=disturbed) as view:
+        await caught_up(view, SIZE)
+        assert rows(community) == expected
+    async with community.following() as view:
+        await caught_up(view, SIZE)
+        ids = [id_ for n in range(SIZE - WIDTH - 10) for id_ in ids_of(a_signal(str(n)))]
+        assert len(view.current().signals(ids)) == len(ids)
+    assert not turn.locked()
+
+
+async def test_a_file_that_is_at_another_place_takes_nothing(community: Community) -> None:
+    async with community.following() as view:
+        await caught_up(view, SIZE)
+        before, place = rows(community), community.facts.place()
+        leaf = codec.frame_leaf((await community.store.read(SIZE - 1, 1))[0].frame)
+        with pytest.raises(Unavailable, match="at another place"):
+            await community.facts.take([telling.told(SIZE - 1, leaf, b"")], place)
+        assert rows(community) == before
+        assert community.facts.place() == place
 
 
 @pytest.mark.parametrize("place", [None, CompactRange(), CompactRange.of(7, HASHES)])

@@ -21,6 +21,7 @@ from exchange.domain.bodies import (
     RetractionReason,
 )
 from exchange.ports import Doomed
+from exchange.stores import facts_sayings
 from exchange.stores.facts import FactsFile
 from exchange.stores.facts_sayings import insert, key_of, keys_in
 from tests.contract.facts_book import ERROR, ONE, TWO, Book
@@ -148,6 +149,60 @@ async def test_what_was_retracted_only_may_be_said_again(book: Book) -> None:
     await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE,))
     assert await book.facts.doomed(NOW_MS, 10) == []
     assert not book.facts.signals((ONE,))[ONE].live
+
+
+async def test_what_was_said_again_is_no_new_signal_once_the_first_is_forgotten(book: Book) -> None:
+    await book.tell(signal_body(), ids=(ONE,))
+    await book.tell(signal_body(), ids=(ONE, TWO, TWINS[0]))
+    await book.facts.forget(1)
+    assert set(book.facts.signals((ONE, TWO, *TWINS))) == {TWO, TWINS[0]}
+    await book.tell(signal_body(), ids=(ONE,))
+    assert await index_of(book, ONE) == 2  # said anew
+    await book.facts.forget(3)
+    assert book.facts.signals((ONE, TWO, *TWINS)) == {}
+
+
+async def test_one_that_is_said_a_thousand_times_costs_each_time_the_same(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, look = list[int](), facts_sayings._ids_at
+
+    def noted(connection: apsw.Connection, index: int) -> bytes:
+        looked.append(index)
+        return look(connection, index)
+
+    monkeypatch.setattr(facts_sayings, "_ids_at", noted)
+    for _ in range(1_000):
+        await book.tell(signal_body(expires_at_ms=LATER), ids=(ONE,))
+    assert await index_of(book, ONE) == 0
+    await book.tell(Erasure((ONE,), ErasureReason.ON_REQUEST))
+    assert len(await book.facts.doomed(NOW_MS, 10_000)) == 1_000
+    await book.tell(Opinion((ONE,), OpinionCategory.NEGATIVE_CLASS, OpinionReason.FALSE_POSITIVE), "beta")
+    assert len(looked) < 6_000
+
+
+async def test_a_damaged_page_of_ids_makes_the_file_anew(book: Book) -> None:
+    for n in range(300):
+        await book.tell(signal_body(), ids=(digest(str(n)),))
+    path = book.facts.path
+    await book.facts.aclose()
+    file = apsw.Connection(str(path))
+    file.execute("UPDATE ids SET ids = x'0011' WHERE idx = 299")
+    file.execute("UPDATE place SET sorted = 0")
+    file.close()
+    book.facts = await FactsFile.open(path)
+    assert book.facts.place().size == 0
+    assert not book.facts.damaged
+
+
+async def test_on_a_full_disk_what_is_over_still_goes(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 1), ids=(ONE,))
+
+    def full(_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(facts_sayings.Sayings, "sort_in", full)
+    assert await book.facts.doomed(NOW_MS + 1, 10) == [Doomed(0, None)]
 
 
 async def test_a_row_is_there_for_whatever_something_is_said_about(book: Book) -> None:

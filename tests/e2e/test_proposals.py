@@ -117,7 +117,9 @@ async def test_a_new_member_is_prepared_read_signed_and_there_though_the_hub_was
         f"changes delta: key {public} (pipeline): - -> in force", f"changes delta: communities: - -> {UK}", "1 more",
     ):  # fmt: skip
         assert part in refused.stderr, part
-    done = lines((await exchange("proposals", "sign", id_[:12], "--client", second, "--yes", "--json")).stdout)
+    blind = await exchange("proposals", "sign", id_[:12], "--client", second, "--yes", code=1)
+    assert "--yes signs by the whole id alone" in blind.stderr
+    done = lines((await exchange("proposals", "sign", id_, "--client", second, "--yes", "--json")).stdout)
     assert [each.get("signatures") for each in done] == [None, 2, 2, 2]
     entry = world.app._view.directory.members["delta"]
     assert (entry.communities, [key.public_key.hex() for key in entry.keys.values()]) == ({UK}, [public])
