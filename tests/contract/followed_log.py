@@ -76,6 +76,8 @@ class Community:
         self.chain = Chain()
         self.now_ms = NOW_MS
         self.facts: FactsFile
+        #: What follows it; it ends with what is wrong with the log.
+        self.run: asyncio.Task[None]
         self.lost: FactsLost
 
     async def say(self, *statements: Statement) -> None:
@@ -119,7 +121,7 @@ class Community:
             lost=self.lost,
             making=None if making is None else lambda: making(facts),
         )
-        task = asyncio.create_task(_follow(view))
+        task = self.run = asyncio.create_task(_follow(view))
         try:
             yield view
         finally:

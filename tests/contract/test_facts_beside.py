@@ -148,7 +148,7 @@ async def test_what_is_not_the_logs_own_is_not_taken(community: Community) -> No
     way = Watched()
     async with community.following(making=way) as view:
         with pytest.raises(Fatal, match="are not those of the log's tree"):
-            await view.run()
+            await community.run
         assert community.facts.place().size == 0
         with pytest.raises(Unavailable):
             view.current()

@@ -102,7 +102,7 @@ async def test_what_is_not_the_logs_own_is_not_taken(community: Community) -> No
     entries[2] = replace(entry(2, a_signal("forged")), leaf_hash=entries[2].leaf_hash)
     async with community.following() as view:
         with pytest.raises(Fatal, match="are not those of the log's tree"):
-            await view.run()
+            await community.run
         assert community.facts.place().size == 0
         with pytest.raises(Unavailable):
             view.current()

@@ -71,7 +71,7 @@ async def test_where_a_place_is_not_what_it_was_the_log_is_read_again(community:
     held, entries[60] = entries[60], replace(entry(60, community_statement(VOTE)), leaf_hash=entries[60].leaf_hash)
     async with community.following() as view:
         with pytest.raises(Fatal, match="are not those of the log's tree"):
-            await view.run()
+            await community.run
     entries[60] = held
     async with community.following() as view:
         await caught_up(view, 66)
