@@ -35,7 +35,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(B
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Like uv, pip compiles nothing here: most of what is installed is never imported, and what is, is compiled then.
+# What is installed is compiled, and what is here too: where PYTHONDONTWRITEBYTECODE is set, each process would do it anew.
 setup: $(STAMP)  ## Make .venv from requirements.lock and install both packages (editable); does nothing when up to date
 
 $(STAMP): requirements.lock $(PROJECTS) Makefile
@@ -47,7 +47,7 @@ ifneq ($(UV),)
 	@echo "setup: making $(VENV) with uv"
 	@$(UV) venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
 	@echo "setup: installing the locked packages"
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --only-binary :all: requirements.lock
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes --only-binary :all: requirements.lock
 	@echo "setup: installing signal-exchange and signal-exchange-client"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-sources \
 	  -e . -e clients/python
@@ -56,12 +56,13 @@ else
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Python's venv module does not work here; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "setup: installing $$(grep -c == requirements.lock) locked packages (a minute or two the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
 	  --require-hashes --only-binary :all: -r requirements.lock
 	@echo "setup: installing signal-exchange and signal-exchange-client"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
 	  --no-build-isolation -e . -e clients/python
 endif
+	@$(BIN)/python -m compileall -q -j 2 exchange clients/python/src tests
 	@touch $@
 	@echo "setup: done"
 
