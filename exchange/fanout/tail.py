@@ -20,7 +20,7 @@ from exchange.fanout.item import Item, item_of
 from exchange.ports import LogStore
 
 PACE = 2.0
-LONGEST_PAUSE_S = 0.020
+LONGEST_PAUSE_S = 0.050
 RING_BYTES = 64 * 1024 * 1024
 _READ = 1024
 MAX_PAGE_BYTES = 1_000_000

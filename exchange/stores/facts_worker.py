@@ -7,6 +7,7 @@ asked goes on from what is committed.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class _Making:
 def main() -> None:
     """Answer until the input ends: with nothing, once what was asked is done."""
     os.nice(_NICENESS)
+    gc.disable()  # nothing here makes cycles, and the entries of a commit are many to look through
     making: _Making | None = None
 
     def answer(asked: bytes) -> bytes:
