@@ -37,7 +37,8 @@ per entry grows a thousand times faster there.
   The ledger is not replayed. The directory's fold comes from a snapshot
   ([why](adr/0009-a-snapshot-of-a-fold-is-signed-and-checked.md)).
 - **The fold** of life and lag lies on disk with its place in the log, so a start reads only what came since. Made anew,
-  where it is missing or of another tree, it reads every statement, beside the hub's other work.
+  where it is missing or of another tree, it reads every statement, in a process beside the hub
+  ([why](adr/0026-a-long-log-is-taken-in-by-a-process-beside-the-hub.md)): a million of one signal in about a minute.
 - **Memory** is bounded in bytes: newest entries, ring, and SQLite's page cache, which a long ledger of small entries
   fills up to 16 MiB a connection.
 - **Proofs and reads** from anywhere take a few tiles of 256 hashes, or one row: logarithmic, with a base of 256.
