@@ -82,8 +82,9 @@ def take(connection: apsw.Connection, sayings: Sayings, entries: Sequence[ToldEn
     """
     with connection:
         # First: so this transaction writes from its beginning on, and nobody else does.
-        moved = "UPDATE place SET size = ?, hashes = ? WHERE size = ?"
-        connection.execute(moved, (place.size, b"".join(place.hashes), entries[0].index))
+        moved = "UPDATE place SET size = ?, hashes = ? WHERE size = coalesce(?, size)"
+        start = entries[0].index if entries else None
+        connection.execute(moved, (place.size, b"".join(place.hashes), start))
         if connection.changes() != 1:
             raise Unavailable("the fold of this log's life is at another place")
         taking = _Taking(connection, sayings)
