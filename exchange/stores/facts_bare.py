@@ -14,6 +14,7 @@ import apsw
 from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import SignalHeader
 from exchange.ports import ToldEntry
+from exchange.stores.facts_signals import audience_column
 from exchange.stores.referrals_taking import take_addressed
 
 #: What something that is put back just now can be over at most.
@@ -100,8 +101,8 @@ def take_back(connection: apsw.Connection, entry: ToldEntry) -> None:
 
     Whatever the tables say: an erasure may have come between the judgement and the records, and found nothing to erase.
     """
-    audience = None if entry.audience is None else " ".join(sorted(entry.audience))
-    connection.execute("UPDATE statements SET audience = ?, gone = 0 WHERE idx = ?", (audience, entry.index))
+    row = (audience_column(entry), entry.index)
+    connection.execute("UPDATE statements SET audience = ?, gone = 0 WHERE idx = ?", row)
     connection.execute("UPDATE repeats SET gone = 0 WHERE idx = ?", (entry.index,))
     connection.executemany(
         "UPDATE endings SET gone = 0 WHERE erasure = 1 AND signal_id = ?",
@@ -110,15 +111,20 @@ def take_back(connection: apsw.Connection, entry: ToldEntry) -> None:
     connection.execute("DELETE FROM bare WHERE idx = ?", (entry.index,))
 
 
+def said_of(connection: apsw.Connection, target: bytes) -> list[int]:
+    """Return the entries of what was said of a referral or noted on a signal, and of the referral itself."""
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL", (target,)
+    ).fetchall()
+    return [index for (index,) in rows]
+
+
 def take_again(connection: apsw.Connection, target: bytes, entries: Sequence[ToldEntry]) -> bool:
     """Take anew all that was said of a referral or noted on a signal, in its order; some of it has come back.
 
     False, with nothing changed, where there is more of it than these entries.
     """
-    known: list[tuple[Any, ...]] = connection.execute(
-        "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL", (target,)
-    ).fetchall()
-    if not {index for (index,) in known} <= {entry.index for entry in entries}:
+    if not set(said_of(connection, target)) <= {entry.index for entry in entries}:
         return False
     connection.executemany("DELETE FROM addressed WHERE idx = ?", [(entry.index,) for entry in entries])
     connection.execute("DELETE FROM referrals WHERE id = ?", (target,))

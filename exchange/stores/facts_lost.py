@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
-
-import apsw
 
 from exchange.ports import ToldEntry
 from exchange.stores import facts_bare
@@ -53,13 +50,7 @@ class FactsLost:
 
     async def said_of(self, target: bytes) -> Sequence[int]:
         """See `Lost.said_of`."""
-        query = "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL"
-
-        def job(connection: apsw.Connection) -> list[int]:
-            rows: list[Any] = connection.execute(query, (target,)).fetchall()
-            return [index for (index,) in rows]
-
-        return await self._file.reads(job)
+        return await self._file.reads(partial(facts_bare.said_of, target=target))
 
     async def take_back(self, entry: ToldEntry) -> None:
         """See `Lost.take_back`."""

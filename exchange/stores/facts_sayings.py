@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from heapq import merge
 from itertools import chain
 from typing import Any, cast
@@ -33,10 +34,14 @@ def insert(connection: apsw.Connection, into: str, row: str, rows: Sequence[tupl
     """Insert rows, many at a time."""
     done = 0
     for size in _AT_ONCE:
-        query = f"{into} VALUES " + ", ".join([row] * size)
-        for at in range(done, len(rows) - size + 1, size):
-            connection.execute(query, tuple(chain.from_iterable(rows[at : at + size])))
-            done = at + size
+        while len(rows) - done >= size:
+            connection.execute(_inserting(into, row, size), tuple(chain.from_iterable(rows[done : done + size])))
+            done += size
+
+
+@cache
+def _inserting(into: str, row: str, size: int) -> str:
+    return f"{into} VALUES " + ", ".join([row] * size)
 
 
 def key_of(id_: bytes) -> int:
@@ -120,7 +125,7 @@ class Sayings:
             newest = self._among_newest(key)
             first, asked = self._first_of(id_), iter(newest[:1])
             if first is None:
-                first, asked = next(_places(self._db, id_, newest), None), _asked(self._db, key, newest)
+                first, asked = first_place(self._db, id_, newest), _asked(self._db, key, newest)
             if first is None:
                 continue
             self._db.execute("INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)", (id_, first))
@@ -170,7 +175,7 @@ class Sayings:
         for id_ in _beginning_with(_ids_at(self._db, index), _KEY.pack(key)):
             first = self._first_of(id_)
             if first is None:
-                first = next(_places(self._db, id_, newest), None)
+                first = first_place(self._db, id_, newest)
             if first is not None and first != index:
                 self._db.execute("INSERT OR IGNORE INTO signals VALUES (?, ?, NULL, NULL, NULL)", (id_, first))
                 self._db.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?, 0)", (id_, index))

@@ -15,6 +15,11 @@ _Row: TypeAlias = "tuple[apsw.SQLiteValue, ...]"
 _STATEMENTS = ("INSERT INTO statements", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)")
 
 
+def audience_column(entry: ToldEntry) -> str | None:
+    """Return who may read an entry, as `statements` holds it."""
+    return None if entry.audience is None else " ".join(sorted(entry.audience))
+
+
 class SignalRows:
     """What is still to be written of signals, in order. Nothing may look at the tables before `flush`."""
 
@@ -28,7 +33,6 @@ class SignalRows:
     def add(self, entry: ToldEntry, body: SignalHeader, *, in_lag: bool) -> None:
         """Take one statement of signals."""
         header, index = entry.header, entry.index
-        audience = None if entry.audience is None else " ".join(sorted(entry.audience))
         self._statements.append(
             (
                 index,
@@ -39,7 +43,7 @@ class SignalRows:
                 entry.received_at_ms,
                 body.actioned_at_ms,
                 entry.directory_size,
-                audience,
+                audience_column(entry),
                 in_lag,
             )
         )
