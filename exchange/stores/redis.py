@@ -318,8 +318,7 @@ class RedisStore:
         start = index * TILE_WIDTH
         if level == 0 and self._recent.holds(start, start + width):
             return b"".join(entry.leaf_hash for entry in self._recent.slice(start, start + width))
-        read = lambda floor: self._cold.tile(level, index, width, floor)  # noqa: E731
-        return await at_floor(read, self._known.head.floor, self.head)
+        return await at_floor(partial(self._cold.tile, level, index, width), self._known.head.floor, self.head)
 
     async def bundle(self, index: int) -> bytes:
         """See `History.bundle`."""
@@ -327,8 +326,7 @@ class RedisStore:
         width = tile_width(head.sealed.size, 0, index) if index >= 0 else 0
         if not width:
             raise Rejected(Reason.NOT_FOUND, "no such entry bundle in the sealed tree")
-        read = lambda floor: self._cold.bundle(index, width, floor)  # noqa: E731
-        return await at_floor(read, self._known.head.floor, self.head)
+        return await at_floor(partial(self._cold.bundle, index, width), self._known.head.floor, self.head)
 
     async def durable_entries(self, start: int, end: int) -> Sequence[StoredEntry]:
         """See `History.durable_entries`."""
