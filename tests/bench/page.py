@@ -53,8 +53,9 @@ _MATCHING = (
 def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
     """Return the page. ``found`` is what `Figures.to_json` returns; ``plots`` are file names in docs/plots."""
     machine = found["machine"]
+    times = max((len(figure["samples"]) for figure in found["figures"].values()), default=1)
     intro = (
-        f"One run of `make bench` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
+        f"One run of `make bench`, of {times} repetition{'' if times == 1 else 's'}, on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
         "server and all clients on the same machine. Contenders get the same kind of work, one after the other within a "
         "repetition, and those that are quick at it get more of it, so that every run takes a while; a ratio compares "
         "two rates of the same repetition. Absolute figures are this machine's; ratios travel better. Figures of "

@@ -153,3 +153,8 @@ def test_the_committed_run_was_a_whole_one() -> None:
     for streams in FULL.streams:
         for batch in FULL.batches:
             assert found["figures"][f"fanout.n{streams}.b{batch}.vs_redis_always"]["samples"]
+    # What a quick one leaves out is there, too.
+    for streams in FULL.steady_streams:
+        assert found["figures"][f"latency.n{streams}.r1000.redis_hub.p99_ms"]["samples"]
+    assert found["figures"]["matching.n1m.uniform.recall"]["samples"]
+    assert f"make bench`, of {len(found['figures']['fanout.n1.b1.vs_redis_always']['samples'])} rep" in page(found, [])
