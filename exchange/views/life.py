@@ -31,7 +31,7 @@ BEHIND_S = 0.25
 FAR = 20_000
 #: What is committed at once there, in bytes of frames: tens of megabytes in memory as well.
 COMMITTED_BYTES = 16 * 1024 * 1024
-#: How long somebody waits who names what may be among the newest entries.
+#: How long somebody waits for the newest entries, or for those that the log held at the start.
 _PATIENCE_S = 2.0
 
 
@@ -89,16 +89,18 @@ class LifeView:
         return self._folds
 
     async def reached(self, size: int) -> None:
-        """Return once all entries below this index are in it. Raises `Unavailable` when that takes long."""
-        if self.facts.place().size >= size:
+        """Return once it has caught up, and has all entries below this index. Raises `Unavailable` if that is long."""
+        if self._caught_up and self.facts.place().size >= size:
             return
-        self.current()
-        self._hurry.set()
         try:
             async with asyncio.timeout(_PATIENCE_S):
+                while not self._caught_up:
+                    await self._moved.wait()
+                self._hurry.set()
                 while self.facts.place().size < size:
                     await self._moved.wait()
         except TimeoutError as error:
+            self.current()
             raise Unavailable("the hub has not read this log's newest entries", retry_after_ms=500) from error
 
     async def run(self) -> None:
@@ -119,6 +121,7 @@ class LifeView:
                     await self._lost.bare()  # what has just been taken, and was over long ago, is forgotten
                     before = None
                 self._caught_up = True
+                self._tell()
                 await self._store.wait(head.size)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BEHIND_S):
@@ -206,8 +209,12 @@ class LifeView:
                 await pace.breathe()
                 for listener in self.listeners if self._caught_up else ():
                     listener(entries)
-                self._moved.set()
-                self._moved.clear()
+                self._tell()
+
+    def _tell(self) -> None:
+        """Wake those who wait for it to move."""
+        self._moved.set()
+        self._moved.clear()
 
     async def _have_made(
         self, making: Callable[[], AbstractAsyncContextManager[Making]], head: TreeHead, pace: Pace

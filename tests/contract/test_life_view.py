@@ -138,6 +138,25 @@ async def test_whoever_waits_for_the_newest_entries_does_not_wait_long(
     assert len(ids_of(a_signal("two"))) == 1
 
 
+async def test_whoever_asks_a_hub_that_has_just_started_waits_until_it_has_read_its_log(community: Community) -> None:
+    await community.say(a_signal("one"))
+    async with community.following() as view, asyncio.timeout(DEADLINE_S):
+        with pytest.raises(Unavailable, match="still reading"):
+            view.current()
+        await view.reached(0)
+        assert view.current().size == 1
+
+
+async def test_nobody_waits_long_for_a_hub_that_has_much_to_read(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.views.life._PATIENCE_S", 0.0)
+    await community.say(a_signal("one"))
+    async with community.following() as view:
+        with pytest.raises(Unavailable, match="still reading"):
+            await view.reached(0)
+
+
 @asynccontextmanager
 async def erasing(community: Community, *, now_ms: int = NOW_MS) -> AsyncIterator[Eraser]:
     async with community.following() as view:
