@@ -44,6 +44,10 @@ class _Asked:
     def size(self) -> int:
         return sum(item.size for item in self.batch)
 
+    @property
+    def signatures(self) -> int:
+        return sum(len(item.signatures) for item in self.batch)
+
 
 class Signatures:
     """Says of statements that their signatures hold, where it can."""
@@ -98,16 +102,30 @@ class Signatures:
     async def _serve(self, child: Child) -> None:
         while not child.given_up:
             await self._someone.wait()
-            asked = self._lines.pop()
-            if not self._lines:
-                self._someone.clear()
-            if asked.answer.done():
-                continue  # whoever asked is gone
+            together = self._next()
             answer = b""
             try:
-                answer = await child.holding(asked.batch, within_s=ANSWER_S)
+                answer = await child.holding([item for asked in together for item in asked.batch], within_s=ANSWER_S)
             finally:
-                _answer(asked, answer)
+                at = 0
+                for asked in together:
+                    _answer(asked, answer[at : at + len(asked.batch)])
+                    at += len(asked.batch)
+
+    def _next(self) -> list[_Asked]:
+        """Take what is asked of the process at once: turns of all members, until it is as much as one turn may be."""
+        together: list[_Asked] = []
+        signatures = size = 0
+        while self._lines and signatures < TURN_SIGNATURES and size < TURN_BYTES:
+            asked = self._lines.pop()
+            if asked.answer.done():
+                continue  # whoever asked is gone
+            together.append(asked)
+            signatures += asked.signatures
+            size += asked.size
+        if not self._lines:
+            self._someone.clear()
+        return together
 
 
 def _turns_of(batch: Batch) -> Iterator[Batch]:
