@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,18 @@ class _Room:
         return cls(asyncio.Semaphore(window), asyncio.Semaphore(ahead))
 
 
+@dataclass(frozen=True, slots=True)
+class _Offered:
+    """One message: when it came, and its answers to be."""
+
+    came: float
+    answers: list[Answer]
+
+    @property
+    def decided(self) -> bool:
+        return all(isinstance(answer, ExchangeError) or answer.done() for _, answer in self.answers)
+
+
 class _Stream:
     """One publish stream: while one message is answered and one is judged, the next is read and admitted."""
 
@@ -57,8 +70,9 @@ class _Stream:
         self._own, self._shared = _Room.of(WINDOW, AHEAD), shared
         self._in_work = self._ahead = 0
         self._admitted: asyncio.Queue[tuple[float, Message] | None] = asyncio.Queue()
-        #: When each message came, and its answers to be; None at the end.
-        self.offered: asyncio.Queue[tuple[float, list[Answer]] | None] = asyncio.Queue()
+        #: What is offered and not answered; None at the end.
+        self._offered: deque[_Offered | None] = deque()
+        self._more = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     def start(self, requests: AsyncIterator[pb.PublishStreamRequest], draining: asyncio.Event) -> None:
@@ -81,12 +95,28 @@ class _Stream:
         try:
             while (admitted := await self._admitted.get()) is not None:
                 came, message = admitted
-                self.offered.put_nowait((came, await self._offering.judge(self._workload, message)))
+                self._offer(_Offered(came, await self._offering.judge(self._workload, message)))
                 self._own.ahead.release()
                 self._shared.ahead.release()
                 self._ahead -= 1
         finally:
-            self.offered.put_nowait(None)
+            self._offer(None)
+
+    def _offer(self, offered: _Offered | None) -> None:
+        self._offered.append(offered)
+        self._more.set()
+
+    async def next(self) -> _Offered | None:
+        """Return the next message; None at the end."""
+        while not self._offered:
+            self._more.clear()
+            await self._more.wait()
+        return self._offered.popleft()
+
+    def next_decided(self) -> _Offered | None:
+        """Return the next message if all of it is decided; None if that is to be waited for."""
+        first = self._offered[0] if self._offered else None
+        return self._offered.popleft() if first is not None and first.decided else None
 
     async def _ended(self, reader: asyncio.Task[None], draining: asyncio.Event) -> None:
         """Mark the end of a stream: when its publisher has said all, or the hub drains and takes nothing new."""
@@ -97,11 +127,12 @@ class _Stream:
             drained.cancel()
         self._admitted.put_nowait(None)
 
-    def answered(self) -> None:
-        """Make room for a message: all of one is answered."""
-        self._own.window.release()
-        self._shared.window.release()
-        self._in_work -= 1
+    def answered(self, messages: int) -> None:
+        """Make room for as many messages as all is answered of."""
+        for _ in range(messages):
+            self._own.window.release()
+            self._shared.window.release()
+        self._in_work -= messages
 
     async def outcome(self) -> None:
         """Raise what ended the stream, once all is answered that came before."""
@@ -163,16 +194,15 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         request_iterator: AsyncIterator[pb.PublishStreamRequest],
         context: _Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.PublishStreamResponse]:
-        """Commit many statements, a window of messages at a time; answer each message when all of it is decided."""
+        """Commit many statements, a window of messages at a time; answer together what is decided together."""
         workload = caller()
         shared = self._rooms.setdefault(workload.member, _Room.of(MEMBER_WINDOW, MEMBER_AHEAD))
         stream = _Stream(self._offering, workload, shared)
         stream.start(request_iterator, self._draining)
         try:
-            while (offered := await stream.offered.get()) is not None:
-                async for response in self._responses(*offered):
+            while (offered := await stream.next()) is not None:
+                async for response in self._answers(stream, offered):
                     yield response
-                stream.answered()
             await stream.outcome()
         finally:
             stream.close()
@@ -181,18 +211,22 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         """Answer what has been taken, and end every stream."""
         self._draining.set()
 
-    async def _responses(self, came: float, answers: list[Answer]) -> AsyncIterator[pb.PublishStreamResponse]:
-        """Yield the results of one message, in as many messages as they need."""
-        response = pb.PublishStreamResponse()
-        size = 0
-        for id_, answer in answers:
-            result = await self._result(id_, answer, came)
-            size += result.ByteSize() + _RESULT_OVERHEAD
-            if size > MAX_ANSWER_BYTES and response.results:
-                yield response
-                response, size = pb.PublishStreamResponse(), result.ByteSize() + _RESULT_OVERHEAD
-            response.results.append(result)
+    async def _answers(self, stream: _Stream, first: _Offered) -> AsyncIterator[pb.PublishStreamResponse]:
+        """Yield the results of a message, and of those behind it that are decided by then, in as few as hold them."""
+        response, size, messages = pb.PublishStreamResponse(), 0, 0
+        offered: _Offered | None = first
+        while offered is not None:
+            for id_, answer in offered.answers:
+                result = await self._result(id_, answer, offered.came)
+                size += result.ByteSize() + _RESULT_OVERHEAD
+                if size > MAX_ANSWER_BYTES and response.results:
+                    yield response
+                    response, size = pb.PublishStreamResponse(), result.ByteSize() + _RESULT_OVERHEAD
+                response.results.append(result)
+            messages += 1
+            offered = stream.next_decided()
         yield response
+        stream.answered(messages)
 
     async def _result(
         self, id_: bytes, answer: asyncio.Future[Receipt] | ExchangeError, came: float

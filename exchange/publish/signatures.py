@@ -33,12 +33,37 @@ AGAIN_S = 10.0
 _log = structlog.get_logger()
 
 
+class _Answer:
+    """What is known of one batch, piece by piece, to come."""
+
+    def __init__(self, pieces: int) -> None:
+        self.whole: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        self._pieces = [b""] * pieces
+        self._missing = pieces
+
+    def add(self, at: int, piece: bytes) -> None:
+        self._pieces[at] = piece
+        self._missing -= 1
+        if not self._missing and not self.whole.done():
+            self.whole.set_result(self._pieces)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What one member wants to know, in one turn."""
+    """What one member wants to know, in one turn: a piece of a batch."""
 
     batch: Batch
-    answer: asyncio.Future[bytes]
+    answer: _Answer
+    at: int
+
+    def say(self, said: bytes) -> None:
+        """Answer it; without a word of the process nothing is known."""
+        self.answer.add(self.at, said or bytes(len(self.batch)))
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.answer.whole.done()
 
     @property
     def size(self) -> int:
@@ -65,19 +90,19 @@ class Signatures:
 
         Cancelling it takes back what was asked.
         """
-        loop = asyncio.get_running_loop()
         worth_it = len(batch) >= FEWEST
         if worth_it:
             self._wanted.set()
         if self.child is None or not worth_it or self._lines.held(member)[1] > MAX_LINE_BYTES:
-            unknown: asyncio.Future[list[bytes]] = loop.create_future()
-            unknown.set_result([bytes(len(batch))])
-            return unknown
-        asked = [_Asked(turn, loop.create_future()) for turn in _turns_of(batch)]
-        for each in asked:
-            self._lines.push(member, each)
+            unknown = _Answer(1)
+            unknown.add(0, bytes(len(batch)))
+            return unknown.whole
+        turns = list(_turns_of(batch))
+        answer = _Answer(len(turns))
+        for at, turn in enumerate(turns):
+            self._lines.push(member, _Asked(turn, answer, at))
         self._someone.set()
-        return asyncio.gather(*(each.answer for each in asked))
+        return answer.whole
 
     async def run(self) -> None:
         """Have a process once there is something to check, and another when it fails, until cancelled."""
@@ -91,7 +116,7 @@ class Signatures:
             finally:
                 self.child = None
                 for asked in self._lines.drain():
-                    _answer(asked, b"")
+                    asked.say(b"")
                 self._someone.clear()
                 self._wanted.clear()
                 if child.failure is not None:
@@ -102,29 +127,32 @@ class Signatures:
     async def _serve(self, child: Child) -> None:
         while not child.given_up:
             await self._someone.wait()
-            together = self._next()
+            together = self._take()
+            if not together:
+                continue
             answer = b""
             try:
                 answer = await child.holding([item for asked in together for item in asked.batch], within_s=ANSWER_S)
             finally:
                 at = 0
                 for asked in together:
-                    _answer(asked, answer[at : at + len(asked.batch)])
+                    asked.say(answer[at : at + len(asked.batch)])
                     at += len(asked.batch)
 
-    def _next(self) -> list[_Asked]:
-        """Take what is asked of the process at once: turns of all members, until it is as much as one turn may be."""
+    def _take(self) -> list[_Asked]:
+        """Take what the process is asked at once, the members in turn: as much as fits into one turn."""
         together: list[_Asked] = []
         signatures = size = 0
-        while self._lines and signatures < TURN_SIGNATURES and size < TURN_BYTES:
-            asked = self._lines.pop()
-            if asked.answer.done():
-                continue  # whoever asked is gone
-            together.append(asked)
-            signatures += asked.signatures
-            size += asked.size
-        if not self._lines:
-            self._someone.clear()
+        while self._lines:
+            asked = self._lines.first()
+            if not asked.gone:
+                signatures += asked.signatures
+                size += asked.size
+                if together and (signatures > TURN_SIGNATURES or size > TURN_BYTES):
+                    return together
+                together.append(asked)
+            self._lines.pop()
+        self._someone.clear()
         return together
 
 
@@ -137,8 +165,3 @@ def _turns_of(batch: Batch) -> Iterator[Batch]:
             yield batch[start:end]
             start, signatures, size = end, len(item.signatures), item.size
     yield batch[start:]
-
-
-def _answer(asked: _Asked, answer: bytes) -> None:
-    if not asked.answer.done():
-        asked.answer.set_result(answer or bytes(len(asked.batch)))

@@ -61,6 +61,10 @@ class FairQueue(Generic[T]):
         line.items.append(item)
         line.size += self._size(item)
 
+    def first(self) -> T:
+        """Return what `pop` would take."""
+        return next(iter(self._lines.values())).items[0]
+
     def pop(self) -> T:
         """Take the next member's first item; the member goes to the end of the round. Only where something waits."""
         member = next(iter(self._lines))

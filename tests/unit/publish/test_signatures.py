@@ -186,6 +186,23 @@ async def test_members_take_turns() -> None:
     await asyncio.gather(serving, return_exceptions=True)
 
 
+async def test_what_fits_into_one_turn_is_asked_at_once_and_each_gets_its_own_answer() -> None:
+    batches = [[signed(number, (number + at) % 3 != 0) for number in range(SOME + at)] for at in range(3)]
+    async with running() as signatures:
+        child = await started(signatures)
+        asked = child._number
+        waiting = [signatures.holding(member, batch) for member, batch in zip("abc", batches, strict=True)]
+        waiting.append(signatures.holding("a", GOOD))
+        waiting[1].cancel()
+        answers = await asyncio.gather(*(each for each in waiting if not each.cancelled()))
+        assert [list(b"".join(answer)) for answer in answers] == [
+            [number % 3 != 0 for number in range(SOME)],
+            [(number + 2) % 3 != 0 for number in range(SOME + 2)],
+            [True] * SOME,
+        ]
+        assert child._number == asked + 1
+
+
 def test_a_turn_is_cut_by_its_work() -> None:
     many, large = Signed(b"m", ((b"k", b"s"),) * 16), Signed(bytes(61_000), ((b"k", b"s"),))
     assert [len(turn) for turn in _turns_of([many] * 9)] == [4, 4, 1]
