@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ from exchange.domain.labels import DSA_TERMS, ROUTED_ELSEWHERE, Label
 from exchange.errors import Reason
 from exchange.guide import facts
 from exchange.ops.metrics import Metrics, metric_rows
+from exchange_client import config as client_config
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -180,8 +182,8 @@ def labels_page() -> str:
 def metrics_page() -> str:
     """Return every metric, and whether this release measures it."""
     sources = "\n".join(path.read_text() for path in sorted((ROOT / "exchange").rglob("*.py")))
-    # Used through a Metrics object: `self.metrics.statements.labels(...)`, `self._metrics.rpcs.labels(...)`.
-    measured = set(re.findall(r"\bself\._?metrics\.(\w+)\.", sources))
+    # Used through a Metrics object: `self.metrics.statements.labels(...)`, `metrics.ready.set(...)`.
+    measured = set(re.findall(r"\b_?metrics\.(\w+)\.", sources))
     names = [item for item in Metrics.__dataclass_fields__ if item != "registry"]
     head = ("metric", "type", "labels", "what it measures", "measured now")
     rows = [
@@ -207,7 +209,7 @@ def _comments(module: ModuleType) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     owner, pending = "", list[str]()
     for line in Path(str(module.__file__)).read_text().splitlines():
-        if match := re.match(r"class (\w+)\(", line):
+        if match := re.match(r"class (\w+)[(:]", line):
             owner, pending = match[1], []
         elif match := re.match(r"    #: (.*)", line):
             pending.append(match[1])
@@ -310,6 +312,29 @@ def pseudonym_configuration_page() -> str:
     return _configuration("Configuration of the pseudonym service", pseudonym_config.Config, intro)
 
 
+def client_configuration_page() -> str:
+    """Return every key of a client's file."""
+    comments = _comments(client_config)
+    words = {"tuple[str, ...]": "list of text", "str": "text", "int": "whole number, 1 or more", "Path": "path"}
+    rows = [
+        (
+            f"`{field.name}`",
+            "64 hexadecimal characters" if field.name == "genesis" else words[str(field.type)],
+            "must be given" if field.default is MISSING else f"`{json.dumps(field.default)}`",
+            comments["ClientConfig", field.name],
+        )
+        for field in fields(client_config.ClientConfig)
+        if field.name != "folder"
+    ]
+    intro = (
+        "A client reads one TOML file (`client.toml`, or what `--client` or `EXCHANGE_CLIENT` names). Unknown keys are "
+        "errors. Paths are relative to the file. It holds no secrets. `exchange client` writes one, and so does "
+        "`exchange member add alpha --development-pki hub/pki` ([how members join](members.md)). `exchange doctor` looks "
+        "at what it names."
+    )
+    return _page("Configuration of a client", intro, _table(("key", "type", "default", "meaning"), rows))
+
+
 def errors_page() -> str:
     """Return every reason, its status and what to do."""
     head = ("reason", "gRPC status", "send again unchanged", "what to do")
@@ -337,6 +362,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "kinds.md": kinds_page,
     "labels.md": labels_page,
     "metrics.md": metrics_page,
+    "client-configuration.md": client_configuration_page,
     "pseudonym-configuration.md": pseudonym_configuration_page,
 }
 #: What is read by programs, and so has no notice in it.

@@ -148,12 +148,15 @@ class Automation(Section, frozen=True):
     #: Signals in `burst_minutes` that are a burst, if they are also `burst_factor` times what the member usually says.
     #: 0: no member is flagged for it.
     burst_signals: _Count = _ALARMS.burst_signals
+    #: In how many minutes `burst_signals` are a burst.
     burst_minutes: _Positive = _ALARMS.burst_minutes
+    #: How many times what the member usually says in as many minutes.
     burst_factor: _Positive = _ALARMS.burst_factor
-    #: Percent of a member's signals that `disputed_by` others call wrong, and how many these are at least. 0: no member
-    #: is flagged for it.
+    #: Percent of a member's signals that others call wrong. 0: no member is flagged for it.
     disputed_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = _ALARMS.disputed_percent
+    #: How many these signals are at least.
     disputed_least: _Positive = _ALARMS.disputed_least
+    #: How many other members must call a signal wrong.
     disputed_by: _Positive = _ALARMS.disputed_by
 
     @property

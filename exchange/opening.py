@@ -6,7 +6,7 @@ Logs are made on purpose (`found_exchange`, `make_log`), never by serving: a mis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -250,13 +250,17 @@ def genesis_statement(
     log_key: SigningKey,
     operator: str,
     operator_name: str,
-    keys: dict[Role, list[SigningKey]],
-    threshold: int,
+    key: SigningKey,
     *,
+    further_keys: Sequence[bytes] = (),
+    threshold: int = 1,
     now_ms: int,
     nonce: bytes,
 ) -> Statement:
-    """Return entry 0 of a directory, signed by the first operator's first key. Raises `InvalidStatement`."""
+    """Return entry 0 of a directory, signed by the first operator's first key. Raises `InvalidStatement`.
+
+    ``further_keys`` are public keys of the same member's operators; ``threshold`` of all its keys sign what is guarded.
+    """
     header = Header(
         origin=str(Origin(exchange, Origin.DIRECTORY_LOG)),
         kind=Kind.GENESIS,
@@ -269,12 +273,12 @@ def genesis_statement(
             log_key.public_key,
             operator,
             operator_name,
-            tuple(GenesisKey(role, key.public_key) for role, held in sorted(keys.items()) for key in held),
+            tuple(GenesisKey(Role.OPERATOR, public_key) for public_key in (key.public_key, *further_keys)),
             threshold,
         ),
     )
     validate_genesis(header)
-    return signed(header, keys[Role.OPERATOR][0])
+    return signed(header, key)
 
 
 async def found_exchange(

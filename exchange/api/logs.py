@@ -58,6 +58,7 @@ class Log:
         Raises `Unavailable`, and as `of_community`.
         """
         folds = self.of_community
+        await folds.life.caught_up()
         await folds.life.reached((await self.store.head()).sealed.size)
         return folds
 
@@ -94,7 +95,12 @@ class Hub:
             raise Unavailable("this log is not open on this hub", retry_after_ms=1_000)
         return log
 
+    def counts(self, receipt: Receipt) -> bool:
+        """Whether a committed statement counts: a directory statement does when the view has taken it."""
+        directory = self.view.directory
+        return receipt.origin != directory.origin or receipt.index < directory.size
+
     async def in_force(self, receipt: Receipt) -> None:
-        """Return once a committed statement counts: a directory statement does when the view has taken it."""
-        if receipt.origin == self.view.directory.origin:
+        """Return once a committed statement counts."""
+        if not self.counts(receipt):
             await self.view.reached(receipt.index + 1)

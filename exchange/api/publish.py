@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -31,6 +31,8 @@ MEMBER_WINDOW = 128
 AHEAD = 4
 MEMBER_AHEAD = 16
 MAX_ANSWER_BYTES = 900_000
+#: Results of another message are put into an answer that is smaller than this.
+JOINED_BYTES = 64 * 1024
 _RESULT_OVERHEAD = 8
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -55,9 +57,13 @@ class _Offered:
     came: float
     answers: list[Answer]
 
-    @property
-    def decided(self) -> bool:
-        return all(isinstance(answer, ExchangeError) or answer.done() for _, answer in self.answers)
+    def is_decided(self, counts: Callable[[Receipt], bool]) -> bool:
+        """Whether there is nothing more to wait for: each is refused, or its receipt counts."""
+        return all(
+            isinstance(answer, ExchangeError)
+            or (answer.done() and (answer.exception() is not None or counts(answer.result())))
+            for _, answer in self.answers
+        )
 
 
 class _Stream:
@@ -113,10 +119,10 @@ class _Stream:
             await self._more.wait()
         return self._offered.popleft()
 
-    def next_decided(self) -> _Offered | None:
+    def next_decided(self, counts: Callable[[Receipt], bool]) -> _Offered | None:
         """Return the next message if all of it is decided; None if that is to be waited for."""
         first = self._offered[0] if self._offered else None
-        return self._offered.popleft() if first is not None and first.decided else None
+        return self._offered.popleft() if first is not None and first.is_decided(counts) else None
 
     async def _ended(self, reader: asyncio.Task[None], draining: asyncio.Event) -> None:
         """Mark the end of a stream: when its publisher has said all, or the hub drains and takes nothing new."""
@@ -128,7 +134,7 @@ class _Stream:
         self._admitted.put_nowait(None)
 
     def answered(self, messages: int) -> None:
-        """Make room for as many messages as all is answered of."""
+        """Give back the room of so many messages, all of whose results are sent."""
         for _ in range(messages):
             self._own.window.release()
             self._shared.window.release()
@@ -201,7 +207,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         stream.start(request_iterator, self._draining)
         try:
             while (offered := await stream.next()) is not None:
-                async for response in self._answers(stream, offered):
+                async for response in self._responses(stream, offered):
                     yield response
             await stream.outcome()
         finally:
@@ -211,7 +217,7 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
         """Answer what has been taken, and end every stream."""
         self._draining.set()
 
-    async def _answers(self, stream: _Stream, first: _Offered) -> AsyncIterator[pb.PublishStreamResponse]:
+    async def _responses(self, stream: _Stream, first: _Offered) -> AsyncIterator[pb.PublishStreamResponse]:
         """Yield the results of a message, and of those behind it that are decided by then, in as few as hold them."""
         response, size, messages = pb.PublishStreamResponse(), 0, 0
         offered: _Offered | None = first
@@ -221,10 +227,12 @@ class PublishServicer(publish_pb2_grpc.PublishServiceServicer):
                 size += result.ByteSize() + _RESULT_OVERHEAD
                 if size > MAX_ANSWER_BYTES and response.results:
                     yield response
+                    stream.answered(messages)
+                    messages = 0
                     response, size = pb.PublishStreamResponse(), result.ByteSize() + _RESULT_OVERHEAD
                 response.results.append(result)
             messages += 1
-            offered = stream.next_decided()
+            offered = stream.next_decided(self._hub.counts) if size < JOINED_BYTES else None
         yield response
         stream.answered(messages)
 

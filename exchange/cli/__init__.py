@@ -20,6 +20,8 @@ _COMMANDS = {
     "accounts": "accounts:accounts",
     "backup": "backup:backup",
     "check-config": "hub:check_config",
+    "checkpoint": "checkpoint:checkpoint",
+    "client": "client:client",
     "community": "community:community",
     "debts": "reports:debts",
     "dispose": "life:dispose",

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
+from exchange.ledger.ed25519 import KEY_BYTES
 from exchange.ops import certificates
 
 _CLIENT_TOML = """\
-# Who we are towards {exchange}, and where its hub is. Paths are relative to this file.
-addresses = ["{address}"]
+# Who we are towards {exchange}, and where its hub is. Paths are relative to this file; docs/members.md has every key.
+addresses = {addresses}
 exchange = "{exchange}"
 member = "{member}"
 role = "{role}"
-certificate = "{certificate}"
-key = "{key}"
-authority = "{authority}"
+certificate = {certificate}
+key = {key}
+authority = {authority}
 signing_key = "signing.seed"
 # Leaf hash of entry 0 of the exchange's directory: what everything else is checked from.
 genesis = "{genesis}"
 state = "state"
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """How a workload reaches its hub: addresses, its own certificate and key, the authority of the hub's."""
+
+    addresses: Sequence[str]
+    certificate: Path
+    key: Path
+    authority: Path
 
 
 def write_new(path: Path, text: str) -> None:
@@ -35,24 +49,42 @@ def write_new(path: Path, text: str) -> None:
         raise Rejected(Reason.CONFIG, f"{path}: exists already; nothing was changed") from error
 
 
+def public_key(text: str) -> bytes:
+    """Return a public key from its hexadecimal characters. Raises `Rejected` (INVALID)."""
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise Rejected(Reason.INVALID, f"{text[:80]!r}: a public key is 64 hexadecimal characters")
+    return key
+
+
 def client_toml(path: Path, exchange: str, member: str, role: Role, address: str, pki: Path, genesis: bytes) -> Path:
-    """Write a client's configuration beside its signing key; return its path."""
+    """Write a client's configuration, with a certificate of a development authority; return its path."""
     files = certificates.issued_files(pki, member, role.word)
+    authority = certificates.authority_files(pki).certificate
+    connecting = Connecting((address,), files.certificate, files.key, authority)
+    return write_client(path, exchange, member, role, connecting, genesis)
+
+
+def write_client(path: Path, exchange: str, member: str, role: Role, connecting: Connecting, genesis: bytes) -> Path:
+    """Write a client's configuration beside its signing key; return its path."""
     base = path.parent.resolve()
 
     def relative(target: Path) -> str:
-        return os.path.relpath(target.resolve(), base)
+        return json.dumps(os.path.relpath(target.resolve(), base))
 
     write_new(
         path,
         _CLIENT_TOML.format(
             exchange=exchange,
-            address=address,
+            addresses=json.dumps(list(connecting.addresses)),
             member=member,
             role=role.word,
-            certificate=relative(files.certificate),
-            key=relative(files.key),
-            authority=relative(certificates.authority_files(pki).certificate),
+            certificate=relative(connecting.certificate),
+            key=relative(connecting.key),
+            authority=relative(connecting.authority),
             genesis=genesis.hex(),
         ),
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import msgspec
 
 from exchange import app, config
-from exchange.cli.client_files import client_toml, write_new
+from exchange.cli.client_files import client_toml, public_key, write_new
 from exchange.cli.output import config_option, emit, json_option, show_settings, unreadable
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
@@ -45,6 +46,20 @@ listen = "{ops}"
 @click.option("--exchange", "name", required=True, help="The exchange's name, such as my.exchange.")
 @click.option("--operator", required=True, help="Member id of the first operator.")
 @click.option("--operator-name", default="", help="Its name for people. Default: the id.")
+@click.option(
+    "--operator-key",
+    "operator_keys",
+    multiple=True,
+    metavar="HEX",
+    help="Public key of a further operator, made by `exchange key new`. Repeat for more.",
+)
+@click.option(
+    "--threshold",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many operators must sign what one must not do alone. It stays as it is for good.",
+)
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", show_default=True)
 @click.option("--listen", default="127.0.0.1:7443", show_default=True, help="Address of the member-facing port.")
 @click.option("--ops-listen", default="127.0.0.1:9464", show_default=True, help="Address for health and metrics.")
@@ -60,6 +75,8 @@ def init(
     name: str,
     operator: str,
     operator_name: str,
+    operator_keys: tuple[str, ...],
+    threshold: int,
     folder: Path,
     listen: str,
     ops_listen: str,
@@ -76,11 +93,13 @@ def init(
     \b
     Examples:
       exchange init --exchange my.exchange --operator my-org --folder hub
+      exchange init --exchange my.exchange --operator my-org --folder hub --operator-key 5f1c... --threshold 2
       exchange init --exchange my.exchange --operator my-org --folder hub --store redis://10.0.0.5:6379 \
           --bundles /shared/bundles
     """
     if bundles is not None and not store:
         raise click.UsageError("--bundles goes with --store: by itself a hub keeps everything in files of its own")
+    further = _further_keys(operator_keys, threshold)
     place = parse_place(store, folder.absolute()) if store else None
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "data" / "logs" / Origin.DIRECTORY_LOG).is_dir() or (folder / "hub.toml").exists():
@@ -94,7 +113,8 @@ def init(
         raise Rejected(Reason.CONFIG, str(error)) from error
     operator_key = make_key(folder / "operator" / "signing.seed")
     folders = Folders(folder / "data", folder / "data" / "keys", bundles=bundles)
-    pin = asyncio.run(_found(folders, name, operator, operator_name or operator, operator_key, place))
+    found = Founding(name, operator, operator_name or operator, operator_key, further, threshold)
+    pin = asyncio.run(_found(folders, found, place))
     text = _HUB_TOML.format(
         exchange=name,
         listen=listen,
@@ -112,19 +132,47 @@ def init(
     )
 
 
+def _further_keys(texts: Sequence[str], threshold: int) -> list[bytes]:
+    """Return the public keys of all operators but this one. Raises `click.UsageError` and `Rejected`."""
+    further = [public_key(text) for text in texts]
+    if len(set(further)) != len(further):
+        raise click.UsageError("an --operator-key stands there twice")
+    if threshold > 1 + len(further):
+        raise click.UsageError(
+            f"--threshold {threshold} takes as many operators: this one, and an --operator-key of each other"
+        )
+    return further
+
+
 def _store_toml(store: str, bundles: Path | None) -> str:
     named = {"store": store, "bundles": str(bundles.resolve()) if bundles is not None else ""}
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in named.items() if value)
 
 
-async def _found(
-    folders: Folders, name: str, operator: str, operator_name: str, key: SigningKey, place: RedisPlace | None
-) -> bytes:
-    now = clocks.wall_ms()
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What a genesis is to say."""
+
+    exchange: str
+    operator: str
+    operator_name: str
+    key: SigningKey
+    further_keys: Sequence[bytes]
+    threshold: int
+
+
+async def _found(folders: Folders, founding: Founding, place: RedisPlace | None) -> bytes:
     stores = stores_in(folders, place)
-    log_key = await make_log(folders, Origin(name, Origin.DIRECTORY_LOG), stores)
     statement = genesis_statement(
-        name, log_key, operator, operator_name, {Role.OPERATOR: [key]}, 1, now_ms=now, nonce=secrets.token_bytes(16)
+        founding.exchange,
+        await make_log(folders, Origin(founding.exchange, Origin.DIRECTORY_LOG), stores),
+        founding.operator,
+        founding.operator_name,
+        founding.key,
+        further_keys=founding.further_keys,
+        threshold=founding.threshold,
+        now_ms=clocks.wall_ms(),
+        nonce=secrets.token_bytes(16),
     )
     return await found_exchange(folders, statement, WatchedClock(clocks.wall_ms, clocks.monotonic_ms), stores)
 

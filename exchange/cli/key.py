@@ -1,4 +1,4 @@
-"""``exchange key``: a workload's own signing key, from its member's side: how old it is, and the next one."""
+"""``exchange key``: a workload's own signing keys, from its member's side: the first, its age, and the next one."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def key() -> None:
 
     \b
     Examples:
+      exchange key new alpha/pipeline/signing.seed               (then: exchange client)
       exchange key status --client alpha/pipeline/client.toml
       exchange key next --client alpha/pipeline/client.toml      (then: exchange member key add, by an operator)
       exchange key promote --client alpha/pipeline/client.toml   (then: exchange member key revoke, by an operator)
@@ -54,6 +55,22 @@ def _directory(client_path: Path) -> Directory:
         return await client.directory()
 
     return with_client(client_path, job)
+
+
+@key.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+def new(file: Path, *, as_json: bool) -> None:
+    """Make a workload's first signing key in a new FILE, and print its public key. Needs no hub.
+
+    The file is for this workload alone; the public key is for an operator, who registers it.
+
+    \b
+    Example:
+      exchange key new alpha/pipeline/signing.seed
+    """
+    public = make_key(file).public_key.hex()
+    emit({"public_key": public, "file": str(file)}, as_json=as_json, lines=[f"{file} made; its public key is", public])
 
 
 @key.command()

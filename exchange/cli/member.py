@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from exchange.cli.client_files import client_toml
+from exchange.cli.client_files import client_toml, public_key
 from exchange.cli.connect import as_client, origin_of, with_client
 from exchange.cli.contacts import contact
 from exchange.cli.cosigning import directory_of, say_or_write, to_sign_option
@@ -22,7 +22,6 @@ from exchange.domain.bodies import (
 from exchange.domain.directory import MemberEntry
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.errors import Reason, Rejected
-from exchange.ledger.ed25519 import KEY_BYTES
 from exchange.ops import certificates
 from exchange.stores.folders import make_key
 from exchange_client import ClientConfig, ExchangeClient
@@ -56,16 +55,6 @@ def _change(id_: str, client_path: Path, body: Body, to_sign: Path | None, *, as
     said = say_or_write(settings, directory_of(settings, body), to_sign, as_json=as_json)
     if said is not None:
         emit({"member": id_, "directory_index": said[0]}, as_json=as_json, lines=[f"done, directory entry {said[0]}"])
-
-
-def _public_key(text: str) -> bytes:
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise Rejected(Reason.INVALID, "a public key is 64 hexadecimal characters")
-    return key
 
 
 @member.command()
@@ -111,9 +100,9 @@ def add(
         role, _, text = key.partition("=")
         if role.upper() not in Role.__members__:
             raise Rejected(Reason.INVALID, f"--key {key!r}: must be ROLE=HEX")
-        bodies.append(Key(id_, Role[role.upper()], _public_key(text), State.ACTIVE))
+        bodies.append(Key(id_, Role[role.upper()], public_key(text), State.ACTIVE))
     files = [_make_client(settings, pki, folder or Path(id_), id_, role) for role in chosen] if pki else []
-    bodies += [Key(id_, role, public_key, State.ACTIVE) for role, public_key, _ in files]
+    bodies += [Key(id_, role, made, State.ACTIVE) for role, made, _ in files]
     bodies += [Membership(id_, origin_of(settings.exchange, text), State.ACTIVE) for text in communities]
     indices = say_or_write(settings, directory_of(settings, *bodies), to_sign, as_json=as_json)
     if indices is None:
@@ -158,18 +147,16 @@ def key() -> None:
     """Signing keys of a member."""
 
 
-def _key_command(name: str, state: State, text: str) -> None:
-    @key.command(name=name, help=text)
+def _key_command(name: str, state: State, what: str) -> None:
+    @key.command(name=name, help=what)
     @click.argument("id_", metavar="ID")
     @click.option("--role", type=_ROLES, required=True)
-    @click.option("--public-key", required=True, metavar="HEX")
+    @click.option("--public-key", "text", required=True, metavar="HEX")
     @client_option
     @to_sign_option
     @json_option
-    def command(
-        id_: str, role: str, public_key: str, client_path: Path, to_sign: Path | None, *, as_json: bool
-    ) -> None:
-        body = Key(id_, Role[role.upper()], _public_key(public_key), state)
+    def command(id_: str, role: str, text: str, client_path: Path, to_sign: Path | None, *, as_json: bool) -> None:
+        body = Key(id_, Role[role.upper()], public_key(text), state)
         _change(id_, client_path, body, to_sign, as_json=as_json)
 
 

@@ -20,7 +20,7 @@ from exchange.signatures.child import Child
 
 #: Fewer statements at once are not worth the way to another process.
 FEWEST = 4
-#: Asked in one turn of a member: at most so many signatures, and so many bytes (a single statement may have more).
+#: Asked at once, and in one turn of a member: at most so many signatures, so many bytes; one statement may have more.
 TURN_SIGNATURES = 64
 TURN_BYTES = 256 * 1024
 #: What one member may have waiting.
@@ -33,7 +33,7 @@ AGAIN_S = 10.0
 _log = structlog.get_logger()
 
 
-class _Answer:
+class _Knowledge:
     """What is known of one batch, piece by piece, to come."""
 
     def __init__(self, pieces: int) -> None:
@@ -53,17 +53,17 @@ class _Asked:
     """What one member wants to know, in one turn: a piece of a batch."""
 
     batch: Batch
-    answer: _Answer
+    known: _Knowledge
     at: int
 
     def say(self, said: bytes) -> None:
         """Answer it; without a word of the process nothing is known."""
-        self.answer.add(self.at, said or bytes(len(self.batch)))
+        self.known.add(self.at, said or bytes(len(self.batch)))
 
     @property
     def gone(self) -> bool:
         """Whether nobody waits for it any more."""
-        return self.answer.whole.done()
+        return self.known.whole.done()
 
     @property
     def size(self) -> int:
@@ -94,15 +94,15 @@ class Signatures:
         if worth_it:
             self._wanted.set()
         if self.child is None or not worth_it or self._lines.held(member)[1] > MAX_LINE_BYTES:
-            unknown = _Answer(1)
+            unknown = _Knowledge(1)
             unknown.add(0, bytes(len(batch)))
             return unknown.whole
         turns = list(_turns_of(batch))
-        answer = _Answer(len(turns))
+        known = _Knowledge(len(turns))
         for at, turn in enumerate(turns):
-            self._lines.push(member, _Asked(turn, answer, at))
+            self._lines.push(member, _Asked(turn, known, at))
         self._someone.set()
-        return answer.whole
+        return known.whole
 
     async def run(self) -> None:
         """Have a process once there is something to check, and another when it fails, until cancelled."""
@@ -140,7 +140,7 @@ class Signatures:
                     at += len(asked.batch)
 
     def _take(self) -> list[_Asked]:
-        """Take what the process is asked at once, the members in turn: as much as fits into one turn."""
+        """Take what the process is asked at once, the members in turn: one piece, and what fits beside it."""
         together: list[_Asked] = []
         signatures = size = 0
         while self._lines:

@@ -62,7 +62,7 @@ class FairQueue(Generic[T]):
         line.size += self._size(item)
 
     def first(self) -> T:
-        """Return what `pop` would take."""
+        """Return what `pop` would take. Only where something waits."""
         return next(iter(self._lines.values())).items[0]
 
     def pop(self) -> T:

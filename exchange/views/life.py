@@ -31,7 +31,7 @@ BEHIND_S = 0.25
 FAR = 20_000
 #: What is committed at once there, in bytes of frames: tens of megabytes in memory as well.
 COMMITTED_BYTES = 16 * 1024 * 1024
-#: How long somebody waits for the newest entries, or for those that the log held at the start.
+#: How long somebody waits who names what may be among the newest entries, and how long after a start whoever asks.
 _PATIENCE_S = 2.0
 
 
@@ -69,6 +69,8 @@ class LifeView:
         #: They hear of new entries once these are taken, not of those that the log held at the start.
         self.listeners: list[Callable[[Sequence[ToldEntry]], None]] = []
         self._caught_up = False
+        #: Until when, by the loop's time, it is waited for after the start. That does not begin again where `run` does.
+        self._patient_until = 0.0
         self._moved = asyncio.Event()
         self._placed = asyncio.Event()
         #: Somebody waits: the next entries are taken at once.
@@ -88,23 +90,35 @@ class LifeView:
             raise Unavailable("the hub is still reading this log", retry_after_ms=1_000)
         return self._folds
 
-    async def reached(self, size: int) -> None:
-        """Return once it has caught up, and has all entries below this index. Raises `Unavailable` if that is long."""
-        if self._caught_up and self.facts.place().size >= size:
-            return
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
+    async def caught_up(self) -> None:
+        """Return once it has read what the log held at the start. Raises `Unavailable` where that takes long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._patience_ends()):
                 while not self._caught_up:
                     await self._moved.wait()
-                self._hurry.set()
+        self.folds()
+
+    def _patience_ends(self) -> float:
+        if not self._patient_until:
+            self._patient_until = asyncio.get_running_loop().time() + _PATIENCE_S
+        return self._patient_until
+
+    async def reached(self, size: int) -> None:
+        """Return once all entries below this index are in it. Raises `Unavailable` when that takes long."""
+        if self.facts.place().size >= size:
+            return
+        self.folds()
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
                 while self.facts.place().size < size:
                     await self._moved.wait()
         except TimeoutError as error:
-            self.current()
             raise Unavailable("the hub has not read this log's newest entries", retry_after_ms=500) from error
 
     async def run(self) -> None:
         """Follow the log until cancelled. Raises `Fatal` when its leaves are not those that were sealed."""
+        self._patience_ends()
         try:
             await self._check_place()
             await self._load()

@@ -143,18 +143,19 @@ async def test_whoever_asks_a_hub_that_has_just_started_waits_until_it_has_read_
     async with community.following() as view, asyncio.timeout(DEADLINE_S):
         with pytest.raises(Unavailable, match="still reading"):
             view.current()
-        await view.reached(0)
+        await view.caught_up()
         assert view.current().size == 1
 
 
 async def test_nobody_waits_long_for_a_hub_that_has_much_to_read(
     community: Community, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is waited for once after the start, not by each who asks, nor again where the view begins again."""
     monkeypatch.setattr("exchange.views.life._PATIENCE_S", 0.0)
     await community.say(a_signal("one"))
     async with community.following() as view:
         with pytest.raises(Unavailable, match="still reading"):
-            await view.reached(0)
+            await view.caught_up()
 
 
 @asynccontextmanager

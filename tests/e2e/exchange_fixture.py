@@ -168,8 +168,9 @@ class Exchange:
             log_key,
             OPERATOR,
             "The operator",
-            {Role.OPERATOR: [operator_key, *made.cosigners]},
-            threshold,
+            operator_key,
+            further_keys=[key.public_key for key in made.cosigners],
+            threshold=threshold,
             now_ms=wall_ms(),
             nonce=secrets.token_bytes(16),
         )

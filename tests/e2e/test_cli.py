@@ -6,10 +6,13 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from exchange.ledger.checkpoint import Checkpoint, log_verifier, open_checkpoint, sign_checkpoint
+from exchange.ledger.ed25519 import SigningKey
 from tests.e2e.command_line import Place, founded, lines, pdq_line, run
 from tests.e2e.exchange_fixture import free_port
 
@@ -48,6 +51,31 @@ def test_a_pipeline_in_any_language_publishes_and_watches(place: Place) -> None:
     assert len(head) == len(row)
     assert leaf_only["state"] == "not_for_you"
     assert leaf_only["signals"] == []
+
+
+def test_members_hold_against_each_other_what_a_hub_shows_them(place: Place, tmp_path: Path) -> None:
+    ask = ("checkpoint", "--community", "uk", "--client")
+    file = tmp_path / "alpha.checkpoint"
+    run("publish", "--community", "uk", "--client", place.client("alpha"), stdin=pdq_line("bf"))
+    file.write_text(run(*ask, place.client("alpha", "liaison")).stdout)
+    run("publish", "--community", "uk", "--client", place.client("alpha"), stdin=pdq_line("c0"))
+    beta = place.client("beta", "liaison")
+    (now,) = lines(run(*ask, beta, "--against", file, "--json").stdout)
+    assert file.read_text() != now["checkpoint"]
+    key = SigningKey(bytes.fromhex((place.folder / "hub" / "data" / "keys" / "uk.seed").read_text()))
+    shown = Checkpoint(now["origin"], now["size"], bytes.fromhex(now["root"]))
+    assert open_checkpoint(now["checkpoint"].encode(), log_verifier(shown.origin, key.public_key)) == shown
+    for other in (
+        replace(shown, root=bytes(32)),
+        replace(shown, size=shown.size + 1),
+        replace(shown, size=shown.size - 1),
+    ):
+        file.write_bytes(sign_checkpoint(other, key))
+        refused = run(*ask, beta, "--against", file, code=1)
+        assert f"keep {file}" in refused.stderr
+        assert refused.stdout == ""
+    file.write_bytes(sign_checkpoint(shown, SigningKey(bytes(32))))
+    run(*ask, beta, "--against", file, code=1)
 
 
 def test_doctor_finds_nothing_wrong_and_check_config_prints_what_is_in_force(place: Place) -> None:

@@ -66,8 +66,7 @@ async def found(folder: Path, clock: Clock) -> Founded:
         await make_log(folders, Origin(NAME, Origin.DIRECTORY_LOG)),
         OPERATOR,
         "The operator",
-        {Role.OPERATOR: [keys[OPERATOR, Role.OPERATOR]]},
-        1,
+        keys[OPERATOR, Role.OPERATOR],
         now_ms=clock.now_ms,
         nonce=rng.randbytes(16),
     )

@@ -298,6 +298,7 @@ def test_every_invariant_names_its_tests_and_they_exist() -> None:
         "kinds.md",
         "labels.md",
         "metrics.md",
+        "client-configuration.md",
         "pseudonym-configuration.md",
     ],
 )

@@ -28,7 +28,9 @@ def test_members_take_turns_and_each_keeps_its_order(arrivals: list[str]) -> Non
     taken = []
     while queue:
         waiting = queue.members
+        first = queue.first()
         taken.append(queue.pop())
+        assert taken[-1] is first
         # As many as waited take one each before anybody takes a second.
         assert len({member for member, _ in taken[-waiting:]}) == min(waiting, len(taken))
     for member in "abc":

@@ -27,12 +27,17 @@ class ClientConfig:
 
     #: Hubs as "host:port"; the next one is tried when one does not answer.
     addresses: tuple[str, ...]
+    #: The exchange's name, which begins every origin.
     exchange: str
+    #: Our member id.
     member: str
+    #: Which of our workloads this is: "pipeline", "liaison", "authority", "operator", "pseudonyms" or "automation".
     role: str
-    #: The workload's client certificate and key, and the authority of the hub's certificate (PEM files).
+    #: The workload's client certificate (PEM file).
     certificate: Path
+    #: The certificate's private key (PEM file).
     key: Path
+    #: The authority of the hub's certificate (PEM file).
     authority: Path
     #: File with the Ed25519 seed, 64 hexadecimal characters.
     signing_key: Path
@@ -42,8 +47,9 @@ class ClientConfig:
     state: Path
     #: Name in the hub's certificate, where it differs from the address.
     server_name: str = ""
-    #: The pseudonym service as "host:port", for who names accounts, and the name in its certificate where that differs.
+    #: The pseudonym service as "host:port", for who names accounts.
     pseudonyms: str = ""
+    #: Name in the pseudonym service's certificate, where that differs from the address.
     pseudonyms_name: str = ""
     #: What brings a newer certificate into the files at two thirds of its life, such as ["step", "ca", "renew", ...].
     #: It finds their names in EXCHANGE_CERTIFICATE, EXCHANGE_KEY and EXCHANGE_AUTHORITY. Empty: somebody else does.

@@ -1,0 +1,58 @@
+"""``exchange checkpoint``: what a hub shows us of a ledger, to be held against what it shows to others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from exchange.cli.connect import origin_of, with_client
+from exchange.cli.output import client_option, community_option, emit, json_option
+from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange_client import ClientConfig, ExchangeClient
+from exchange_client.auditor import Tree
+
+
+@click.command()
+@community_option
+@client_option
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Another one's checkpoint: is the ledger that we are shown the same, gone on?",
+)
+@json_option
+def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: bool) -> None:
+    """Print a ledger's signed checkpoint as this hub shows it to us, its signature verified.
+
+    Give it to other members by another way than through the hub, and hold theirs against what you are shown. It ends
+    with 1 where the two cannot be of one ledger: keep both then, for together they prove that two were shown.
+
+    \b
+    Examples:
+      exchange checkpoint --community uk-elections --client alpha/liaison/client.toml > alpha.checkpoint
+      exchange checkpoint --community uk-elections --client beta/liaison/client.toml --against alpha.checkpoint
+    """
+
+    async def job(client: ExchangeClient, settings: ClientConfig) -> Tree:
+        auditor = await client.auditor(origin_of(settings.exchange, name))
+        if against is None:
+            return await auditor.tree()
+        other = auditor.opened(_read(against))
+        try:
+            return await auditor.check_grown(other)
+        except VerificationFailed as error:
+            error.hint = error.hint or f"keep {against}, and what `exchange checkpoint` prints without --against"
+            raise
+
+    tree = with_client(client_path, job)
+    shown = tree.checkpoint
+    data = {"origin": shown.origin, "size": shown.size, "root": shown.root.hex(), "checkpoint": tree.note.decode()}
+    emit(data, as_json=as_json, lines=tree.note.decode().splitlines())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Rejected(Reason.CONFIG, f"{path}: {error.strerror}") from error
