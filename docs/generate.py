@@ -329,8 +329,8 @@ def client_configuration_page() -> str:
     intro = (
         "A client reads one TOML file (`client.toml`, or what `--client` or `EXCHANGE_CLIENT` names). Unknown keys are "
         "errors. Paths are relative to the file. It holds no secrets. `exchange client` writes one, and so does "
-        "`exchange member add alpha --development-pki hub/pki` ([how members join](members.md)). `exchange doctor` looks "
-        "at what it names."
+        "`exchange member add alpha --development-pki hub/pki` ([how members join](members.md)). `exchange doctor` "
+        "looks at what it names."
     )
     return _page("Configuration of a client", intro, _table(("key", "type", "default", "meaning"), rows))
 

@@ -11,8 +11,7 @@ from exchange.cli.output import emit, json_option
 from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
-from exchange.stores.folders import make_key
-from exchange_client import ClientConfig
+from exchange.stores.folders import make_key, read_key
 
 _PEM = click.Path(path_type=Path, dir_okay=False, exists=True)
 
@@ -69,12 +68,10 @@ def client(
     path, seed = folder / "client.toml", folder / "signing.seed"
     if path.exists():
         raise Rejected(Reason.CONFIG, f"{path}: exists already; nothing was changed")
-    if not seed.exists():
-        make_key(seed)
+    public = (read_key(seed) if seed.exists() else make_key(seed)).public_key.hex()
     write_client(
         path, exchange, member, Role[role.upper()], Connecting(addresses, certificate, key, authority), genesis
     )
-    public = ClientConfig.load(path).load_signing_key().public_key.hex()
     command = f"exchange member add {member} --key {role}={public}"
     emit(
         {"client": str(path), "public_key": public, "operator_command": command},
