@@ -62,7 +62,7 @@ def client(
 
     \b
     Example:
-      exchange client --exchange my.exchange --member alpha --role pipeline --hub hub.example:7443 \
+      exchange client --exchange my.exchange --member alpha --role pipeline --hub hub.example:7443 \\
           --genesis 9c41... --certificate tls.pem --key tls-key.pem --authority ca.pem --folder alpha/pipeline
     """
     path, seed = folder / "client.toml", folder / "signing.seed"

@@ -94,7 +94,7 @@ def init(
     Examples:
       exchange init --exchange my.exchange --operator my-org --folder hub
       exchange init --exchange my.exchange --operator my-org --folder hub --operator-key 5f1c... --threshold 2
-      exchange init --exchange my.exchange --operator my-org --folder hub --store redis://10.0.0.5:6379 \
+      exchange init --exchange my.exchange --operator my-org --folder hub --store redis://10.0.0.5:6379 \\
           --bundles /shared/bundles
     """
     if bundles is not None and not store:
