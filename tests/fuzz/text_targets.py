@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import click
 
 from exchange import config
+from exchange.cli.client_files import public_key
 from exchange.cli.connect import origin_of
-from exchange.cli.member import _public_key
 from exchange.cli.verify import _pin
 from exchange.domain.identifiers import Origin
 from exchange.domain.validation import Rules
@@ -217,7 +217,7 @@ def read_pin(data: bytes) -> object:
 
 
 def read_public_key(data: bytes) -> object:
-    key = _public_key(text_of(data))
+    key = public_key(text_of(data))
     assert len(key) == 32
     return key
 
