@@ -9,6 +9,7 @@ import click
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option
 from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.auditor import Tree
 
@@ -26,7 +27,8 @@ def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: b
     """Print a ledger's signed checkpoint as this hub shows it to us, its signature verified.
 
     Give it to other members by another way than through the hub, and hold theirs against what you are shown. It ends
-    with 1 where the two cannot be of one ledger: keep both then, for together they prove that two were shown.
+    with 1 where the two cannot be of one ledger, and keeps both then in the client's state folder, under evidence: two
+    of one size with different roots prove to everyone that two ledgers were shown.
 
     \b
     Examples:
@@ -36,13 +38,15 @@ def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: b
 
     async def job(client: ExchangeClient, settings: ClientConfig) -> Tree:
         auditor = await client.auditor(origin_of(settings.exchange, name))
+        shown = await auditor.tree()
         if against is None:
-            return await auditor.tree()
-        other = auditor.opened(_read(against))
+            return shown
+        other = _read(against)
         try:
-            return await auditor.check_grown(other)
+            return await auditor.check_grown(auditor.opened(other), shown)
         except VerificationFailed as error:
-            error.hint = error.hint or f"keep {against}, and what `exchange checkpoint` prints without --against"
+            folder = _keep(settings, auditor.origin, shown.note, other)
+            error.hint = f"both are in {folder}; was it another log, or another directory (--community directory)?"
             raise
 
     tree = with_client(client_path, job)
@@ -56,3 +60,12 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Rejected(Reason.CONFIG, f"{path}: {error.strerror}") from error
+
+
+def _keep(settings: ClientConfig, origin: str, shown: bytes, other: bytes) -> Path:
+    """Keep two checkpoints that are not of one ledger; return the folder."""
+    folder = settings.state / "evidence" / f"{origin.replace('/', '_')}-{wall_ms()}"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "shown-to-us").write_bytes(shown)
+    (folder / "against").write_bytes(other)
+    return folder

@@ -9,7 +9,7 @@ import click
 from exchange.cli.client_files import Connecting, write_client
 from exchange.cli.output import emit, json_option
 from exchange.domain.identifiers import is_name
-from exchange.domain.kinds import Role
+from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.errors import Reason, Rejected
 from exchange.stores.folders import make_key, read_key
 
@@ -32,11 +32,27 @@ def _name(_: click.Context, __: click.Parameter, text: str) -> str:
     return text
 
 
+def _addresses(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        host, _colon, port = text.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit():
+            raise click.BadParameter(f"{text!r} must be host:port")
+    return texts
+
+
 @click.command()
 @click.option("--exchange", required=True, callback=_name, help="The exchange's name, such as my.exchange.")
 @click.option("--member", required=True, callback=_name, help="Your member id there.")
 @click.option("--role", required=True, type=click.Choice([role.word for role in Role]), help="What this workload does.")
-@click.option("--hub", "addresses", required=True, multiple=True, metavar="HOST:PORT", help="A hub. Repeat for more.")
+@click.option(
+    "--hub",
+    "addresses",
+    required=True,
+    multiple=True,
+    callback=_addresses,
+    metavar="HOST:PORT",
+    help="A hub. Repeat for more.",
+)
 @click.option("--genesis", required=True, callback=_genesis, help="The exchange's genesis hash, from its operator.")
 @click.option("--certificate", required=True, type=_PEM, help="This workload's certificate (PEM), of your authority.")
 @click.option("--key", required=True, type=_PEM, help="The certificate's private key (PEM).")
@@ -72,9 +88,14 @@ def client(
     write_client(
         path, exchange, member, Role[role.upper()], Connecting(addresses, certificate, key, authority), genesis
     )
-    command = f"exchange member add {member} --key {role}={public}"
+    (class_,) = (each for each, roles in CLASS_ROLES.items() if Role[role.upper()] in roles)
+    given = "" if class_ is MemberClass.PLATFORM else f" --class {class_.name.lower()}"
+    command = f"exchange member add {member}{given} --key {role}={public}"
+    told = [f"An operator registers {public} with (and --community for each that you join):", f"  {command}"]
+    if role == Role.OPERATOR.word:
+        told.append("A key that stands in the genesis is registered already.")
     emit(
         {"client": str(path), "public_key": public, "operator_command": command},
         as_json=as_json,
-        lines=[str(path), "An operator registers it with (and --community for each that you join):", f"  {command}"],
+        lines=[str(path), *told],
     )

@@ -14,7 +14,8 @@ from exchange.ledger.ed25519 import KEY_BYTES
 from exchange.ops import certificates
 
 _CLIENT_TOML = """\
-# Who we are towards {exchange}, and where its hub is. Paths are relative to this file; docs/members.md has every key.
+# Who we are towards {exchange}, and where its hub is. Paths are relative to this file.
+# docs/client-configuration.md has every key.
 addresses = {addresses}
 exchange = "{exchange}"
 member = "{member}"
@@ -43,10 +44,15 @@ def write_new(path: Path, text: str) -> None:
     """Write a file that must not exist yet. Raises `Rejected` (CONFIG)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         raise Rejected(Reason.CONFIG, f"{path}: exists already; nothing was changed") from error
+
+
+def toml_text(value: str) -> str:
+    """Return a text as TOML writes it: as JSON does, but for what only one of them escapes."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def public_key(text: str) -> bytes:
@@ -70,16 +76,16 @@ def client_toml(path: Path, exchange: str, member: str, role: Role, address: str
 
 def write_client(path: Path, exchange: str, member: str, role: Role, connecting: Connecting, genesis: bytes) -> Path:
     """Write a client's configuration beside its signing key; return its path."""
-    base = path.parent.resolve()
 
     def relative(target: Path) -> str:
-        return json.dumps(os.path.relpath(target.resolve(), base))
+        # Links are left as they are: they may lead to another certificate tomorrow.
+        return toml_text(os.path.relpath(target, path.parent))
 
     write_new(
         path,
         _CLIENT_TOML.format(
             exchange=exchange,
-            addresses=json.dumps(list(connecting.addresses)),
+            addresses=f"[{', '.join(map(toml_text, connecting.addresses))}]",
             member=member,
             role=role.word,
             certificate=relative(connecting.certificate),

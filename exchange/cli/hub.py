@@ -15,6 +15,7 @@ import msgspec
 from exchange import app, config
 from exchange.cli.client_files import client_toml, public_key, write_new
 from exchange.cli.output import config_option, emit, json_option, show_settings, unreadable
+from exchange.domain.directory_rules import MAX_OPERATOR_KEYS
 from exchange.domain.identifiers import Origin
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
@@ -137,6 +138,8 @@ def _further_keys(texts: Sequence[str], threshold: int) -> list[bytes]:
     further = [public_key(text) for text in texts]
     if len(set(further)) != len(further):
         raise click.UsageError("an --operator-key stands there twice")
+    if len(further) >= MAX_OPERATOR_KEYS:
+        raise click.UsageError(f"an exchange is founded with at most {MAX_OPERATOR_KEYS} operator keys")
     if threshold > 1 + len(further):
         raise click.UsageError(
             f"--threshold {threshold} takes as many operators: this one, and an --operator-key of each other"

@@ -28,6 +28,16 @@ def test_it_is_a_compose_file_by_the_schema() -> None:
     assert len([name for name in SERVICES if name.startswith("sentinel-")]) == 3
 
 
+def test_hubs_that_were_quiet_start_with_the_same_command_and_one_flag_more() -> None:
+    over = read((DEPLOY / "accept-clock.yaml").read_text())
+    valid(over)
+    assert over["services"] == {
+        name: {"command": [*service["command"], "--accept-clock"]}
+        for name, service in SERVICES.items()
+        if name.startswith("hub-")
+    }
+
+
 @pytest.mark.parametrize("change", [{"comand": []}, {"read_only": []}, {"healthcheck": {"test": 5}}, {"ports": "7443"}])
 def test_a_mistake_in_it_would_be_noticed(change: dict[str, object]) -> None:
     wrong = FILE | {"services": SERVICES | {"hub-1": SERVICES["hub-1"] | change}}

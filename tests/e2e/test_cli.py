@@ -72,8 +72,11 @@ def test_members_hold_against_each_other_what_a_hub_shows_them(place: Place, tmp
     ):
         file.write_bytes(sign_checkpoint(other, key))
         refused = run(*ask, beta, "--against", file, code=1)
-        assert f"keep {file}" in refused.stderr
         assert refused.stdout == ""
+        *_, kept = sorted((beta.parent / "state" / "evidence").iterdir())
+        assert str(kept) in refused.stderr
+        assert (kept / "against").read_bytes() == file.read_bytes()
+        assert (kept / "shown-to-us").read_text() == now["checkpoint"]
     file.write_bytes(sign_checkpoint(shown, SigningKey(bytes(32))))
     run(*ask, beta, "--against", file, code=1)
 

@@ -67,9 +67,9 @@ class Auditor:
         """Return the log's tree as it is now."""
         return self.opened(await self._transport.checkpoint(self.origin))
 
-    async def check_grown(self, old: Tree) -> Tree:
-        """Return the log's present tree if it extends an older one. Raises `VerificationFailed`."""
-        now = await self.tree()
+    async def check_grown(self, old: Tree, now: Tree | None = None) -> Tree:
+        """Return the log's present tree, or ``now``, if it extends an older one. Raises `VerificationFailed`."""
+        now = now or await self.tree()
         await self._check_extends(now, old.size, old.checkpoint.root)
         return now
 

@@ -31,7 +31,8 @@ class ClientConfig:
     exchange: str
     #: Our member id.
     member: str
-    #: Which of our workloads this is: "pipeline", "liaison", "authority", "operator", "pseudonyms" or "automation".
+    #: Which of our workloads this is: "pipeline", "liaison", "authority", "operator", "pseudonyms", "automation" or
+    #: "witness".
     role: str
     #: The workload's client certificate (PEM file).
     certificate: Path
