@@ -42,12 +42,14 @@ class Connecting:
 
 def write_new(path: Path, text: str) -> None:
     """Write a file that must not exist yet. Raises `Rejected` (CONFIG)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         raise Rejected(Reason.CONFIG, f"{path}: exists already; nothing was changed") from error
+    except OSError as error:
+        raise Rejected(Reason.CONFIG, f"{path}: {error.strerror}") from error
 
 
 def toml_text(value: str) -> str:

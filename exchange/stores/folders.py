@@ -78,10 +78,11 @@ def read_key(path: Path) -> SigningKey:
 
 
 def make_key(path: Path) -> SigningKey:
-    """Make a new signing key in a file that must not exist yet. Raises `Fatal` (CONFIG) when it does."""
+    """Make a new signing key in a file that must not exist yet. Raises `Fatal` (CONFIG) when it does, or cannot be."""
     seed = os.urandom(_SEED_BYTES)
     try:
         write_secret(path, f"{seed.hex()}\n".encode())
-    except FileExistsError as error:
-        raise Fatal(f"{path}: exists already; keys are never overwritten", reason=Reason.CONFIG) from error
+    except OSError as error:
+        what = f"{path}: exists already; keys are never overwritten"
+        raise Fatal(what if path.exists() else str(error), reason=Reason.CONFIG) from error
     return SigningKey(seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from exchange_client import ClientConfig
 from tests.e2e.command_line import Place, lines, pdq_line, run, serve
 from tests.e2e.exchange_fixture import free_port
 
@@ -103,9 +104,36 @@ def test_what_cannot_be_founded_leaves_nothing(
     assert not (tmp_path / "hub").exists()
 
 
+def test_where_nothing_can_be_written_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = run("key", "new", tmp_path / "file" / "in-it" / "signing.seed", code=3)
+    assert f"File exists: '{tmp_path / 'file'}'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_paths_are_as_they_were_given(tmp_path: Path) -> None:
+    """A link may lead to another certificate tomorrow; and a path is any text."""
+    odd = tmp_path / 'a "quoted" \U0001f511 \x7f \\ folder'
+    odd.mkdir()
+    for name in ("today.pem", "ca.pem"):
+        (odd / name).write_text("")
+    (odd / "tls.pem").symlink_to(odd / "today.pem")
+    told = made(
+        "client",
+        *("--exchange", NAME, "--member", "alpha", "--role", "authority", "--genesis", "5f" * 32),
+        *("--certificate", odd / "tls.pem", "--key", odd / "tls.pem", "--authority", odd / "ca.pem"),
+        *("--hub", "localhost:1", "--folder", odd / "alpha"),
+    )
+    config = ClientConfig.load(Path(told["client"]))
+    assert config.certificate.resolve() == (odd / "today.pem").resolve()
+    assert config.certificate.name == "tls.pem"
+    assert told["operator_command"].startswith("exchange member add alpha --class authority --key authority=")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
+        ("--hub", "localhost", "must be host:port"),
         ("--genesis", "5f", "64 hexadecimal characters"),
         ("--member", "No Name", "must be a name"),
         ("--certificate", "missing.pem", "does not exist"),
