@@ -9,6 +9,7 @@ import click
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option
 from exchange.errors import Reason, Rejected, VerificationFailed
+from exchange.ledger.checkpoint import Checkpoint
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.auditor import Tree
@@ -26,6 +27,8 @@ from exchange_client.auditor import Tree
 def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: bool) -> None:
     """Print a ledger's signed checkpoint as this hub shows it to us, its signature verified.
 
+    Also that it goes on from what this client file has followed, where it has.
+
     Give it to other members by another way than through the hub, and hold theirs against what you are shown. It ends
     with 1 where the two cannot be of one ledger, and keeps both then in the client's state folder, under evidence: two
     of one size with different roots prove to everyone that two ledgers were shown.
@@ -39,15 +42,20 @@ def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: b
     async def job(client: ExchangeClient, settings: ClientConfig) -> Tree:
         auditor = await client.auditor(origin_of(settings.exchange, name))
         shown = await auditor.tree()
-        if against is None:
-            return shown
-        other = _read(against)
+        followed = await client.position(auditor.origin)
+        other = followed.checkpoint if followed is not None else b""
         try:
-            return await auditor.check_grown(auditor.opened(other), shown)
+            if followed is not None:
+                read = Checkpoint(auditor.origin, followed.range.size, followed.range.root())
+                await auditor.check_grown(Tree(other, read), shown)
+            if against is not None:
+                other = _read(against)
+                await auditor.check_grown(auditor.opened(other), shown)
         except VerificationFailed as error:
             folder = _keep(settings, auditor.origin, shown.note, other)
             error.hint = f"both are in {folder}; was it another log, or another directory (--community directory)?"
             raise
+        return shown
 
     tree = with_client(client_path, job)
     shown = tree.checkpoint

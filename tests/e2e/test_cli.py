@@ -79,6 +79,13 @@ def test_members_hold_against_each_other_what_a_hub_shows_them(place: Place, tmp
         assert (kept / "shown-to-us").read_text() == now["checkpoint"]
     file.write_bytes(sign_checkpoint(shown, SigningKey(bytes(32))))
     run(*ask, beta, "--against", file, code=1)
+    # Nor is it another ledger than the one that was followed.
+    run("watch", "--community", "uk", "--client", beta, "--limit", 2)
+    run(*ask, beta)
+    with contextlib.closing(sqlite3.connect(beta.parent / "state" / "client.sqlite")) as state, state:
+        turned = state.execute("UPDATE cursors SET hashes = zeroblob(length(hashes)) WHERE origin = ?", (shown.origin,))
+        assert turned.rowcount == 1
+    assert "evidence" in run(*ask, beta, code=1).stderr
 
 
 def test_doctor_finds_nothing_wrong_and_check_config_prints_what_is_in_force(place: Place) -> None:

@@ -28,7 +28,7 @@ from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.acknowledging import Acknowledging
 from exchange_client.auditor import Auditor
 from exchange_client.config import ClientConfig
-from exchange_client.cursors import Cursors, Positions
+from exchange_client.cursors import Cursors, Position, Positions
 from exchange_client.delivery import Delivery
 from exchange_client.delivery_lag import DeliveryLag
 from exchange_client.directory import DirectoryReader
@@ -359,6 +359,10 @@ class ExchangeClient:
         """Return the log's checkpoint, its signature verified."""
         verifier = await self._verifier(origin)
         return open_checkpoint(await self._transport.checkpoint(origin), verifier)
+
+    async def position(self, origin: str) -> Position | None:
+        """Return up to where this client's own subscription has read a log; None where it has read nothing."""
+        return await Cursors(self._state).load(origin)
 
     async def auditor(self, origin: str) -> Auditor:
         """Return what reads a community's ledger whole, and vouches for what is made of it."""
