@@ -19,14 +19,13 @@ from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
 from exchange.publish.intake import Admitted
+from exchange.publish.turns import TURN_WORK
 from exchange.publish.waiting import Receipt
 from exchange.signatures.batch import Signed
 from exchange.v1 import statement_pb2
 
 #: Statements in one message.
 MAX_STATEMENTS = 4_096
-#: Work done in one turn of a member, in records checked.
-TURN_WORK = 120
 #: What a statement costs before and after its signatures, and what each of them costs, in the same measure.
 _ADMISSION_WORK = 10
 _JUDGING_WORK = 10

@@ -18,10 +18,21 @@ from typing import Generic, TypeVar
 LIGHT_WORK = 4_000
 #: How long a light member counts as being about after its last statement.
 ABOUT_S = 2.0
-#: A heavy member's rest after each piece: long enough that a light one's statement mostly meets an idle loop and store.
+#: Work done in one turn of a member, in records checked.
+TURN_WORK = 120
+#: The rest of the heavy members after so much: long enough that a light one's statement mostly meets an idle loop and
+#: store. Not after less: else one that says little at a time could hardly speak at all.
 REST_S = 0.010
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A turn that is waited for, and for how much work."""
+
+    given: asyncio.Future[None]
+    work: int
 
 
 @dataclass(slots=True)
@@ -87,25 +98,27 @@ class Turns:
     def __init__(self, clock_s: Callable[[], float]) -> None:
         """``clock_s`` is a monotonic clock in seconds."""
         self._clock = clock_s
-        self._light: FairQueue[asyncio.Future[None]] = FairQueue()
-        self._heavy: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._light: FairQueue[_Turn] = FairQueue()
+        self._heavy: FairQueue[_Turn] = FairQueue()
         #: Recent work of each member, and when it was last looked at.
         self._loads: dict[str, tuple[float, float]] = {}
         self._last_light = ("", 0.0)
         self._taken = False
         self._rests_until = 0.0
+        #: What the heavy have done since their last rest while a light member was about.
+        self._unrested = 0
 
     async def take(self, member: str, work: int) -> None:
         """Return when this member may do so much work, at once and without waiting in between."""
         now = self._clock()
         heavy = self._is_heavy(member, work, now)
         if self._taken or (heavy and now < self._rests_until):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            turn = _Turn(asyncio.get_running_loop().create_future(), work)
             (self._heavy if heavy else self._light).push(member, turn)
-            await turn
+            await turn.given
         else:
             self._taken = True
-            asyncio.get_running_loop().call_soon(self._ended, heavy)
+            asyncio.get_running_loop().call_soon(self._ended, work if heavy else 0)
 
     def _is_heavy(self, member: str, work: int, now: float) -> bool:
         level, at = self._loads.get(member, (0.0, now))
@@ -118,11 +131,14 @@ class Turns:
             self._last_light = ("", 0.0)
         return heavy
 
-    def _ended(self, heavy: bool) -> None:  # noqa: FBT001 - what the loop calls gets no names
+    def _ended(self, heavy_work: int) -> None:
         """End a turn and give the next. After a heavy one's, the heavy may have to rest."""
         now = self._clock()
         member, at = self._last_light
-        if heavy and (self._light or (member and now - at < ABOUT_S)):
+        if heavy_work and (self._light or (member and now - at < ABOUT_S)):
+            self._unrested += heavy_work
+        if self._unrested >= TURN_WORK:
+            self._unrested = 0
             self._rests_until = now + REST_S
             asyncio.get_running_loop().call_at(self._rests_until, self._give)
         self._taken = False
@@ -136,8 +152,8 @@ class Turns:
             if not heavy and not self._light:
                 return
             turn = (self._heavy if heavy else self._light).pop()
-            if not turn.done():
-                turn.set_result(None)
+            if not turn.given.done():
+                turn.given.set_result(None)
                 # Whoever was woken works in the next round, right before this.
                 self._taken = True
-                asyncio.get_running_loop().call_soon(self._ended, heavy)
+                asyncio.get_running_loop().call_soon(self._ended, turn.work if heavy else 0)

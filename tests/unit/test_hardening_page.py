@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from exchange.api import offering, publish, server
+from exchange.api import publish, server
 from exchange.config import Connections, Quotas
 from exchange.domain import proposals
 from exchange.publish import signatures, turns, waiting
@@ -31,7 +31,7 @@ def in_force() -> dict[str, float]:
     }
     return found | {
         "REST_S": turns.REST_S,
-        "TURN_WORK": offering.TURN_WORK,
+        "TURN_WORK": turns.TURN_WORK,
         "MAX_LINE_BYTES": signatures.MAX_LINE_BYTES,
     }
 

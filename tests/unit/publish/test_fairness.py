@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exchange.errors import Unavailable
 from exchange.publish import waiting
-from exchange.publish.turns import LIGHT_WORK, REST_S, FairQueue, Turns
+from exchange.publish.turns import LIGHT_WORK, REST_S, TURN_WORK, FairQueue, Turns
 from exchange.publish.waiting import ALONE, MAX_WAITING, MAX_WAITING_BYTES, SHARE, WaitingRoom
 from tests.unit.builders import ALPHA, BETA, signal_statement
 from tests.unit.publish.fakes import Rig, publish, run, soon
@@ -163,6 +163,26 @@ async def test_the_heavy_rest_only_while_a_light_member_is_about() -> None:
     now += 1.0
     await soon(turns.take("quiet", 40))
     await soon(waiting)
+
+
+async def test_who_does_little_at_a_time_rests_as_often_as_its_work_adds_up() -> None:
+    """Else a member of some hundred single statements a second fell behind whenever another said something."""
+    now = 0.0
+    turns = Turns(lambda: now)
+    for _ in range(8):
+        await soon(turns.take("busy", HEAVY))
+    await soon(turns.take("quiet", 40))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        before = turns._rests_until
+        now += REST_S
+        for _ in range(3):
+            await soon(turns.take("busy", TURN_WORK // 4))
+            await asyncio.sleep(0)
+            assert turns._rests_until == before
+        await soon(turns.take("busy", TURN_WORK // 4))
+        await asyncio.sleep(0)
+        assert turns._rests_until == now + REST_S
 
 
 async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
