@@ -21,8 +21,11 @@ ABOUT_S = 2.0
 #: Work done in one turn of a member, in records checked.
 TURN_WORK = 120
 #: The rest of the heavy members after so much: long enough that a light one's statement mostly meets an idle loop and
-#: store. Not after less: else one that says little at a time could hardly speak at all.
+#: store. After less it is as much shorter: else one that says little at a time could hardly speak at all.
 REST_S = 0.010
+
+#: Less is not rested after by itself: a timer is no shorter than a millisecond.
+_LEAST_WORK = TURN_WORK // 4
 
 T = TypeVar("T")
 
@@ -137,9 +140,9 @@ class Turns:
         member, at = self._last_light
         if heavy_work and (self._light or (member and now - at < ABOUT_S)):
             self._unrested += heavy_work
-        if self._unrested >= TURN_WORK:
+        if self._unrested >= _LEAST_WORK:
+            self._rests_until = now + REST_S * min(1.0, self._unrested / TURN_WORK)
             self._unrested = 0
-            self._rests_until = now + REST_S
             asyncio.get_running_loop().call_at(self._rests_until, self._give)
         self._taken = False
         self._give()

@@ -165,7 +165,7 @@ async def test_the_heavy_rest_only_while_a_light_member_is_about() -> None:
     await soon(waiting)
 
 
-async def test_who_does_little_at_a_time_rests_as_often_as_its_work_adds_up() -> None:
+async def test_who_does_little_at_a_time_rests_as_much_less() -> None:
     """Else a member of some hundred single statements a second fell behind whenever another said something."""
     now = 0.0
     turns = Turns(lambda: now)
@@ -173,16 +173,14 @@ async def test_who_does_little_at_a_time_rests_as_often_as_its_work_adds_up() ->
         await soon(turns.take("busy", HEAVY))
     await soon(turns.take("quiet", 40))
     await asyncio.sleep(0)
-    for _ in range(2):
-        before = turns._rests_until
+    for works, rest in (((40,), 1 / 3), ((20, 10), 1 / 4), ((20, 100), 1.0), ((2 * TURN_WORK,), 1.0)):
         now += REST_S
-        for _ in range(3):
-            await soon(turns.take("busy", TURN_WORK // 4))
-            await asyncio.sleep(0)
+        before = turns._rests_until
+        for work in works:
             assert turns._rests_until == before
-        await soon(turns.take("busy", TURN_WORK // 4))
-        await asyncio.sleep(0)
-        assert turns._rests_until == now + REST_S
+            await soon(turns.take("busy", work))
+            await asyncio.sleep(0)
+        assert turns._rests_until == pytest.approx(now + rest * REST_S)
 
 
 async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
