@@ -9,7 +9,6 @@ import click
 from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option
 from exchange.errors import Reason, Rejected, VerificationFailed
-from exchange.ledger.checkpoint import Checkpoint
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.auditor import Tree
@@ -46,11 +45,11 @@ def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: b
         other = followed.checkpoint if followed is not None else b""
         try:
             if followed is not None:
-                read = Checkpoint(auditor.origin, followed.range.size, followed.range.root())
-                await auditor.check_grown(Tree(other, read), shown)
+                await auditor.check_extends(shown, followed.range.size, followed.range.root())
             if against is not None:
                 other = _read(against)
-                await auditor.check_grown(auditor.opened(other), shown)
+                theirs = auditor.opened(other).checkpoint
+                await auditor.check_extends(shown, theirs.size, theirs.root)
         except VerificationFailed as error:
             folder = _keep(settings, auditor.origin, shown.note, other)
             error.hint = f"both are in {folder}; was it another log, or another directory (--community directory)?"

@@ -8,20 +8,19 @@ import click
 
 from exchange.cli.client_files import Connecting, write_client
 from exchange.cli.output import emit, json_option
+from exchange.config import split_address
 from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.errors import Reason, Rejected
 from exchange.stores.folders import make_key, read_key
+from exchange_client.json_words import bytes32
 
 _PEM = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 def _genesis(_: click.Context, __: click.Parameter, text: str) -> bytes:
-    try:
-        value = bytes.fromhex(text)
-    except ValueError:
-        value = b""
-    if len(value) != 32:
+    value = bytes32(text)
+    if not value:
         raise click.BadParameter("must be 64 hexadecimal characters")
     return value
 
@@ -34,9 +33,7 @@ def _name(_: click.Context, __: click.Parameter, text: str) -> str:
 
 def _addresses(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
     for text in texts:
-        host, _colon, port = text.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit():
-            raise click.BadParameter(f"{text!r} must be host:port")
+        split_address(text, lambda _, text=text: click.BadParameter(f"{text!r} must be host:port"))
     return texts
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from exchange.domain.kinds import Role
 from exchange.errors import Reason, Rejected
-from exchange.ledger.ed25519 import KEY_BYTES
 from exchange.ops import certificates
+from exchange_client.json_words import bytes32
 
 _CLIENT_TOML = """\
 # Who we are towards {exchange}, and where its hub is. Paths are relative to this file.
@@ -59,11 +59,8 @@ def toml_text(value: str) -> str:
 
 def public_key(text: str) -> bytes:
     """Return a public key from its hexadecimal characters. Raises `Rejected` (INVALID)."""
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
+    key = bytes32(text)
+    if not key:
         raise Rejected(Reason.INVALID, f"{text[:80]!r}: a public key is 64 hexadecimal characters")
     return key
 
@@ -78,10 +75,11 @@ def client_toml(path: Path, exchange: str, member: str, role: Role, address: str
 
 def write_client(path: Path, exchange: str, member: str, role: Role, connecting: Connecting, genesis: bytes) -> Path:
     """Write a client's configuration beside its signing key; return its path."""
+    base = path.parent.resolve()  # as who reads it takes it
 
     def relative(target: Path) -> str:
         # Links are left as they are: they may lead to another certificate tomorrow.
-        return toml_text(os.path.relpath(target, path.parent))
+        return toml_text(os.path.relpath(target, base))
 
     write_new(
         path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import click
 import msgspec
 
 from exchange import app, config
-from exchange.cli.client_files import client_toml, public_key, write_new
+from exchange.cli.client_files import client_toml, public_key, toml_text, write_new
 from exchange.cli.output import config_option, emit, json_option, show_settings, unreadable
 from exchange.domain.directory_rules import MAX_OPERATOR_KEYS
 from exchange.domain.identifiers import Origin
@@ -114,7 +113,7 @@ def init(
         raise Rejected(Reason.CONFIG, str(error)) from error
     operator_key = make_key(folder / "operator" / "signing.seed")
     folders = Folders(folder / "data", folder / "data" / "keys", bundles=bundles)
-    found = Founding(name, operator, operator_name or operator, operator_key, further, threshold)
+    found = _Founding(name, operator, operator_name or operator, operator_key, further, threshold)
     pin = asyncio.run(_found(folders, found, place))
     text = _HUB_TOML.format(
         exchange=name,
@@ -149,11 +148,11 @@ def _further_keys(texts: Sequence[str], threshold: int) -> list[bytes]:
 
 def _store_toml(store: str, bundles: Path | None) -> str:
     named = {"store": store, "bundles": str(bundles.resolve()) if bundles is not None else ""}
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in named.items() if value)
+    return "".join(f"{key} = {toml_text(value)}\n" for key, value in named.items() if value)
 
 
 @dataclass(frozen=True, slots=True)
-class Founding:
+class _Founding:
     """What a genesis is to say."""
 
     exchange: str
@@ -164,7 +163,7 @@ class Founding:
     threshold: int
 
 
-async def _found(folders: Folders, founding: Founding, place: RedisPlace | None) -> bytes:
+async def _found(folders: Folders, founding: _Founding, place: RedisPlace | None) -> bytes:
     stores = stores_in(folders, place)
     statement = genesis_statement(
         founding.exchange,

@@ -19,11 +19,11 @@ from exchange.domain.identifiers import Origin
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, VerificationFailed
 from exchange.ledger.checkpoint import log_verifier
-from exchange.ledger.merkle import HASH_BYTES
 from exchange.stores.sealed_mark import read_slots
 from exchange.stores.sqlite_reader import RawEntry
 from exchange_client import ClientConfig, FeedVerifier
 from exchange_client.directory import DirectoryChecker
+from exchange_client.json_words import bytes32
 
 _NOT_FOR_YOU = 2
 
@@ -133,11 +133,8 @@ def _pin(genesis: str | None, genesis_of: Path | None) -> bytes:
         return ClientConfig.load(genesis_of).genesis
     if genesis is None:
         raise click.UsageError("say what to trust: --genesis, or --genesis-of a client's file")
-    try:
-        pin = bytes.fromhex(genesis)
-    except ValueError:
-        pin = b""
-    if len(pin) != HASH_BYTES:
+    pin = bytes32(genesis)
+    if not pin:
         raise click.UsageError("--genesis must be 64 hexadecimal characters")
     return pin
 

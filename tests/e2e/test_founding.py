@@ -118,6 +118,8 @@ def test_paths_are_as_they_were_given(tmp_path: Path) -> None:
     for name in ("today.pem", "ca.pem"):
         (odd / name).write_text("")
     (odd / "tls.pem").symlink_to(odd / "today.pem")
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (odd / "alpha").symlink_to(tmp_path / "elsewhere" / "deep")
     told = made(
         "client",
         *("--exchange", NAME, "--member", "alpha", "--role", "authority", "--genesis", "5f" * 32),

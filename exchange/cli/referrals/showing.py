@@ -17,18 +17,15 @@ from exchange.domain.labels import Label
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient, MemberContacts, NoteReport, ReferralReport, ReferralStep
 from exchange_client.json_referrals import contacts_to_json, note_to_json, report_to_json
-from exchange_client.json_words import name_of
+from exchange_client.json_words import bytes32, name_of
 
 _STATES = ("unanswered", *(state.name.lower() for state in ReferralState))
 _HEAD = f"{'referral':<64} {'from':<16} {'to':<16} {'label':<28} {'urgency':<8} {'state':<12} {'waits for':<16} by when"
 
 
 def _id(text: str) -> bytes:
-    try:
-        id_ = bytes.fromhex(text)
-    except ValueError:
-        id_ = b""
-    if len(id_) != 32:
+    id_ = bytes32(text)
+    if not id_:
         raise click.UsageError("an id is 64 hexadecimal characters")
     return id_
 

@@ -67,10 +67,10 @@ class Auditor:
         """Return the log's tree as it is now."""
         return self.opened(await self._transport.checkpoint(self.origin))
 
-    async def check_grown(self, old: Tree, now: Tree | None = None) -> Tree:
-        """Return the log's present tree, or ``now``, if it extends an older one. Raises `VerificationFailed`."""
-        now = now or await self.tree()
-        await self._check_extends(now, old.size, old.checkpoint.root)
+    async def check_grown(self, old: Tree) -> Tree:
+        """Return the log's present tree if it extends an older one. Raises `VerificationFailed`."""
+        now = await self.tree()
+        await self.check_extends(now, old.size, old.checkpoint.root)
         return now
 
     async def entries(
@@ -106,7 +106,7 @@ class Auditor:
             if pool is not None:
                 await pool.aclose()
         range_ = following.position.range
-        await self._check_extends(tree, range_.size, range_.root())
+        await self.check_extends(tree, range_.size, range_.root())
 
     async def _pages(self, start: int, end: int) -> AsyncGenerator[FeedMessage, None]:
         while start < end:
@@ -118,7 +118,7 @@ class Auditor:
             yield FeedMessage(entries=tuple(map(Delivered.bare, leaves[: end - start])))
             start += len(leaves)
 
-    async def _check_extends(self, tree: Tree, size: int, root: bytes) -> None:
+    async def check_extends(self, tree: Tree, size: int, root: bytes) -> None:
         """Return if a tree extends the one of this size and root. Raises `VerificationFailed`."""
         if size > tree.size:
             raise _shorter(tree.size, size)

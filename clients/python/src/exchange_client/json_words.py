@@ -77,12 +77,18 @@ def ids_of(value: object, name: str) -> tuple[bytes, ...]:
     return tuple(id_of(item, name) for item in value)
 
 
+def bytes32(value: object) -> bytes:
+    """Return the 32 bytes that 64 hexadecimal characters are; none for anything else."""
+    try:
+        found = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        found = b""
+    return found if len(found) == 32 else b""
+
+
 def id_of(value: object, name: str) -> bytes:
     """Return an id of 32 bytes."""
-    try:
-        id_ = bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        id_ = b""
-    if len(id_) != 32:
+    id_ = bytes32(value)
+    if not id_:
         raise invalid(f"`{name}` must be 64 hexadecimal characters")
     return id_
