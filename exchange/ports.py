@@ -24,7 +24,7 @@ from exchange.domain.referral_facts import AddressedFacts, ReferralFacts
 from exchange.domain.statement import Header
 from exchange.errors import Conflict
 from exchange.ledger.merkle import CompactRange
-from exchange.ledger.tiles import Tile
+from exchange.ledger.tiles import HashTile, Tile, TileRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class LogStore(Protocol):
 class History(Protocol):
     """The cold side of the same log."""
 
-    async def tile(self, level: int, index: int, width: int) -> bytes:
-        """Return ``width`` hashes (32 bytes each) of a hash tile; ``NOT_FOUND`` when the sealed tree has fewer."""
+    async def tiles(self, refs: Sequence[TileRef]) -> Sequence[HashTile]:
+        """Return hash tiles as wide as they are named, in one read; ``NOT_FOUND`` when the sealed tree has less."""
         ...
 
     async def bundle(self, index: int) -> bytes:

@@ -19,7 +19,7 @@ from exchange.domain.policy import Sight, Workload, visible_to
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.item import item_of
 from exchange.ports import StoredEntry
-from exchange.proving import consistency_proof, inclusion_proof
+from exchange.proving import consistency_proof, inclusion_proof, proven_leaf
 from exchange.v1 import ledger_pb2 as pb
 from exchange.v1 import ledger_pb2_grpc
 from exchange.views.replay import Leaves
@@ -131,10 +131,9 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             raise Rejected(Reason.NOT_FOUND, "no such leaf in a tree of that size")
         async with self._one_at_a_time(caller().member):
             await self._hub.turns.take(caller().member, _PROOF_WORK)
-            proof = await inclusion_proof(log.history, request.index, size)
-            row = await log.history.tile(0, request.index // 256, request.index % 256 + 1)
+            leaf_hash, proof = await proven_leaf(log.history, request.index, size)
         return pb.GetInclusionProofResponse(
-            leaf_hash=row[-32:],
+            leaf_hash=leaf_hash,
             proof=proof,
             size=size,
             checkpoint=head.checkpoint if size == head.sealed.size else b"",

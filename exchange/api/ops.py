@@ -65,7 +65,8 @@ def tiles_app(logs: Mapping[str, Log], entries_are_public: Callable[[str], bool]
             if name.is_bundle:
                 data = _narrow(await log.history.bundle(name.index), name.width)
             else:
-                data = await log.history.tile(name.level, name.index, name.width)
+                (tile,) = await log.history.tiles([(name.level, name.index, name.width)])
+                data = tile.hashes
         except ExchangeError as error:
             return PlainTextResponse(f"{error.message}\n", 404 if isinstance(error, Rejected) else 503)
         return Response(data, media_type=_BINARY, headers=_FOREVER)

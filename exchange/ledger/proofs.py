@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from exchange.errors import Reason, Rejected, VerificationFailed
 from exchange.ledger.merkle import EMPTY_ROOT, HASH_BYTES, fold_right, node_hash
-from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, split_hashes, subtree_root, tile_width
+from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, HashTile, TileRef, tile_width
 
 #: A complete node: its height above the leaves, and its number among the nodes of that height.
 Node = tuple[int, int]
-#: A tile: level, index, width.
-TileRef = tuple[int, int, int]
 
 
 def range_nodes(start: int, end: int) -> list[Node]:
@@ -86,7 +84,7 @@ def tiles_needed(parts: Sequence[Sequence[Node]], size: int) -> set[TileRef]:
     return {_tile_of(node, size) for part in parts for node in part}
 
 
-def build(parts: Sequence[Sequence[Node]], size: int, tile: Callable[[TileRef], bytes]) -> tuple[bytes, ...]:
+def build(parts: Sequence[Sequence[Node]], size: int, tile: Callable[[TileRef], HashTile]) -> tuple[bytes, ...]:
     """Return the proof for planned parts, reading tiles through ``tile``.
 
     A tile may be wider than asked for. Raises `Rejected` (MALFORMED) for one that is narrower.
@@ -96,12 +94,7 @@ def build(parts: Sequence[Sequence[Node]], size: int, tile: Callable[[TileRef], 
         height, number = node
         step = height % TILE_HEIGHT
         ref = _tile_of(node, size)
-        start = (number << step) - ref[1] * TILE_WIDTH
-        end = start + (1 << step)
-        data = tile(ref)[start * HASH_BYTES : end * HASH_BYTES]
-        if len(data) != (end - start) * HASH_BYTES:
-            raise Rejected(Reason.MALFORMED, f"hash tile {ref[0]}/{ref[1]} has fewer than {ref[2]} hashes")
-        return subtree_root(split_hashes(data))
+        return tile(ref).node(step, number - (ref[1] * TILE_WIDTH >> step))
 
     return tuple(fold_right([value(node) for node in part]) for part in parts)
 

@@ -26,6 +26,40 @@ _PATH = re.compile(
 )
 
 
+#: What names a hash tile: level, index, width.
+TileRef = tuple[int, int, int]
+
+
+class HashTile:
+    """The first hashes of a hash tile, 256 where it is full, and the complete nodes above them, each hashed once."""
+
+    __slots__ = ("_rows", "hashes")
+
+    def __init__(self, hashes: bytes) -> None:
+        """Take the hashes, 32 bytes each. Raises `Rejected` (MALFORMED) where one of them is cut short."""
+        if len(hashes) % HASH_BYTES:
+            raise Rejected(Reason.MALFORMED, "a hash tile ends within a hash")
+        self.hashes = hashes
+        self._rows = [split_hashes(hashes)]
+
+    def node(self, step: int, number: int) -> bytes:
+        """Return node ``number`` (from 0) ``step`` above the hashes. Raises `Rejected` (MALFORMED) beyond them."""
+        while len(self._rows) <= step:
+            below = self._rows[-1]
+            self._rows.append([node_hash(below[at], below[at + 1]) for at in range(0, len(below) - 1, 2)])
+        if not 0 <= number < len(self._rows[step]):
+            raise Rejected(Reason.MALFORMED, f"a hash tile has no more than {len(self._rows[0])} hashes")
+        return self._rows[step][number]
+
+    def is_whole(self, root: bytes) -> bool:
+        """Whether it is full, and this the hash of its subtree. From then on nothing is hashed any more."""
+        return len(self._rows[0]) == TILE_WIDTH and self.node(TILE_HEIGHT, 0) == root
+
+    def first(self, width: int) -> HashTile:
+        """Return the tile as it is with so many hashes."""
+        return self if width >= len(self._rows[0]) else HashTile(self.hashes[: width * HASH_BYTES])
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """A full hash tile: 256 hashes, 8,192 bytes."""
@@ -70,6 +104,13 @@ def tile_width(size: int, level: int, index: int) -> int:
     """Return how many hashes (0..256) tile ``index`` of ``level`` has in a tree of ``size`` leaves."""
     hashes = size >> (TILE_HEIGHT * level)
     return max(0, min(TILE_WIDTH, hashes - index * TILE_WIDTH))
+
+
+def require_tiles(refs: Sequence[TileRef], size: int) -> None:
+    """Return if a tree of ``size`` leaves has these tiles, as wide as named. Raises `Rejected` (NOT_FOUND)."""
+    for level, index, width in refs:
+        if level < 0 or index < 0 or not 0 < width <= tile_width(size, level, index):
+            raise Rejected(Reason.NOT_FOUND, "no such hash tile in the sealed tree")
 
 
 def right_edge(size: int) -> Iterator[tuple[int, int, int]]:

@@ -76,8 +76,9 @@ async def load_tree(origin: str, head: Head, history: History) -> Tree:
 
     Raises `Fatal` when either does not make the root that the head states.
     """
-    tiles = {ref: await history.tile(*ref) for ref in right_edge(head.sealed.size)}
-    tree = Tree.load(head.sealed.size, lambda level, index, width: tiles[level, index, width])
+    edge = list(right_edge(head.sealed.size))
+    tiles = dict(zip(edge, await history.tiles(edge), strict=True))
+    tree = Tree.load(head.sealed.size, lambda *ref: tiles[ref].hashes)
     if tree.root() != head.sealed.root:
         raise Fatal(f"{origin}: the stored hashes do not make the stored root", hint=_DAMAGED)
     if head.sealed != head.durable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, TileRef
 from exchange.ports import StoredEntry
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -33,6 +34,14 @@ class RecentEntries:
         """Return entries [start, end); `covers` must hold for ``start``."""
         first = self._entries[0].index
         return self._entries[start - first : end - first]
+
+    def tile(self, ref: TileRef) -> HashTile | None:
+        """Return a tile of leaf hashes, where all of its leaves are held."""
+        level, index, width = ref
+        start = index * TILE_WIDTH
+        if level or not self.holds(start, start + width):
+            return None
+        return HashTile(b"".join(entry.leaf_hash for entry in self.slice(start, start + width)))
 
     def add(self, entries: Sequence[StoredEntry]) -> None:
         """Add a group; let go of the oldest beyond the bounds."""

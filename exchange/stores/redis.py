@@ -29,7 +29,7 @@ from exchange.errors import (
     Rejected,
     Unavailable,
 )
-from exchange.ledger.tiles import TILE_WIDTH, tile_width
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, TileRef, require_tiles, tile_width
 from exchange.ports import AlreadyCommitted, Group, Head, StoredEntry, TreeHead
 from exchange.stores import redis_calls as calls
 from exchange.stores.entries import check_follows
@@ -310,15 +310,15 @@ class RedisStore:
         _ = self._known
         await self._to_the_end.do(self._returning.put_back(index, was, frame))
 
-    async def tile(self, level: int, index: int, width: int) -> bytes:
-        """See `History.tile`."""
-        head = self._known.head
-        if level < 0 or index < 0 or not 0 < width <= tile_width(head.sealed.size, level, index):
-            raise Rejected(Reason.NOT_FOUND, "no such hash tile in the sealed tree")
-        start = index * TILE_WIDTH
-        if level == 0 and self._recent.holds(start, start + width):
-            return b"".join(entry.leaf_hash for entry in self._recent.slice(start, start + width))
-        return await at_floor(partial(self._cold.tile, level, index, width), self._known.head.floor, self.head)
+    async def tiles(self, refs: Sequence[TileRef]) -> Sequence[HashTile]:
+        """See `History.tiles`."""
+        require_tiles(refs, self._known.head.sealed.size)
+        return await asyncio.gather(*map(self._tile, refs))
+
+    async def _tile(self, ref: TileRef) -> HashTile:
+        if (held := self._recent.tile(ref)) is not None:
+            return held
+        return await at_floor(partial(self._cold.tile, *ref), self._known.head.floor, self.head)
 
     async def bundle(self, index: int) -> bytes:
         """See `History.bundle`."""

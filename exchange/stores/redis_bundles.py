@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
-from exchange.ledger.merkle import HASH_BYTES, leaf_hash
-from exchange.ledger.tiles import decode_bundle, entries_path, split_hashes, subtree_root
+from exchange.ledger.merkle import leaf_hash
+from exchange.ledger.tiles import HashTile, decode_bundle, entries_path
 from exchange.ops.durable import make_folders, write_together
 
 NAME = "bundles.id"
@@ -78,8 +78,7 @@ class Bundles:
 def _checked(path: Path, data: bytes, root: bytes) -> list[bytes]:
     try:
         hashes = [leaf_hash(leaf) for leaf in decode_bundle(data)]
-        joined = b"".join(hashes)
-        if len(joined) == 256 * HASH_BYTES and subtree_root(split_hashes(joined)) == root:
+        if HashTile(b"".join(hashes)).is_whole(root):
             return hashes
     except Rejected:
         pass

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from exchange.codec import frame_leaf
 from exchange.errors import Fatal
-from exchange.ledger.merkle import HASH_BYTES
-from exchange.ledger.tiles import TILE_WIDTH, encode_bundle
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, encode_bundle
 from exchange.ports import Head, StoredEntry
 from exchange.stores.redis_bundles import Bundles
 from exchange.stores.redis_master import Call, Master
@@ -25,9 +25,13 @@ _READ_BYTES = 1_000_000
 #: Of one script: what else waits for the server waits that long.
 _READ_ENTRIES = 1_024
 _KNOWN_ROOTS = 4_096
+#: Some 25 KB each.
+_KNOWN_TILES = 64
+
+T = TypeVar("T")
 
 
-async def at_floor(read: Callable[[int], Awaitable[bytes]], floor: int, head: Callable[[], Awaitable[Head]]) -> bytes:
+async def at_floor(read: Callable[[int], Awaitable[T]], floor: int, head: Callable[[], Awaitable[Head]]) -> T:
     """Read what lies in files below the floor and in the store above it; the floor may rise meanwhile."""
     try:
         return await read(floor)
@@ -48,6 +52,8 @@ class Cold:
         self._bundles = bundles
         self._worker = worker
         self._roots: dict[tuple[int, int], bytes] = {}
+        #: Whole tiles above the lowest level, which are few, and of which every proof needs some.
+        self._inner: dict[tuple[int, int], HashTile] = {}
         #: Checked leaf hashes of the last tile, which is not full.
         self._leaves_from = 0
         self._leaves: list[bytes] = []
@@ -78,20 +84,28 @@ class Cold:
             found += hashes[max(0, start - index * TILE_WIDTH) : end - index * TILE_WIDTH]
         return found + [each.leaf_hash for each in await self.all_entries(max(start, floor), end)]
 
-    async def tile(self, level: int, index: int, width: int, floor: int) -> bytes:
-        """Return the first hashes of a tile that the tree has. A partial one is made of what lies below it."""
+    async def tile(self, level: int, index: int, width: int, floor: int) -> HashTile:
+        """Return a tile that the tree has, so wide. A partial one is made of what lies below it."""
         start = index * TILE_WIDTH
+        known = self._inner.get((level, index))
+        if known is not None:
+            return known.first(width)
         if level == 0 and start + TILE_WIDTH <= floor:
             _, hashes = await self._worker.call(partial(self._bundles.read, index, await self._root(0, index)))
-            return b"".join(hashes[:width])
+            return HashTile(b"".join(hashes[:width]))
         whole, root = await self._master.read(
             ("HGET", self._keys.tiles(level), index), ("HGET", self._keys.roots(level), index)
         )
         if whole is not None:
-            return checked_tile(level, index, whole, root_of(level, index, root))[: width * HASH_BYTES]
+            tile = checked_tile(level, index, whole, root_of(level, index, root))
+            if level:
+                if len(self._inner) >= _KNOWN_TILES:
+                    self._inner.clear()
+                self._inner[level, index] = tile
+            return tile.first(width)
         if level:
-            return await self._roots_of(level - 1, start, start + width)
-        return await self._leaf_hashes(start, start + width)
+            return HashTile(await self._roots_of(level - 1, start, start + width))
+        return HashTile(await self._leaf_hashes(start, start + width))
 
     async def _root(self, level: int, index: int) -> bytes:
         return await self._roots_of(level, index, index + 1)

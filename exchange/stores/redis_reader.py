@@ -128,7 +128,7 @@ class RedisLog:
         (hashes,) = self._ask("HGET", self._keys.tiles(level), index)
         if hashes is None and level == 0 and (index + 1) * TILE_WIDTH <= self._head().head.floor:
             hashes = b"".join(map(leaf_hash, self._bundle(index)))
-        return None if hashes is None else (checked_tile(level, index, hashes, root), root)
+        return None if hashes is None else (checked_tile(level, index, hashes, root).hashes, root)
 
     def servers(self) -> tuple[str, str]:
         """Return what the log's servers are, and what would keep a hub from publishing now, or nothing. Raises."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from exchange.errors import Fatal, OtherFormat
 from exchange.ledger.merkle import HASH_BYTES
-from exchange.ledger.tiles import TILE_WIDTH, split_hashes, subtree_root
+from exchange.ledger.tiles import TILE_WIDTH, HashTile
 from exchange.ports import Head, StoredEntry, TreeHead
 from exchange.stores.entries import hash_of_leaf_in
 from exchange.stores.redis_finding import text_of
@@ -62,11 +62,11 @@ def root_of(level: int, index: int, row: bytes | None) -> bytes:
     return row[:HASH_BYTES]
 
 
-def checked_tile(level: int, index: int, hashes: bytes, root: bytes) -> bytes:
-    """Return a whole tile's hashes if they make its root. Raises `Fatal`."""
-    if len(hashes) != TILE_WIDTH * HASH_BYTES or subtree_root(split_hashes(hashes)) != root:
-        raise Fatal(f"hash tile {level}/{index} is damaged in the store")
-    return hashes
+def checked_tile(level: int, index: int, hashes: bytes, root: bytes) -> HashTile:
+    """Return a whole tile if its hashes make its root. Raises `Fatal`."""
+    if len(hashes) == TILE_WIDTH * HASH_BYTES and (tile := HashTile(hashes)).is_whole(root):
+        return tile
+    raise Fatal(f"hash tile {level}/{index} is damaged in the store")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, Reason, Rejected, Unavailable
-from exchange.ledger.tiles import TILE_WIDTH, tile_width
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, TileRef, require_tiles, tile_width
 from exchange.ops.durable import make_folders
 from exchange.ports import Group, Head, StoredEntry, TreeHead
 from exchange.stores import sqlite_schema as schema
@@ -182,15 +182,14 @@ class SqliteStore:
         job = partial(commits.put_back, index, was, frame)
         await self._writer.call(job, then=lambda _: self._recent.replace_frames({index: frame}))
 
-    async def tile(self, level: int, index: int, width: int) -> bytes:
-        """See `History.tile`."""
+    async def tiles(self, refs: Sequence[TileRef]) -> Sequence[HashTile]:
+        """See `History.tiles`."""
         head, _, rows = self._parts()
-        if level < 0 or index < 0 or not 0 < width <= tile_width(head.sealed.size, level, index):
-            raise Rejected(Reason.NOT_FOUND, "no such hash tile in the sealed tree")
-        start = index * TILE_WIDTH
-        if level == 0 and self._recent.covers(start):
-            return b"".join(entry.leaf_hash for entry in self._recent.slice(start, start + width))
-        return await self._reader.call(partial(rows.tile, level, index, width))
+        require_tiles(refs, head.sealed.size)
+        warm = [self._recent.tile(ref) for ref in refs]
+        if all(warm):
+            return [tile for tile in warm if tile]
+        return await self._reader.call(lambda: [tile or rows.tile(*ref) for ref, tile in zip(refs, warm, strict=True)])
 
     async def bundle(self, index: int) -> bytes:
         """See `History.bundle`."""

@@ -17,7 +17,7 @@ import apsw
 from exchange.codec import frame_leaf
 from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, leaf_hash
-from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, encode_bundle, entries_path, split_hashes, subtree_root
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, decode_bundle, encode_bundle, entries_path
 from exchange.ops.durable import write_once
 from exchange.ports import StoredEntry
 from exchange.stores import sqlite_schema as schema
@@ -26,6 +26,8 @@ from exchange.stores.entries import hash_of_leaf_in
 #: About what one feed message takes: who reads on reads what it can send.
 _READ_BYTES = 1_000_000
 _KNOWN_ROOTS = 4_096
+#: Some 25 KB each.
+_KNOWN_TILES = 64
 _BUSY_MS = 50
 _SELECT = (
     "SELECT idx, statement_id, leaf_hash, received_at_ms, frame, checksum FROM entries"
@@ -45,6 +47,8 @@ class Rows:
         self._connection.pragma("query_only", True)  # noqa: FBT003 - the pragma's value
         self._connection.set_busy_timeout(_BUSY_MS)
         self._roots: dict[tuple[int, int], bytes] = {}
+        #: Whole tiles above the lowest level, which are few, and of which every proof needs some.
+        self._inner: dict[tuple[int, int], HashTile] = {}
         #: Checked leaf hashes of the last tile, which is not full.
         self._leaves_from = 0
         self._leaves: list[bytes] = []
@@ -96,15 +100,15 @@ class Rows:
             row = self._connection.execute("SELECT idx FROM entries WHERE statement_id = ?", (statement_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def tile(self, level: int, index: int, width: int) -> bytes:
-        """Return the first hashes of a tile that the tree has. A partial one is made of what lies below it."""
+    def tile(self, level: int, index: int, width: int) -> HashTile:
+        """Return a tile that the tree has, so wide. A partial one is made of what lies below it."""
         whole = self._full_tile(level, index)
         if whole is not None:
-            return whole[: width * HASH_BYTES]
+            return whole.first(width)
         start = index * TILE_WIDTH
         if level:
-            return b"".join(self._tile_root(level - 1, below) for below in range(start, start + width))
-        return self._leaf_hashes(start, start + width)
+            return HashTile(b"".join(self._tile_root(level - 1, below) for below in range(start, start + width)))
+        return HashTile(self._leaf_hashes(start, start + width))
 
     def _leaf_hashes(self, start: int, end: int) -> bytes:
         """Return the hashes of leaves whose tile is not full yet. Each entry is read and checked once, not per call."""
@@ -115,7 +119,10 @@ class Rows:
             known += (entry.leaf_hash for entry in self.entries(start + len(known), end))
         return b"".join(known[: end - start])
 
-    def _full_tile(self, level: int, index: int) -> bytes | None:
+    def _full_tile(self, level: int, index: int) -> HashTile | None:
+        known = self._inner.get((level, index))
+        if known is not None:
+            return known
         with schema.typed(self._path):
             row = self._connection.execute(
                 "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?", (level, index)
@@ -124,9 +131,10 @@ class Rows:
             return None
         match row:
             case (bytes(hashes), bytes(root)) if len(hashes) == TILE_WIDTH * HASH_BYTES:
-                if subtree_root(split_hashes(hashes)) == root:
-                    self._know_root(level, index, root)
-                    return hashes
+                tile = HashTile(hashes)
+                if tile.is_whole(root):
+                    self._know(level, index, tile, root)
+                    return tile
         raise Fatal(f"{self._path}: hash tile {level}/{index} is damaged")
 
     def _tile_root(self, level: int, index: int) -> bytes:
@@ -137,10 +145,14 @@ class Rows:
             root = self._roots[level, index]
         return root
 
-    def _know_root(self, level: int, index: int, root: bytes) -> None:
+    def _know(self, level: int, index: int, tile: HashTile, root: bytes) -> None:
         if len(self._roots) >= _KNOWN_ROOTS:
             self._roots.clear()
         self._roots[level, index] = root
+        if level:
+            if len(self._inner) >= _KNOWN_TILES:
+                self._inner.clear()
+            self._inner[level, index] = tile
 
     def bundle(self, index: int, width: int) -> bytes:
         """Return an entry bundle: a whole one from its file where there is one, else from the rows."""
@@ -167,7 +179,8 @@ class Rows:
             leaves: Sequence[bytes] = decode_bundle(data)
         except Rejected:
             leaves = ()
-        if b"".join(map(leaf_hash, leaves)) != self._full_tile(0, index):
+        tile = self._full_tile(0, index)
+        if tile is None or b"".join(map(leaf_hash, leaves)) != tile.hashes:
             raise Fatal(f"{self._folder / entries_path(index)}: the entry bundle is damaged")
 
     def write_bundle(self, index: int) -> None:

@@ -142,6 +142,12 @@ def naive_tile(leaf_hashes: Sequence[bytes], level: int, index: int, width: int)
     return b"".join(nodes[index * WIDTH : index * WIDTH + width])
 
 
+async def tile(store: Store, level: int, index: int, width: int) -> bytes:
+    """Return the hashes of one tile that a store holds."""
+    (found,) = await store.tiles([(level, index, width)])
+    return found.hashes
+
+
 def naive_bundle(leaves: Sequence[bytes], index: int) -> bytes:
     """Return an entry bundle, written out from C2SP tlog-tiles."""
     return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves[index * WIDTH : (index + 1) * WIDTH])

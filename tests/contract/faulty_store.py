@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
+from exchange.ledger.tiles import HashTile, TileRef
 from exchange.ports import Group, Head, StoredEntry, TreeHead
 from tests.contract.builders import Store
 
@@ -64,9 +65,9 @@ class FaultyStore:
         """See `Recovering.put_back`."""
         await self._call("put_back", lambda: self._store.put_back(index, was, frame))
 
-    async def tile(self, level: int, index: int, width: int) -> bytes:
-        """See `History.tile`."""
-        return await self._call("tile", lambda: self._store.tile(level, index, width))
+    async def tiles(self, refs: Sequence[TileRef]) -> Sequence[HashTile]:
+        """See `History.tiles`."""
+        return await self._call("tiles", lambda: self._store.tiles(refs))
 
     async def bundle(self, index: int) -> bytes:
         """See `History.bundle`."""

@@ -22,6 +22,7 @@ from exchange.errors import (
     Unavailable,
 )
 from exchange.ledger.merkle import EMPTY_ROOT, leaf_hash
+from exchange.ledger.tiles import HashTile, TileRef
 from exchange.ports import AlreadyCommitted, Group, Head, StoredEntry, TreeHead
 from tests.contract.builders import WIDTH, naive_bundle, naive_levels, naive_root, naive_tile
 
@@ -177,13 +178,16 @@ class MemoryStore:
         require(frame_leaf(frame) == frame_leaf(was), "what is put back changes the leaf")
         disk.entries[index] = replace(disk.entries[index], frame=frame)
 
-    async def tile(self, level: int, index: int, width: int) -> bytes:
-        """See `History.tile`."""
+    async def tiles(self, refs: Sequence[TileRef]) -> Sequence[HashTile]:
+        """See `History.tiles`."""
         disk = self._usable()
         hashes = [each.leaf_hash for each in disk.entries[: disk.head.sealed.size]]
-        found = naive_tile(hashes, level, index, width) if level >= 0 <= index else b""
-        if not 0 < width * 32 == len(found):
-            raise _not_found()
+        found: list[HashTile] = []
+        for level, index, width in refs:
+            tile = naive_tile(hashes, level, index, width) if level >= 0 <= index else b""
+            if not 0 < width * 32 == len(tile):
+                raise _not_found()
+            found.append(HashTile(tile))
         return found
 
     async def bundle(self, index: int) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from exchange.errors import ExchangeError
 from exchange.ports import StoredEntry
 from exchange.stores.sqlite import FILE_NAME, SqliteStore
-from tests.contract.builders import ORIGIN, Chain, commit, naive_tile, read_all
+from tests.contract.builders import ORIGIN, Chain, commit, naive_tile, read_all, tile
 
 FLIPS = 40
 
@@ -28,7 +28,7 @@ async def read(folder: Path) -> tuple[list[StoredEntry], bytes, bytes]:
     store = await SqliteStore.open(folder, origin=ORIGIN)
     try:
         entries = await read_all(store)
-        return entries, await store.tile(0, 0, 256), await store.tile(0, 1, 144)
+        return entries, await tile(store, 0, 0, 256), await tile(store, 0, 1, 144)
     finally:
         await store.aclose()
 

@@ -27,7 +27,7 @@ from exchange.stores.backup.writing import Task, back_up, sweep
 from exchange.stores.refilling import check_leaves, refill
 from exchange.stores.sqlite import SqliteStore
 from exchange.stores.sqlite_reader import LogFiles
-from tests.contract.builders import KEY, WIDTH, Chain, read_all
+from tests.contract.builders import KEY, WIDTH, Chain, read_all, tile
 from tests.contract.followed_log import entry
 from tests.unit.builders import NOW_MS, UK, Said, pdq_record, signal_statement
 
@@ -121,7 +121,7 @@ async def test_a_restored_log_is_the_log(site: Site, tmp_path: Path, monkeypatch
         # What was erased since its backup is there again: erasing it once more is for whoever restores.
         assert await read_all(store) == [*site.chain.entries]
         for level, index, width in ((0, 0, 256), (0, 3, 2), (1, 0, 3)):
-            assert await store.tile(level, index, width) == await site.store.tile(level, index, width)
+            assert await tile(store, level, index, width) == await tile(site.store, level, index, width)
     finally:
         await store.aclose()
 

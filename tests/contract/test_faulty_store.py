@@ -58,7 +58,7 @@ async def test_a_failed_call_took_effect_or_did_not(applied: bool) -> None:
     assert (await store.head()).floor == (256 if applied else 0)
 
 
-@pytest.mark.parametrize("name", ["head", "read", "wait", "find", "tile", "bundle"])
+@pytest.mark.parametrize("name", ["head", "read", "wait", "find", "tiles", "bundle"])
 async def test_calls_that_change_nothing_fail_too(name: str) -> None:
     script = Script()
     store = FaultyStore(MemoryStore(), script)
@@ -68,7 +68,7 @@ async def test_calls_that_change_nothing_fail_too(name: str) -> None:
         "read": lambda: store.read(0, 1),
         "wait": lambda: store.wait(0),
         "find": lambda: store.find(b""),
-        "tile": lambda: store.tile(0, 0, 1),
+        "tiles": lambda: store.tiles([(0, 0, 1)]),
         "bundle": lambda: store.bundle(0),
     }
     script.fail = (name, False)

@@ -20,6 +20,7 @@ from tests.contract.builders import (
     naive_tile,
     read_all,
     seal,
+    tile,
 )
 from tests.contract.places import Place
 
@@ -31,10 +32,10 @@ async def _check_tiles(store: Store, chain: Chain) -> None:
         for index in range((nodes + 255) // 256):
             width = min(256, nodes - index * 256)
             whole = b"".join(levels[8 * level][index * 256 : index * 256 + width])
-            assert await store.tile(level, index, width) == whole
-            assert await store.tile(level, index, 1) == whole[:32]
+            assert await tile(store, level, index, width) == whole
+            assert await tile(store, level, index, 1) == whole[:32]
         with pytest.raises(Rejected) as caught:
-            await store.tile(level, nodes // 256, nodes % 256 + 1)
+            await tile(store, level, nodes // 256, nodes % 256 + 1)
         assert caught.value.reason is Reason.NOT_FOUND
 
 
@@ -55,7 +56,7 @@ async def test_what_is_not_in_the_tree_is_not_found(store: Store) -> None:
     await store.append(chain.head, group)
     for level, index, width in [(0, 1, 1), (1, 0, 2), (2, 0, 1), (0, 0, 0), (0, 0, 257), (0, -1, 1), (-1, 0, 1)]:
         with pytest.raises(Rejected) as caught:
-            await store.tile(level, index, width)
+            await tile(store, level, index, width)
         assert caught.value.reason is Reason.NOT_FOUND
     for index in (1, -1):
         with pytest.raises(Rejected) as caught:
@@ -67,9 +68,9 @@ async def test_a_tile_is_as_wide_as_the_sealed_tree_even_where_more_is_durable(s
     chain = await commit(store, Chain(), 200)
     grown, group = chain.grow(100)
     await store.append(chain.head, group)
-    assert await store.tile(0, 0, 200) == naive_tile(grown.leaf_hashes, 0, 0, 200)
+    assert await tile(store, 0, 0, 200) == naive_tile(grown.leaf_hashes, 0, 0, 200)
     with pytest.raises(Rejected):
-        await store.tile(0, 0, 201)
+        await tile(store, 0, 0, 201)
     assert await store.bundle(0) == naive_bundle(chain.leaves, 0)
 
 
@@ -93,10 +94,10 @@ async def test_two_levels_of_tiles(place: Place) -> None:
         chain = await commit(store, chain, count, record_bytes=20)
     store = await place.open()
     for level, index, width in [(0, 256, 256), (0, 257, 208), (1, 0, 256), (1, 1, 1), (2, 0, 1)]:
-        assert await store.tile(level, index, width) == naive_tile(chain.leaf_hashes, level, index, width)
+        assert await tile(store, level, index, width) == naive_tile(chain.leaf_hashes, level, index, width)
     assert await store.archive(65_536) == 65_536
     for level, index, width in [(0, 3, 256), (1, 0, 200), (2, 0, 1)]:
-        assert await store.tile(level, index, width) == naive_tile(chain.leaf_hashes, level, index, width)
+        assert await tile(store, level, index, width) == naive_tile(chain.leaf_hashes, level, index, width)
     assert await store.bundle(255) == naive_bundle(chain.leaves, 255)
 
 

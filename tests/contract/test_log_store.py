@@ -11,7 +11,7 @@ from exchange.codec import frame_leaf, full_frame
 from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, ExchangeError, Unavailable
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ports import AlreadyCommitted, Head, TreeHead
-from tests.contract.builders import WIDTH, Chain, Store, checkpoint, commit, entry, erased, read_all, seal
+from tests.contract.builders import WIDTH, Chain, Store, checkpoint, commit, entry, erased, read_all, seal, tile
 from tests.contract.memory_store import Misuse
 from tests.contract.places import Place
 
@@ -351,7 +351,7 @@ async def test_closing_twice_is_closing_once_and_then_nothing_works(store: Store
             store.erase({0: erased(entry(0))}),
             store.put_back(0, erased(entry(0)), entry(0).frame),
             store.wait(2),
-            store.tile(0, 0, 1),
+            tile(store, 0, 0, 1),
             store.bundle(0),
             store.archive(0),
         ):

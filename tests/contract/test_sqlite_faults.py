@@ -71,10 +71,10 @@ def _run(folder: Path, statement: str) -> None:
 
 
 Damage = Callable[[Path], None]
-DAMAGES: dict[str, tuple[Damage, list[tuple[str, tuple[int, ...]]]]] = {
+DAMAGES: dict[str, tuple[Damage, list[tuple[str, tuple[object, ...]]]]] = {
     "a record": (
         lambda folder: _flip(folder, "entries", "frame", -1, "idx = 700"),
-        [("read", (700, 1)), ("bundle", (2,)), ("tile", (0, 2, 189))],
+        [("read", (700, 1)), ("bundle", (2,)), ("tiles", ([(0, 2, 189)],))],
     ),
     "a leaf": (
         lambda folder: _flip(folder, "entries", "frame", 20, "idx = 700"),
@@ -86,7 +86,7 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, tuple[int, ...]]]]] = {
     ),
     "a leaf hash": (
         lambda folder: _flip(folder, "entries", "leaf_hash", 5, "idx = 700"),
-        [("read", (700, 1)), ("bundle", (2,)), ("tile", (0, 2, 189))],
+        [("read", (700, 1)), ("bundle", (2,)), ("tiles", ([(0, 2, 189)],))],
     ),
     "an entry's time": (
         lambda folder: _run(folder, "UPDATE entries SET received_at_ms = received_at_ms + 1 WHERE idx = 700"),
@@ -98,17 +98,17 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, tuple[int, ...]]]]] = {
     ),
     "a missing entry": (
         lambda folder: _delete(folder, "entries", "idx = 600"),
-        [("read", (600, 1)), ("bundle", (2,)), ("tile", (0, 2, 189))],
+        [("read", (600, 1)), ("bundle", (2,)), ("tiles", ([(0, 2, 189)],))],
     ),
     "a tile": (
         lambda folder: _flip(folder, "tiles", "hashes", 4_000, "level = 0 AND idx = 1"),
-        [("tile", (0, 1, 256)), ("tile", (0, 1, 3)), ("tile", (1, 0, 2))],
+        [("tiles", ([(0, 1, 256)],)), ("tiles", ([(0, 1, 3)],)), ("tiles", ([(1, 0, 2)],))],
     ),
     "a tile's root": (
         lambda folder: _flip(folder, "tiles", "root", 4, "level = 0 AND idx = 1"),
-        [("tile", (0, 1, 256)), ("tile", (1, 0, 2))],
+        [("tiles", ([(0, 1, 256)],)), ("tiles", ([(1, 0, 2)],))],
     ),
-    "a missing tile": (lambda folder: _delete(folder, "tiles", "idx = 1"), [("tile", (1, 0, 2))]),
+    "a missing tile": (lambda folder: _delete(folder, "tiles", "idx = 1"), [("tiles", ([(1, 0, 2)],))]),
     "a bundle file": (
         lambda folder: _flip_file(folder / entries_path(0), 1_000),
         [("bundle", (0,))],

@@ -29,6 +29,7 @@ from tests.contract.builders import (
     naive_tile,
     read_all,
     record,
+    tile,
 )
 from tests.contract.processes import child
 
@@ -167,7 +168,7 @@ async def test_reads_do_not_wait_for_a_commit(folder: Path, store: SqliteStore) 
     async with asyncio.timeout(5):
         assert list(await store.read(300, 1)) == [chain.entries[300]]
         assert await store.find(chain.entries[400].statement_id) == 400
-        assert await store.tile(0, 2, 88) == naive_tile(chain.leaf_hashes, 0, 2, 88)
+        assert await tile(store, 0, 2, 88) == naive_tile(chain.leaf_hashes, 0, 2, 88)
         assert await store.bundle(0) == naive_bundle(chain.leaves, 0)
     release.set()
     await busy
@@ -296,8 +297,8 @@ async def test_no_read_keeps_the_write_ahead_log_from_shrinking(folder: Path, st
     await store.aclose()
     store = await SqliteStore.open(folder, origin=ORIGIN)
     await store.read(0, 300)
-    await store.tile(0, 0, 256)
-    await store.tile(0, 1, 44)
+    await tile(store, 0, 0, 256)
+    await tile(store, 0, 1, 44)
     await store.bundle(1)
     await store.find(entry(3).statement_id)
     chain = await commit(store, chain, 10)

@@ -22,7 +22,7 @@ from exchange_client.cursors import Cursors, Position
 from exchange_client.outbox import Outbox
 from exchange_client.remembered import Remembered, RememberedDirectory
 from exchange_client.state import StateFile
-from tests.contract.builders import KEY, ORIGIN, Chain, commit
+from tests.contract.builders import KEY, ORIGIN, Chain, commit, tile
 from tests.fuzz.target import Target
 from tests.unit.builders import make_directory
 
@@ -86,9 +86,9 @@ async def _use_store(folder: Path) -> object:
         found: list[object] = []
         jobs: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: store.read(head.floor, 1_000),
-            lambda: store.tile(0, 0, 17),
-            lambda: store.tile(0, 1, 17),
-            lambda: store.tile(1, 0, 1),
+            lambda: tile(store, 0, 0, 17),
+            lambda: tile(store, 0, 1, 17),
+            lambda: tile(store, 1, 0, 1),
             lambda: store.bundle(0),
             lambda: store.find(bytes(32)),
             lambda: store.archive(TILE_WIDTH),

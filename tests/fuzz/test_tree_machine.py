@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from exchange.errors import VerificationFailed
 from exchange.ledger import proofs
 from exchange.ledger.merkle import CompactRange
-from exchange.ledger.proofs import TileRef, verify_consistency, verify_inclusion
-from exchange.ledger.tiles import TILE_WIDTH, tiles_for_size
+from exchange.ledger.proofs import verify_consistency, verify_inclusion
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, TileRef, tiles_for_size
 from exchange.ledger.tree import Extension, Tree
 from tests.contract.builders import naive_root, naive_tile
 
@@ -65,11 +65,11 @@ class Log(RuleBasedStateMachine):
         assert loaded.compact_range() == self.tree.compact_range()
         self.tree, self.newest = loaded, len(self.leaves)
 
-    def _tile(self, ref: TileRef) -> bytes:
+    def _tile(self, ref: TileRef) -> HashTile:
         """Read a tile as a store keeps it: the full ones, and the leaves."""
         level, index, width = ref
         whole = self.full.get((level, index))
-        return whole[: width * 32] if whole is not None else naive_tile(self.leaves, level, index, width)
+        return HashTile(whole[: width * 32] if whole is not None else naive_tile(self.leaves, level, index, width))
 
     @precondition(lambda self: self.leaves)
     @rule(data=st.data())

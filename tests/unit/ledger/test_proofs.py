@@ -20,7 +20,7 @@ from exchange.ledger.proofs import (
     verify_consistency,
     verify_inclusion,
 )
-from exchange.ledger.tiles import TILE_WIDTH, tiles_for_size
+from exchange.ledger.tiles import TILE_WIDTH, HashTile, tiles_for_size
 
 Hashes = list[bytes]
 TileKey = tuple[int, int, int]
@@ -61,7 +61,7 @@ class Log:
     def _build(self, parts: list[list[tuple[int, int]]], size: int) -> tuple[bytes, ...]:
         needed = tiles_needed(parts, size)
         assert needed <= set(tiles_for_size(size))
-        return build(parts, size, {ref: self.tile(ref) for ref in needed}.__getitem__)
+        return build(parts, size, {ref: HashTile(self.tile(ref)) for ref in needed}.__getitem__)
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +176,10 @@ def test_from_the_empty_tree_there_is_nothing_to_prove(log: Log) -> None:
 def test_a_wider_tile_serves_and_a_narrower_one_is_refused(log: Log) -> None:
     """A log that has grown holds the fuller version of a tile; a truncated one must not become a proof."""
     parts = list(inclusion_nodes(3, 300))
-    wide = build(parts, 300, lambda ref: log.tile((ref[0], ref[1], TILE_WIDTH)))
+    wide = build(parts, 300, lambda ref: HashTile(log.tile((ref[0], ref[1], TILE_WIDTH))))
     assert wide == log.inclusion(3, 300)
-    for length in (0, 31, 32 * 17):
-        short = {ref: log.tile(ref)[:length] for ref in tiles_needed(parts, 300)}
+    for width in (0, 1, 17):
+        short = {ref: HashTile(log.tile(ref)).first(width) for ref in tiles_needed(parts, 300)}
         with pytest.raises(Rejected) as caught:
             build(parts, 300, short.__getitem__)
         assert caught.value.reason is Reason.MALFORMED
@@ -203,7 +203,8 @@ def test_no_plan_for_a_shrinking_tree(old: int, new: int) -> None:
 def test_a_compact_range_is_read_from_tiles(log: Log, size: int) -> None:
     """What hello sends a new subscriber, for any size of the log's past."""
     parts = [[node] for node in range_nodes(0, size)]
-    assert CompactRange.of(size, build(parts, size, log.tile)) == CompactRange().extend(log.leaf_hashes[:size])
+    hashes = build(parts, size, lambda ref: HashTile(log.tile(ref)))
+    assert CompactRange.of(size, hashes) == CompactRange().extend(log.leaf_hashes[:size])
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])

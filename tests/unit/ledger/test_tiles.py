@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.errors import Reason, Rejected
+from exchange.ledger.merkle import CompactRange
 from exchange.ledger.tiles import (
     MAX_ENTRY_BYTES,
     TILE_WIDTH,
+    HashTile,
     TileName,
     decode_bundle,
     encode_bundle,
@@ -34,6 +37,33 @@ def test_a_tile_path_names_one_tile(level: int, index: int, width: int) -> None:
     bundle = parse_tile_path(entries_path(index, width))
     assert bundle.is_bundle
     assert (bundle.index, bundle.width) == (index, width)
+
+
+@given(st.integers(1, 256), st.data())
+def test_the_nodes_of_a_tile_are_those_of_its_leaves(width: int, data: st.DataObject) -> None:
+    hashes = [sha256(bytes((at,))).digest() for at in range(width)]
+    tile = HashTile(b"".join(hashes))
+    step = data.draw(st.integers(0, width.bit_length() - 1))
+    number = data.draw(st.integers(0, (width >> step) - 1))
+    below = hashes[number << step : (number + 1) << step]
+    assert tile.node(step, number) == CompactRange().extend(below).root()
+    fewer = data.draw(st.integers(1, width))
+    assert tile.first(fewer).hashes == b"".join(hashes[:fewer])
+    for beyond in (width >> step, -1):
+        with pytest.raises(Rejected):
+            tile.node(step, beyond)
+
+
+def test_a_whole_tile_is_one_that_makes_its_root() -> None:
+    hashes = [sha256(bytes((at,))).digest() for at in range(256)]
+    root = CompactRange().extend(hashes).root()
+    assert HashTile(b"".join(hashes)).is_whole(root)
+    assert not HashTile(b"".join(hashes[:255])).is_whole(root)
+    assert not HashTile(b"".join([hashes[1], hashes[0], *hashes[2:]])).is_whole(root)
+    for cut in (1, 31, 33):
+        with pytest.raises(Rejected) as caught:
+            HashTile(b"".join(hashes)[:-cut])
+        assert caught.value.reason is Reason.MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ async def test_it_does_not_matter_where_a_clean_failure_happens(call: str) -> No
         await publish(sequencer, rig, signal_statement())
 
 
-@pytest.mark.parametrize("call", ["read", "tile"])
+@pytest.mark.parametrize("call", ["read", "tiles"])
 async def test_a_repeat_that_cannot_be_read_now_stops_nobody(call: str) -> None:
     rig = Rig()
     said = statements(3)
