@@ -28,6 +28,7 @@ from exchange.stores.facts_looking import (
     doomed_in,
     facts_of,
     forget_some,
+    next_doom_ms,
     note_gone,
 )
 from exchange.stores.facts_sayings import MOST_NEWEST, Sayings
@@ -59,6 +60,8 @@ class FactsFile:
         self.most_newest = most_newest
         self._sayings: Sayings
         self._sorted_ms = 0
+        #: As long as the file has this version, and this time has not come, nothing has to go.
+        self._none_doomed: tuple[object, float] | None = None
         self._beginning = asyncio.Lock()
         self._lent = False
         #: Whether SQLite has found the file damaged: then nothing of it is to be judged by.
@@ -86,6 +89,7 @@ class FactsFile:
             self._looking = schema.connect(self.path, read_only=True)
             self._looking.pragma("mmap_size", _MAPPED_BYTES)
             self._reading = schema.connect(self.path, read_only=True)
+        self._none_doomed = None
         self._read_again()
 
     def _read_again(self) -> None:
@@ -179,7 +183,13 @@ class FactsFile:
             except Unavailable:
                 if self.damaged:
                     raise
-        return await self.reads(partial(doomed_in, now_ms=now_ms, limit=limit))
+        with self._typed():
+            version = self._looking.execute("PRAGMA data_version").fetchone()
+        if self._none_doomed is not None and self._none_doomed[0] == version and now_ms < self._none_doomed[1]:
+            return []
+        found, next_ms = await self.reads(lambda file: (doomed_in(file, now_ms, limit), next_doom_ms(file)))
+        self._none_doomed = None if found else (version, next_ms)
+        return found
 
     async def gone(self, doomed: Sequence[Doomed]) -> None:
         """See `Facts.gone`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def signal_of(row: tuple[Any, ...]) -> SignalFacts:
     return SignalFacts(**values, audience=None if audience is None else frozenset(audience.split()))
 
 
-def doomed_in(connection: apsw.Connection, *, now_ms: int, limit: int) -> list[Doomed]:
+def doomed_in(connection: apsw.Connection, now_ms: int, limit: int) -> list[Doomed]:
     """Return entries whose records have to go: what is over, what was erased, and wherever that was said again."""
     over: list[tuple[Any, ...]] = connection.execute(
         "SELECT idx FROM statements WHERE gone = 0 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?",
@@ -61,6 +62,16 @@ def doomed_in(connection: apsw.Connection, *, now_ms: int, limit: int) -> list[D
     found = [Doomed(index, None) for (index,) in over]
     found += [Doomed(index, frozenset(ids)) for index, ids in asked.items()]
     return found + doomed_addressed(connection, limit)
+
+
+def next_doom_ms(connection: apsw.Connection) -> float:
+    """Return when the next records are over, wherever they were said; infinity where none are left to go."""
+    first: list[Any] = connection.execute("SELECT min(expires_at_ms) FROM statements WHERE gone = 0").fetchall()
+    again: list[Any] = connection.execute(
+        "SELECT min(expires_at_ms) FROM repeats JOIN signals USING (signal_id)"
+        " JOIN statements ON statements.idx = signals.idx WHERE repeats.gone = 0"
+    ).fetchall()
+    return min((at for ((at,),) in (first, again) if at is not None), default=math.inf)
 
 
 def note_gone(connection: apsw.Connection, doomed: Sequence[Doomed]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +145,37 @@ async def test_what_is_over_or_erased_has_to_go_until_it_is_gone(book: Book) -> 
     await book.facts.gone(doomed)
     assert await book.facts.doomed(NOW_MS + 10, 10) == []
     assert await book.facts.doomed(NOW_MS + 1_000, 10) == [Doomed(1, None)]
+
+
+async def test_what_has_to_go_is_looked_for_when_something_has_come_or_is_over_and_no_more_often(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub of many quiet communities asks each of them every second."""
+    looked: list[None] = []
+    reads = book.facts.reads
+
+    async def counted(job: Callable[[apsw.Connection], object]) -> object:
+        looked.append(None)
+        return await reads(job)
+
+    monkeypatch.setattr(book.facts, "reads", counted)
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 1_000), ids=(ONE,))
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 9_000), ids=(ONE, TWO))
+    for second in range(3):
+        assert await book.facts.doomed(NOW_MS + second, 10) == []
+    assert len(looked) == 1
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 5_000), ids=(digest("three"),))
+    for _ in range(2):
+        assert await book.facts.doomed(NOW_MS, 10) == []
+    assert len(looked) == 2
+    doomed = [Doomed(0, None), Doomed(1, frozenset({ONE}))]
+    for _ in range(2):  # it is told until it is done
+        assert await book.facts.doomed(NOW_MS + 1_000, 10) == doomed
+    await book.facts.gone(doomed)
+    for _ in range(2):
+        assert await book.facts.doomed(NOW_MS + 1_000, 10) == []
+    assert len(looked) == 5
+    assert await book.facts.doomed(NOW_MS + 5_000, 10) == [Doomed(2, None)]
 
 
 async def test_wherever_a_signal_was_said_again_its_record_goes_with_the_first(book: Book) -> None:
