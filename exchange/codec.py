@@ -104,7 +104,7 @@ def _header(message: pb.Header, *, strict: bool) -> Header:
         publisher=message.publisher,
         created_at_ms=message.created_at_ms,
         nonce=message.nonce,
-        signal_ids=tuple(ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)),
+        signal_ids=tuple([ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES)]),
         body=codec_bodies.read(message, message.kind),
     )
 
@@ -189,7 +189,7 @@ def decode_statement(data: bytes) -> Statement:
 
 
 def _signatures(messages: Sequence[pb.Signature]) -> tuple[Signature, ...]:
-    return tuple(Signature(message.key_id, message.signature) for message in messages)
+    return tuple([Signature(message.key_id, message.signature) for message in messages[:]])
 
 
 def encode_leaf(leaf: Leaf) -> bytes:

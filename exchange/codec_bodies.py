@@ -40,6 +40,9 @@ from exchange.domain.guidance_body import Guidance
 from exchange.domain.kinds import Kind
 from exchange.v1 import statement_pb2 as pb
 
+#: The number of a body's field is that of its kind and this.
+_BODY = 100
+
 
 @dataclass(frozen=True, slots=True)
 class _BodyRow:
@@ -66,9 +69,9 @@ def _read_signal(m: pb.SignalHeader) -> SignalHeader:
         guidance_clause=m.guidance_clause,
         lawful_basis=m.lawful_basis,
         backfill=m.backfill,
-        indicator_types=tuple(m.indicator_types),
-        replaces=tuple(m.replaces),
-        derived_from=tuple(m.derived_from),
+        indicator_types=tuple(m.indicator_types[:]),
+        replaces=tuple(m.replaces[:]),
+        derived_from=tuple(m.derived_from[:]),
     )
 
 
@@ -192,7 +195,6 @@ _BODIES: dict[Kind, _BodyRow] = {
     Kind.COMMUNITY: _BodyRow("community", Community, *plain(pb.Community, Community)),
     Kind.QUOTA: _BodyRow("quota", Quota, *plain(pb.Quota, Quota)),
 }
-_FIELDS = {row.field: kind for kind, row in _BODIES.items()}
 _KIND_OF = {row.type: kind for kind, row in _BODIES.items()}
 
 
@@ -203,7 +205,7 @@ def kind_of(body: Body) -> Kind:
 
 def present(message: pb.Header) -> list[int]:
     """Return the kinds whose bodies a header message holds."""
-    return [kind for field, kind in _FIELDS.items() if message.HasField(field)]  # type: ignore[arg-type]
+    return [field.number - _BODY for field, _ in message.ListFields() if field.number > _BODY]
 
 
 def read(message: pb.Header, kind: int) -> Body | None:

@@ -114,7 +114,8 @@ def _received(subject: _Subject) -> Callable[[object], None]:
         for entry in entries:
             verified = feed.entry(subject.directory, entry)
             assert verified is not None
-            delivery_of(_UK, verified, entry, delivered_at_ms=1, covered=True)
+            delivery = delivery_of(_UK, verified, entry, delivered_at_ms=1, covered=True)
+            assert all(signal.indicators for signal in delivery.signals)
 
     return receive
 

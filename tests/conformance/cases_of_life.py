@@ -13,7 +13,7 @@ from exchange.domain.labels import Label
 from exchange.errors import Rejected
 from exchange.ops.clocks import wall_ms
 from exchange.v1 import directory_pb2
-from exchange_client import Filter, Matcher
+from exchange_client import Filter, Matcher, Signals
 from exchange_client.jsonl import indicator_from_json
 from tests.conformance.place import Place, follow, ids_matching, publish, read, refused, size_of, within
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK
@@ -53,7 +53,7 @@ async def a_delete_propagates(place: Place) -> None:
         assert ids_matching(known, said.signal) == set()
         async with place.client("gamma") as later:
             (first, *_) = await read(later, cursor=said.index)
-        assert (first.index, first.state, first.signals) == (said.index, "erased", ())
+        assert (first.index, first.state, first.signals) == (said.index, "erased", Signals())
 
 
 def in_files(place: Place, value: bytes) -> bool:

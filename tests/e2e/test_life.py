@@ -36,7 +36,7 @@ from exchange.errors import InvalidStatement
 from exchange.ops.clocks import wall_ms
 from exchange.v1 import directory_pb2, report_pb2, report_pb2_grpc
 from exchange.v1 import statement_pb2 as pb
-from exchange_client import ExchangeClient, Filter
+from exchange_client import ExchangeClient, Filter, Signals
 from tests.e2e.exchange_fixture import OPERATOR, TIMEOUT_S, UK, Party, World
 from tests.e2e.sdk_clients import a_signal, client_config
 
@@ -176,7 +176,7 @@ async def test_what_expires_or_is_erased_leaves_every_file(world: World, tmp_pat
                 if delivery.kind == Kind.ERASURE:
                     break
                 if delivery.index == one.receipt.index - 1 and delivery.kind == Kind.SIGNAL:
-                    assert (delivery.state, delivery.signals) == ("erased", ())
+                    assert (delivery.state, delivery.signals) == ("erased", Signals())
         (owed,) = [
             debt for debt in await debts(world.party("alpha", Role.LIAISON)) if debt.erasure and debt.member == "beta"
         ]

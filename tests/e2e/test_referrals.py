@@ -16,7 +16,7 @@ from exchange.domain.kinds import Kind, Role
 from exchange.domain.labels import Label
 from exchange.errors import InvalidStatement, Rejected
 from exchange.ops.clocks import wall_ms
-from exchange_client import Delivery, ExchangeClient, Publisher
+from exchange_client import Delivery, ExchangeClient, Publisher, Signals
 from tests.e2e.drafts import DAY_MS
 from tests.e2e.exchange_fixture import OPERATOR, TIMEOUT_S, UK, World
 from tests.e2e.sdk_clients import a_signal, client_config
@@ -140,7 +140,7 @@ async def test_notes_on_a_dispute_reach_those_who_are_named(desks: Desks, alpha:
     seen = (await beta.feed(said.receipt.index + 1))[said.receipt.index]
     assert isinstance(seen.addressed, NoteRecord)
     hidden = (await gamma.feed(said.receipt.index + 1))[said.receipt.index]
-    assert (hidden.addressed, hidden.state, hidden.signals) == (None, "not_for_you", ())
+    assert (hidden.addressed, hidden.state, hidden.signals) == (None, "not_for_you", Signals())
 
 
 async def test_an_erased_referral_is_nowhere(desks: Desks, alpha: Desk, police: Desk, world: World) -> None:

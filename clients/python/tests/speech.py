@@ -19,7 +19,7 @@ from exchange.domain.statement import (
     Statement,
     signal_ids,
 )
-from exchange_client import Delivery, ReceivedSignal, Signal
+from exchange_client import Delivery, ReceivedSignal, Signal, Signals
 
 
 def sha(value: bytes | None = None) -> Indicator:
@@ -69,13 +69,13 @@ def delivery(
     ids = tuple(s.signal_id for s in signals)
     header = Header(origin, Kind.SIGNAL, publisher, created_at_ms, bytes(16), ids, header_body(**changes))
     state = "present" if signals else "not_for_you"
-    return Delivery(origin, index, b"", received_at_ms, False, header, state, signals, START_MS, True)
+    return Delivery(origin, index, b"", received_at_ms, False, header, state, Signals(ids, signals), START_MS, True)
 
 
 def saying(body: Body, *, publisher: str = "alpha", index: int = 0, origin: str = UK) -> Delivery:
     """A delivery of a statement without records."""
     header = Header(origin, codec.kind_of(body), publisher, START_MS, bytes(16), (), body)
-    return Delivery(origin, index, b"", START_MS, False, header, "present", (), START_MS, True)
+    return Delivery(origin, index, b"", START_MS, False, header, "present", Signals(), START_MS, True)
 
 
 def received(*indicators: Indicator, id_: bytes | None = None) -> ReceivedSignal:

@@ -22,7 +22,7 @@ from exchange.domain.labels import Label
 from exchange.domain.life import MAX_CELLS_BYTES, cell_bytes
 from exchange.domain.statement import Header
 from exchange.errors import Denied, InvalidStatement, OverQuota, Rejected, Unavailable, Violation
-from exchange_client import Delivery, acknowledging, backoff, delivery_lag
+from exchange_client import Delivery, Signals, acknowledging, backoff, delivery_lag
 from exchange_client.acknowledging import Clock, clock_of
 from exchange_client.delivery_lag import DeliveryLag, Part
 from exchange_client.state import StateFile
@@ -66,7 +66,7 @@ def said(
     body: Retraction | Opinion | Acknowledgement, index: int, lag_ms: int = 0, publisher: str = "alpha"
 ) -> Delivery:
     header = Header(UK, codec.kind_of(body), publisher, START_MS, bytes(16), (), body)
-    return Delivery(UK, index, b"", START_MS, False, header, "present", (), START_MS + lag_ms, True)
+    return Delivery(UK, index, b"", START_MS, False, header, "present", Signals(), START_MS + lag_ms, True)
 
 
 async def test_lag_is_counted_by_publisher_label_election_and_sort(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ async def test_lag_is_counted_by_publisher_label_election_and_sort(tmp_path: Pat
         took(5, publisher="beta"),
         replace(took(5), late=True),
         took(5, backfill=True),
-        replace(took(5), signals=(), state="not_for_you"),
+        replace(took(5), signals=Signals(), state="not_for_you"),
         said(Opinion((bytes(32),), 1, 1), 0),
     ]
     for index, each in enumerate(entries):

@@ -31,7 +31,7 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.identifiers import IndicatorType, pseudonym_value
 from exchange.domain.statement import Header, Indicator
-from exchange_client import AccountMatches, AccountSignals, Delivery
+from exchange_client import AccountMatches, AccountSignals, Delivery, Signals
 from exchange_client.following import Ended, Flagged, Released, effect_of
 
 VALUE = pseudonym_value(1, bytes(32))
@@ -111,7 +111,7 @@ async def test_what_arrives_is_matched_when_it_is_released_and_not_when_it_is_en
 
 def _said(body: Body, *, publisher: str = "alpha", by_operators: bool = False) -> Delivery:
     header = Header(UK, codec.kind_of(body), publisher, START_MS, bytes(16), (), body)
-    return Delivery(UK, 0, b"", START_MS, False, header, "present", (), START_MS, True, by_operators)
+    return Delivery(UK, 0, b"", START_MS, False, header, "present", Signals(), START_MS, True, by_operators)
 
 
 @pytest.mark.parametrize("by", ["alpha", "op"])

@@ -27,7 +27,7 @@ from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.statement import Header
 from exchange.errors import Reason, Rejected
-from exchange_client import Delivery
+from exchange_client import Delivery, Signals
 from exchange_client.json_life import KEYS, LifeLine, life_from_json, life_to_json
 from exchange_client.jsonl import delivery_to_json
 
@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_line_is_said(kind: Kind, data: dict[str, object], 
 def test_a_delivery_tells_what_was_said_with_its_times_in_milliseconds() -> None:
     def told(body: Life) -> dict[str, object]:
         header = Header(UK, codec.kind_of(body), "beta", 5, bytes(16), (), body)
-        data = delivery_to_json(Delivery(UK, 3, b"", 7, False, header, "present", (), 8, True))
+        data = delivery_to_json(Delivery(UK, 3, b"", 7, False, header, "present", Signals(), 8, True))
         return {key: data[key] for key in data.keys() - {"origin", "index", "publisher", "late", "state", "covered"}}
 
     common = {"created_at_ms": 5, "received_at_ms": 7, "delivered_at_ms": 8, "signals": []}

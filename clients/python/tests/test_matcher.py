@@ -14,7 +14,7 @@ from clients.python.tests.speech import delivery, received, saying, sha
 from exchange.domain.bodies import Retraction, RetractionReason
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.statement import Indicator, VideoFrame
-from exchange_client import Matcher
+from exchange_client import Matcher, Signals
 
 NOW = START_MS
 
@@ -172,7 +172,7 @@ def test_values_of_a_wrong_length_are_passed_over() -> None:
 def test_records_that_come_back_to_a_hub_are_taken_by_whoever_reads_them_again_and_by_nobody_twice() -> None:
     matcher, one = Matcher(), received(sha(b"1" * 32))
     matcher.add_content([("T-1", [sha(b"1" * 32)])])
-    bare = replace(delivery(one, index=7), signals=(), state="erased")
+    bare = replace(delivery(one, index=7), signals=Signals(), state="erased")
     assert matcher.add(bare) == []
     assert matcher.match([sha(b"1" * 32)], now_ms=NOW) == []
     assert matcher.add(delivery(one, index=7)) == [one.signal_id]

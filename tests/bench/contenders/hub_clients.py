@@ -159,14 +159,14 @@ async def follow_verified(
 ) -> dict[str, Any]:
     """Follow a log with the whole SDK, every entry verified, until ``entries`` have been delivered."""
     lags: list[int] = []
-    signals = 0
+    indicators = 0
     async with ExchangeClient(ClientConfig.load(Path(config))) as client:
         await client.directory()
         turn.ready()
         first = time.monotonic_ns()
         async with aclosing(_deliveries(client, origin, cursor, processes)) as deliveries:
             async for received_ms, delivered_ms, count in deliveries:
-                signals += count
+                indicators += count
                 lags.append(delivered_ms - received_ms)
                 if len(lags) == entries:
                     break
@@ -174,7 +174,7 @@ async def follow_verified(
     return {
         "first_ns": first,
         "last_ns": time.monotonic_ns(),
-        "signals": signals,
+        "indicators": indicators,
         "last_lag_p50_ms": tail[len(tail) // 2],
         "worst_lag_ms": max(lags),
     }
@@ -184,4 +184,6 @@ async def _deliveries(
     client: ExchangeClient, origin: str, cursor: int, processes: int
 ) -> AsyncGenerator[tuple[int, int, int], None]:
     async for delivery in client.subscribe(origin, cursor=cursor, processes=processes):
-        yield delivery.received_at_ms, delivery.delivered_at_ms, len(delivery.signals)
+        # A signal is taken apart when it is looked at: whoever matches looks at all of them.
+        indicators = sum(len(signal.indicators) for signal in delivery.signals)
+        yield delivery.received_at_ms, delivery.delivered_at_ms, indicators

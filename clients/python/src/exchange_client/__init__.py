@@ -23,7 +23,7 @@ from exchange_client.account_sources import accounts_of
 from exchange_client.client import ExchangeClient
 from exchange_client.config import ClientConfig
 from exchange_client.content_matches import content_matches
-from exchange_client.delivery import Delivery, ReceivedSignal
+from exchange_client.delivery import Delivery, ReceivedSignal, Signals
 from exchange_client.following import Ended, Flagged, Released, effect_of
 from exchange_client.identity import IdentityState, Renew
 from exchange_client.in_flight import Outcome, Said
@@ -81,6 +81,7 @@ __all__ = [
     "Renew",
     "Said",
     "Signal",
+    "Signals",
     "SyncExchangeClient",
     "WhoAmI",
     "accounts_of",

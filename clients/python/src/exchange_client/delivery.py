@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import Protocol, overload
 
 from exchange.codec import Delivered
 from exchange.domain.addressed import AddressedRecord
 from exchange.domain.bodies import SignalHeader
-from exchange.domain.statement import Header, Indicator, RecordView
+from exchange.domain.statement import Header, Indicator, IndicatorView
 from exchange_client.signals import indicators_of
 from exchange_client.verify import VerifiedEntry
 
@@ -22,6 +25,62 @@ class ReceivedSignal:
     quality: int
 
 
+class _Said(Protocol):
+    """What a record says, without its salt."""
+
+    @property
+    def indicators(self) -> Sequence[IndicatorView]: ...
+
+    @property
+    def case_ref(self) -> str: ...
+
+    @property
+    def quality(self) -> int: ...
+
+
+class Signals(Sequence[ReceivedSignal]):
+    """The signals of one entry, verified; each is taken apart when it is looked at, and again when it is again.
+
+    A statement has up to a thousand of them: whoever goes through them holds one, and whoever wants their ids alone
+    (`ids`) takes none apart.
+    """
+
+    __slots__ = ("_said", "ids")
+
+    def __init__(self, ids: Sequence[bytes] = (), said: Sequence[_Said] = ()) -> None:
+        """Take the ids, and what the record of each says."""
+        self.ids = tuple(ids)
+        self._said = said
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[ReceivedSignal]:
+        for id_, said in zip(self.ids, self._said, strict=True):
+            yield ReceivedSignal(id_, indicators_of(said.indicators), said.case_ref, said.quality)
+
+    @overload
+    def __getitem__(self, at: int) -> ReceivedSignal: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Signals: ...
+
+    def __getitem__(self, at: int | slice) -> ReceivedSignal | Signals:
+        if isinstance(at, slice):
+            return Signals(self.ids[at], self._said[at])
+        (signal,) = Signals((self.ids[at],), (self._said[at],))
+        return signal
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Signals | tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Signals({list(self)!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One entry. ``signals`` is empty unless the records came with it (``state`` "present")."""
@@ -34,7 +93,7 @@ class Delivery:
     header: Header
     #: "present", "not_for_you" or "erased".
     state: str
-    signals: tuple[ReceivedSignal, ...]
+    signals: Signals
     delivered_at_ms: int
     #: Whether a signed checkpoint already covers it. Live entries always are; while catching up, the check follows.
     covered: bool
@@ -48,7 +107,7 @@ class Delivery:
         """Ids of signals whose records are gone while others of the same statement are there: the hub's word for it."""
         if self.state != "present" or self.addressed is not None:
             return ()
-        there = {signal.signal_id for signal in self.signals}
+        there = set(self.signals.ids)
         return tuple([signal_id for signal_id in self.header.signal_ids if signal_id not in there])
 
     @property
@@ -75,9 +134,6 @@ class Delivery:
 def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered_at_ms: int, covered: bool) -> Delivery:
     """Return a verified entry as a delivery."""
     state = "present" if wire.present else "erased" if wire.erased else "not_for_you"
-    pairs = zip(entry.header.signal_ids, entry.records, strict=False)
-    # A record without a salt is none: it has been erased alone.
-    signals = tuple([_signal(signal_id, record) for signal_id, record in pairs if record.salt])
     return Delivery(
         origin,
         entry.leaf.index,
@@ -86,7 +142,7 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
         entry.leaf.late,
         entry.header,
         state,
-        signals,
+        _signals(entry),
         delivered_at_ms,
         covered,
         entry.by_operators,
@@ -94,5 +150,10 @@ def delivery_of(origin: str, entry: VerifiedEntry, wire: Delivered, *, delivered
     )
 
 
-def _signal(signal_id: bytes, record: RecordView) -> ReceivedSignal:
-    return ReceivedSignal(signal_id, indicators_of(record), record.case_ref, record.quality)
+def _signals(entry: VerifiedEntry) -> Signals:
+    """Return the signals whose records are there. One without a salt is none: it has been erased alone."""
+    ids, records = entry.header.signal_ids, entry.records[:]
+    there = [bool(record.salt) for record in records]
+    if not all(there):
+        ids, records = tuple(compress(ids, there)), list(compress(records, there))
+    return Signals(ids[: len(records)], records)

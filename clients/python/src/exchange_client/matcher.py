@@ -90,7 +90,7 @@ class Matcher:
         self._note(new)
         self._take_back(delivery, header.replaces)
         place = (delivery.origin, delivery.index)
-        ids = dict.fromkeys(signal.signal_id for signal in delivery.signals)
+        ids = dict.fromkeys(delivery.signals.ids)
         return [id_ for id_ in ids if id_ in self._statements and self._statements[id_][:2] == place]
 
     def _take_back(self, delivery: Delivery, signal_ids: Iterable[bytes]) -> None:

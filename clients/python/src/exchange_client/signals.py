@@ -38,7 +38,6 @@ from exchange.domain.statement import (
     Indicator,
     IndicatorView,
     Record,
-    RecordView,
     Statement,
     VideoFrame,
     audience_id,
@@ -250,14 +249,19 @@ def signals_of(statement: Statement) -> list[tuple[bytes, Signal]]:
     except ValueError as error:
         raise codec.malformed(f"a signal of no form that this release knows: {error}") from error
     return [
-        (id_, replace(common, indicators=indicators_of(record), case_ref=record.case_ref, quality=record.quality))
+        (
+            id_,
+            replace(
+                common, indicators=indicators_of(record.indicators), case_ref=record.case_ref, quality=record.quality
+            ),
+        )
         for id_, record in zip(header.signal_ids, codec.decode_records(statement.records, strict=False), strict=False)
     ]
 
 
-def indicators_of(record: RecordView) -> tuple[Indicator, ...]:
-    """Return a record's indicators."""
-    return tuple([_indicator(view) for view in record.indicators])
+def indicators_of(views: Sequence[IndicatorView]) -> tuple[Indicator, ...]:
+    """Return a record's indicators as values."""
+    return tuple([_indicator(view) for view in views[:]])
 
 
 def _indicator(view: IndicatorView) -> Indicator:

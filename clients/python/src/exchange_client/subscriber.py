@@ -19,6 +19,7 @@ from exchange.errors import Denied, Reason, Rejected, Unauthenticated, Unavailab
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ledger.note import Verifier
 from exchange_client.backoff import Backoff
+from exchange_client.breath import Breath
 from exchange_client.connections import Moved
 from exchange_client.cursors import Position, Positions
 from exchange_client.delivery import Delivery, delivery_of
@@ -125,12 +126,15 @@ class Subscriber:
                 self._hello(message)
                 self._heard += 1
                 backoff.reset()
-                for delivery, position in await self._read(message, known):
+                breath = Breath()
+                for verified, wire, position in await self._read(message, known, breath):
+                    delivery = self._delivery(verified, wire, position)
                     if delivery is not None:
                         self._in_hand = (delivery, position)
                         yield delivery
                         self._processed(delivery)
                     self._acknowledged = position
+                    await breath.taken()
                 self._check_beat(message)
                 await self._store_now_and_then()
 
@@ -170,8 +174,10 @@ class Subscriber:
             return alone(messages)
         return self._pool.ahead(messages, lambda: self._directory.directory)
 
-    async def _read(self, message: FeedMessage, known: Known) -> list[tuple[Delivery | None, Position]]:
-        """Verify a whole message, with the checkpoint at its end; return what to hand on, and the place after each."""
+    async def _read(
+        self, message: FeedMessage, known: Known, breath: Breath
+    ) -> list[tuple[VerifiedEntry | None, Delivered, Position]]:
+        """Verify a whole message, with the checkpoint at its end; return what holds of each, and the place after it."""
         found: list[tuple[VerifiedEntry | None, Delivered, Position]] = []
         try:
             await self._read_directory_for(message)
@@ -180,11 +186,12 @@ class Subscriber:
                 skip = self._verifier.index in self._skip
                 verified = self._verifier.entry(directory, entry, skip=skip, known=position in known)
                 found.append((verified, entry, self._verifier.position))
+                await breath.taken()
             if message.checkpoint:
                 self._verifier.checkpoint(message.checkpoint)
         except VerificationFailed as error:
             raise self._stop(error, message) from error
-        return [(self._delivery(verified, wire, position), position) for verified, wire, position in found]
+        return found
 
     def _delivery(self, verified: VerifiedEntry | None, wire: Delivered, position: Position) -> Delivery | None:
         if verified is None:

@@ -91,7 +91,6 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header, *, known:
         raise VerificationFailed(Reason.WRONG_KEY, "a key signed twice")
     if leaf.directory_size > directory.size:
         raise VerificationFailed(Reason.BAD_PROOF, "it names a directory larger than the one that there is")
-    message = pae(leaf.payload_type, leaf.payload)
     # The genesis registers the key that signs it.
     judged_at = 1 if header.kind == Kind.GENESIS else leaf.directory_size
     for position, signature in enumerate(leaf.signatures):
@@ -104,7 +103,7 @@ def check_signatures(directory: Directory, leaf: Leaf, header: Header, *, known:
         elif key.role is not Role.OPERATOR:
             raise VerificationFailed(Reason.WRONG_KEY, "a further signature is not by an operator's key")
         if not known:
-            ed25519.verify(key.public_key, signature.signature, message)
+            ed25519.verify(key.public_key, signature.signature, pae(leaf.payload_type, leaf.payload))
 
 
 def _check_publisher(directory: Directory, key: KeyEntry, header: Header) -> None:
