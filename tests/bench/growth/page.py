@@ -41,7 +41,8 @@ per entry grows a thousand times faster there.
   ([why](adr/0026-a-long-log-is-taken-in-by-a-process-beside-the-hub.md)): a million of one signal in about a minute.
 - **Memory** is bounded in bytes: newest entries, ring, and SQLite's page cache, which a long ledger of small entries
   fills up to 16 MiB a connection.
-- **Proofs and reads** from anywhere take a few tiles of 256 hashes, or one row: logarithmic, with a base of 256.
+- **A proof** from anywhere takes a few tiles of 256 hashes, in one read: logarithmic, with a base of 256. Whole tiles above the
+  leaves' stay in memory, so that it hashes no more in a long ledger than in a short one. A page of entries is one read.
 - **Disk per signal** is constant: record, id and its share of leaf, index and hashes. A statement of one signal pays
   for header, signature and row alone.
 - **Publishing** pays for the unique index on statement ids, whose places are random: once that index is larger than
