@@ -70,7 +70,7 @@ class Tile:
 
     def root(self) -> bytes:
         """Return the hash of the tile's subtree: one hash of the next level."""
-        return subtree_root(split_hashes(self.hashes))
+        return HashTile(self.hashes).node(TILE_HEIGHT, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,6 @@ class TileName:
 def split_hashes(data: bytes) -> list[bytes]:
     """Return the 32-byte hashes in a tile."""
     return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
-
-
-def subtree_root(hashes: Sequence[bytes]) -> bytes:
-    """Return the root over a power-of-two number of hashes."""
-    level = list(hashes)
-    while len(level) > 1:
-        level = [node_hash(level[at], level[at + 1]) for at in range(0, len(level), 2)]
-    return level[0]
 
 
 def tile_width(size: int, level: int, index: int) -> int:

@@ -187,8 +187,13 @@ class FactsFile:
             version = self._looking.execute("PRAGMA data_version").fetchone()
         if self._none_doomed is not None and self._none_doomed[0] == version and now_ms < self._none_doomed[1]:
             return []
-        found, next_ms = await self.reads(lambda file: (doomed_in(file, now_ms, limit), next_doom_ms(file)))
-        self._none_doomed = None if found else (version, next_ms)
+
+        def look(file: apsw.Connection) -> tuple[list[Doomed], float]:
+            found = doomed_in(file, now_ms, limit)
+            return found, 0.0 if found else next_doom_ms(file)
+
+        found, next_ms = await self.reads(look)
+        self._none_doomed = version, next_ms
         return found
 
     async def gone(self, doomed: Sequence[Doomed]) -> None:

@@ -14,6 +14,7 @@ from exchange.codec import frame_leaf
 from exchange.errors import Fatal
 from exchange.ledger.tiles import TILE_WIDTH, HashTile, encode_bundle
 from exchange.ports import Head, StoredEntry
+from exchange.stores.inner_tiles import InnerTiles
 from exchange.stores.redis_bundles import Bundles
 from exchange.stores.redis_master import Call, Master
 from exchange.stores.redis_rows import checked_tile, entry_of, root_of
@@ -25,8 +26,6 @@ _READ_BYTES = 1_000_000
 #: Of one script: what else waits for the server waits that long.
 _READ_ENTRIES = 1_024
 _KNOWN_ROOTS = 4_096
-#: Some 25 KB each.
-_KNOWN_TILES = 64
 
 T = TypeVar("T")
 
@@ -52,8 +51,7 @@ class Cold:
         self._bundles = bundles
         self._worker = worker
         self._roots: dict[tuple[int, int], bytes] = {}
-        #: Whole tiles above the lowest level, which are few, and of which every proof needs some.
-        self._inner: dict[tuple[int, int], HashTile] = {}
+        self._inner = InnerTiles()
         #: Checked leaf hashes of the last tile, which is not full.
         self._leaves_from = 0
         self._leaves: list[bytes] = []
@@ -87,7 +85,7 @@ class Cold:
     async def tile(self, level: int, index: int, width: int, floor: int) -> HashTile:
         """Return a tile that the tree has, so wide. A partial one is made of what lies below it."""
         start = index * TILE_WIDTH
-        known = self._inner.get((level, index))
+        known = self._inner.get(level, index)
         if known is not None:
             return known.first(width)
         if level == 0 and start + TILE_WIDTH <= floor:
@@ -98,10 +96,7 @@ class Cold:
         )
         if whole is not None:
             tile = checked_tile(level, index, whole, root_of(level, index, root))
-            if level:
-                if len(self._inner) >= _KNOWN_TILES:
-                    self._inner.clear()
-                self._inner[level, index] = tile
+            self._inner.keep(level, index, tile)
             return tile.first(width)
         if level:
             return HashTile(await self._roots_of(level - 1, start, start + width))
@@ -112,15 +107,16 @@ class Cold:
 
     async def _roots_of(self, level: int, start: int, end: int) -> bytes:
         """Return the roots of consecutive tiles. Each is read once: it never changes."""
-        unknown = [index for index in range(start, end) if (level, index) not in self._roots]
-        if len(self._roots) + len(unknown) > _KNOWN_ROOTS:
-            self._roots.clear()
-            unknown = list(range(start, end))
+        found = {index: self._roots.get((level, index)) for index in range(start, end)}
+        unknown = [index for index, root in found.items() if root is None]
         if unknown:
             (rows,) = await self._master.read(("HMGET", self._keys.roots(level), *unknown))
-            for index, row in zip(unknown, rows, strict=True):
-                self._roots[level, index] = root_of(level, index, row)
-        return b"".join(self._roots[level, index] for index in range(start, end))
+            new = {index: root_of(level, index, row) for index, row in zip(unknown, rows, strict=True)}
+            if len(self._roots) + len(new) > _KNOWN_ROOTS:
+                self._roots.clear()
+            self._roots.update(((level, index), root) for index, root in new.items())
+            found |= new
+        return b"".join(root for root in found.values() if root)
 
     async def _leaf_hashes(self, start: int, end: int) -> bytes:
         """Return the hashes of leaves whose tile is not full yet. Each entry is read and checked once, not per call."""

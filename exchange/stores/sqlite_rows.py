@@ -17,17 +17,16 @@ import apsw
 from exchange.codec import frame_leaf
 from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, leaf_hash
-from exchange.ledger.tiles import TILE_WIDTH, HashTile, decode_bundle, encode_bundle, entries_path
+from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, HashTile, decode_bundle, encode_bundle, entries_path
 from exchange.ops.durable import write_once
 from exchange.ports import StoredEntry
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.entries import hash_of_leaf_in
+from exchange.stores.inner_tiles import InnerTiles
 
 #: About what one feed message takes: who reads on reads what it can send.
 _READ_BYTES = 1_000_000
 _KNOWN_ROOTS = 4_096
-#: Some 25 KB each.
-_KNOWN_TILES = 64
 _BUSY_MS = 50
 _SELECT = (
     "SELECT idx, statement_id, leaf_hash, received_at_ms, frame, checksum FROM entries"
@@ -47,8 +46,7 @@ class Rows:
         self._connection.pragma("query_only", True)  # noqa: FBT003 - the pragma's value
         self._connection.set_busy_timeout(_BUSY_MS)
         self._roots: dict[tuple[int, int], bytes] = {}
-        #: Whole tiles above the lowest level, which are few, and of which every proof needs some.
-        self._inner: dict[tuple[int, int], HashTile] = {}
+        self._inner = InnerTiles()
         #: Checked leaf hashes of the last tile, which is not full.
         self._leaves_from = 0
         self._leaves: list[bytes] = []
@@ -120,7 +118,7 @@ class Rows:
         return b"".join(known[: end - start])
 
     def _full_tile(self, level: int, index: int) -> HashTile | None:
-        known = self._inner.get((level, index))
+        known = self._inner.get(level, index)
         if known is not None:
             return known
         with schema.typed(self._path):
@@ -133,26 +131,20 @@ class Rows:
             case (bytes(hashes), bytes(root)) if len(hashes) == TILE_WIDTH * HASH_BYTES:
                 tile = HashTile(hashes)
                 if tile.is_whole(root):
-                    self._know(level, index, tile, root)
+                    self._inner.keep(level, index, tile)
                     return tile
         raise Fatal(f"{self._path}: hash tile {level}/{index} is damaged")
 
     def _tile_root(self, level: int, index: int) -> bytes:
         root = self._roots.get((level, index))
         if root is None:
-            if self._full_tile(level, index) is None:
+            tile = self._full_tile(level, index)
+            if tile is None:
                 raise Fatal(f"{self._path}: hash tile {level}/{index} is missing")
-            root = self._roots[level, index]
+            if len(self._roots) >= _KNOWN_ROOTS:
+                self._roots.clear()
+            root = self._roots[level, index] = tile.node(TILE_HEIGHT, 0)
         return root
-
-    def _know(self, level: int, index: int, tile: HashTile, root: bytes) -> None:
-        if len(self._roots) >= _KNOWN_ROOTS:
-            self._roots.clear()
-        self._roots[level, index] = root
-        if level:
-            if len(self._inner) >= _KNOWN_TILES:
-                self._inner.clear()
-            self._inner[level, index] = tile
 
     def bundle(self, index: int, width: int) -> bytes:
         """Return an entry bundle: a whole one from its file where there is one, else from the rows."""

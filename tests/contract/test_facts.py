@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +177,23 @@ async def test_what_has_to_go_is_looked_for_when_something_has_come_or_is_over_a
         assert await book.facts.doomed(NOW_MS + 1_000, 10) == []
     assert len(looked) == 5
     assert await book.facts.doomed(NOW_MS + 5_000, 10) == [Doomed(2, None)]
+
+
+async def test_what_another_process_has_written_is_looked_at(book: Book) -> None:
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 9_000), ids=(ONE,))
+    assert await book.facts.doomed(NOW_MS, 10) == []
+    with closing(apsw.Connection(str(book.facts.path))) as other:
+        other.execute("UPDATE statements SET expires_at_ms = ?", (NOW_MS,))
+    assert await book.facts.doomed(NOW_MS, 10) == [Doomed(0, None)]
+
+
+async def test_what_was_said_again_is_over_with_the_first_also_where_the_clock_went_back(book: Book) -> None:
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 10), ids=(ONE,))
+    await book.facts.gone(await book.facts.doomed(NOW_MS + 10, 10))
+    await book.tell(signal_body(expires_at_ms=NOW_MS + 9_000), ids=(ONE,))
+    await book.facts.sort()
+    assert await book.facts.doomed(NOW_MS, 10) == []
+    assert await book.facts.doomed(NOW_MS + 10, 10) == [Doomed(1, frozenset({ONE}))]
 
 
 async def test_wherever_a_signal_was_said_again_its_record_goes_with_the_first(book: Book) -> None:

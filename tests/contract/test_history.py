@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from exchange.errors import CursorAboveSize, CursorBelowFloor, Reason, Rejected
+from exchange.ledger.tiles import tiles_for_size
 from exchange.ports import TreeHead
+from exchange.stores import redis_cold, sqlite_rows
 from tests.contract.builders import (
     Chain,
     Store,
@@ -27,6 +29,10 @@ from tests.contract.places import Place
 
 async def _check_tiles(store: Store, chain: Chain) -> None:
     levels = naive_levels(chain.leaf_hashes)
+    every = list(tiles_for_size(chain.size))
+    wanted = [b"".join(levels[8 * level][index * 256 : index * 256 + width]) for level, index, width in every]
+    assert [found.hashes for found in await store.tiles([*every, *reversed(every)])] == [*wanted, *reversed(wanted)]
+    assert list(await store.tiles([])) == []
     for level in range((len(levels) + 7) // 8):
         nodes = chain.size >> 8 * level
         for index in range((nodes + 255) // 256):
@@ -87,14 +93,20 @@ async def test_what_is_durable_and_not_sealed_can_be_read_to_seal_it(store: Stor
         await store.durable_entries(255, 300)
 
 
-async def test_two_levels_of_tiles(place: Place) -> None:
+async def test_two_levels_of_tiles(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sqlite_rows, redis_cold):  # what is remembered is forgotten all the time
+        monkeypatch.setattr(module, "_KNOWN_ROOTS", 2)
     store = await place.open()
     chain = Chain()
     for count in (30_000, 30_000, 6_000):
         chain = await commit(store, chain, count, record_bytes=20)
     store = await place.open()
-    for level, index, width in [(0, 256, 256), (0, 257, 208), (1, 0, 256), (1, 1, 1), (2, 0, 1)]:
-        assert await tile(store, level, index, width) == naive_tile(chain.leaf_hashes, level, index, width)
+    refs = [(0, 256, 256), (0, 257, 208), (1, 0, 256), (1, 1, 1), (2, 0, 1)]
+    wanted = [naive_tile(chain.leaf_hashes, *ref) for ref in refs]
+    for _ in range(2):
+        assert [found.hashes for found in await store.tiles(refs)] == wanted
+        for ref, hashes in zip(refs, wanted, strict=True):
+            assert await tile(store, *ref) == hashes
     assert await store.archive(65_536) == 65_536
     for level, index, width in [(0, 3, 256), (1, 0, 200), (2, 0, 1)]:
         assert await tile(store, level, index, width) == naive_tile(chain.leaf_hashes, level, index, width)

@@ -15,7 +15,6 @@ from exchange.ledger.tiles import (
     decode_bundle,
     entries_path,
     split_hashes,
-    subtree_root,
     tile_path,
     tiles_for_size,
 )
@@ -46,7 +45,7 @@ async def check_tiles(world: World, origin: str) -> tuple[int, list[bytes]]:
         rows.setdefault(level, []).extend(split_hashes(data))
     for level, row in rows.items():
         full = [row[at : at + TILE_WIDTH] for at in range(0, len(row) - len(row) % TILE_WIDTH, TILE_WIDTH)]
-        assert [subtree_root(tile) for tile in full] == rows.get(level + 1, [])
+        assert [CompactRange().extend(tile).root() for tile in full] == rows.get(level + 1, [])
     leaves = rows.get(0, [])
     assert CompactRange().extend(leaves).root() == checkpoint.root
     return checkpoint.size, leaves

@@ -48,7 +48,9 @@ class Signals(Sequence[ReceivedSignal]):
     __slots__ = ("_said", "ids")
 
     def __init__(self, ids: Sequence[bytes] = (), said: Sequence[_Said] = ()) -> None:
-        """Take the ids, and what the record of each says."""
+        """Take the ids, and what the record of each says: as many. Raises ValueError."""
+        if len(ids) != len(said):
+            raise ValueError(f"{len(ids)} ids of {len(said)} records")
         self.ids = tuple(ids)
         self._said = said
 

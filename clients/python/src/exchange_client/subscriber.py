@@ -127,8 +127,10 @@ class Subscriber:
                 self._heard += 1
                 backoff.reset()
                 breath = Breath()
-                for verified, wire, position in await self._read(message, known, breath):
-                    delivery = self._delivery(verified, wire, position)
+                found = await self._read(message, known, breath)
+                now_ms = self._now_ms()
+                for verified, wire, position in found:
+                    delivery = self._delivery(verified, wire, position, now_ms)
                     if delivery is not None:
                         self._in_hand = (delivery, position)
                         yield delivery
@@ -193,11 +195,13 @@ class Subscriber:
             raise self._stop(error, message) from error
         return found
 
-    def _delivery(self, verified: VerifiedEntry | None, wire: Delivered, position: Position) -> Delivery | None:
+    def _delivery(
+        self, verified: VerifiedEntry | None, wire: Delivered, position: Position, now_ms: int
+    ) -> Delivery | None:
         if verified is None:
             return None
         covered = position.range.size <= self._verifier.covered_size
-        return delivery_of(self._origin, verified, wire, delivered_at_ms=self._now_ms(), covered=covered)
+        return delivery_of(self._origin, verified, wire, delivered_at_ms=now_ms, covered=covered)
 
     async def _read_directory_for(self, message: FeedMessage) -> None:
         """Read the directory on when a leaf was judged at a size that we have not read yet."""
