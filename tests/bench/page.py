@@ -41,7 +41,8 @@ _NAMES = (
     "median latency of the last third of a run over that of its first third: 1 means that it does not grow as the run goes\n"
     "on. `hub_cpu` is the hub's part of one core; `vs_grpc_ping_p99` the p99 over that of a bare gRPC call, one at a time;\n"
     "`sdk_last_lag_p50_ms` the median lag of the last entries at a subscriber that verifies everything; `slope` the growth\n"
-    "of the hub's memory behind the first quarter of the run."
+    "of the hub's memory, from the peak of one half to that of the other, behind the first quarter of the run, which is long\n"
+    "enough for the newest signals by id to fill up, be sorted in and let go in each half."
 )
 
 _MATCHING = (

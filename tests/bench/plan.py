@@ -26,6 +26,8 @@ class Plan:
     share: float
     steady_s: float
     steady_streams: tuple[int, ...]
+    #: The same to the most streams: so long that the newest signals by id fill up, are sorted in and let go, twice over.
+    longest_s: float
     #: The same on Redis; 0: not at all.
     steady_on_redis_s: float
     #: Single statements before that, so that every bounded memory is as full as it gets.
@@ -58,6 +60,7 @@ FULL = Plan(
     share=1.0,
     steady_s=60.0,
     steady_streams=(1, 10, 50),
+    longest_s=240.0,
     steady_on_redis_s=20.0,
     steady_after=80_000,
     catchup_records=1_000_000,
@@ -74,6 +77,7 @@ QUICK = Plan(
     share=0.4,
     steady_s=12.0,
     steady_streams=(50,),
+    longest_s=12.0,
     steady_on_redis_s=0.0,
     steady_after=4_000,
     catchup_records=200_000,

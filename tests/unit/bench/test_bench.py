@@ -71,11 +71,16 @@ def test_a_histogram_is_exact_to_one_per_cent_and_merges() -> None:
     assert Histogram().percentile_ms(99) == 0
 
 
-def test_the_slope_of_memory_ignores_the_warming_up() -> None:
+def test_the_slope_of_memory_is_that_of_its_peaks_after_the_warming_up() -> None:
     warming = [(float(at), 100 * at) for at in range(10)]
     flat = [(float(at), 1_000) for at in range(10, 40)]
     assert slope([*warming, *flat]) == pytest.approx(0)
     assert slope([(float(at), 7 * at) for at in range(40)]) == pytest.approx(7)
+    teeth = [(float(at), 1_000 + 20 * (at % 35)) for at in range(160)]
+    assert slope(teeth) == pytest.approx(0)
+    leaking = [(at, size + 7 * int(at)) for at, size in teeth]
+    assert slope(leaking) == pytest.approx(7, rel=0.5)
+    assert slope([]) == slope([(0.0, 5)]) == 0
 
 
 def test_demands_are_judged_by_the_median() -> None:
