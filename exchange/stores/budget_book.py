@@ -11,6 +11,7 @@ import apsw
 
 from exchange.errors import Fatal, OtherFormat, Reason
 from exchange.ops.durable import make_folders
+from exchange.ops.transactions import transaction
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.worker import Worker
@@ -66,7 +67,7 @@ class BudgetFile:
             with schema.typed(self._path):
                 version = connection.pragma("user_version")
                 if version == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchall():
-                    with connection:
+                    with transaction(connection):
                         connection.execute(_TABLES)
                         connection.pragma("user_version", _SCHEMA_VERSION)
                 elif version != _SCHEMA_VERSION:
@@ -98,7 +99,7 @@ class BudgetFile:
 
     def _write(self, epoch: int, member: str, reserved: Reserved, day: int, count: int) -> None:
         connection = self._open_connection
-        with schema.typed(self._path), connection:
+        with schema.typed(self._path), transaction(connection):
             connection.execute(_REPLACE, (epoch, member, reserved.users, reserved.daily_left, reserved.day))
             connection.execute(_ADD, (day, epoch, member, count))
 
@@ -126,7 +127,7 @@ class BudgetFile:
 
     def _note_told(self, origin: str, day: int) -> None:
         connection = self._open_connection
-        with schema.typed(self._path), connection:
+        with schema.typed(self._path), transaction(connection):
             connection.execute(_TOLD, (origin, day))
 
     async def aclose(self) -> None:

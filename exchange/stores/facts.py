@@ -20,6 +20,7 @@ import apsw
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.errors import Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
+from exchange.ops.transactions import transaction
 from exchange.ports import Doomed, ToldEntry
 from exchange.stores import facts_schema
 from exchange.stores import sqlite_schema as schema
@@ -208,7 +209,7 @@ class FactsFile:
         if self._lent:
             return
         with self._typed():
-            with self._writing:
+            with transaction(self._writing):
                 self._sayings.sort_in()
             self._sayings.sorted_in()
 
@@ -225,7 +226,7 @@ class FactsFile:
     def _forget(self, below: int) -> int:
         if self._lent:
             return 0
-        with self._typed(), self._writing:
+        with self._typed(), transaction(self._writing):
             left = forget_some(self._writing, self._sayings, below)
         return left  # noqa: RET504 - by its stub, a connection may swallow what is raised in it
 
@@ -265,7 +266,7 @@ class FactsFile:
         """Run something that changes rows, in one transaction beside the loop."""
 
         def inside() -> T:
-            with self._typed(), self._writing:
+            with self._typed(), transaction(self._writing):
                 done = job(self._writing)
             return done  # noqa: RET504 - as in `_forget`
 

@@ -13,6 +13,7 @@ import apsw
 
 from exchange.errors import Fatal
 from exchange.ops.durable import make_folders
+from exchange.ops.transactions import transaction
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
@@ -157,6 +158,6 @@ def _open(path: Path, *, create: bool = True) -> apsw.Connection:
 
 def make_tables(connection: apsw.Connection) -> None:
     """Make the tables of a new file."""
-    with connection:
+    with transaction(connection):
         connection.execute(TABLES)
         connection.pragma("user_version", FORMAT)

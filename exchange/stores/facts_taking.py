@@ -30,6 +30,7 @@ from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Unavailable
 from exchange.ledger.merkle import CompactRange
+from exchange.ops.transactions import transaction
 from exchange.ports import ToldEntry
 from exchange.stores.facts_bare import note_bare
 from exchange.stores.facts_sayings import Sayings
@@ -80,7 +81,7 @@ def take(connection: apsw.Connection, sayings: Sayings, entries: Sequence[ToldEn
     Where that fails, ``sayings`` is not what is in the file any more. Raises `Unavailable` where the file is not at the
     first of them: another process has written to it.
     """
-    with connection:
+    with transaction(connection):
         # First: so this transaction writes from its beginning on, and nobody else does.
         moved = "UPDATE place SET size = ?, hashes = ? WHERE size = coalesce(?, size)"
         start = entries[0].index if entries else None

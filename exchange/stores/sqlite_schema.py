@@ -15,6 +15,7 @@ from exchange.errors import ExchangeError, Fatal, OtherFormat, Reason, Rejected,
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ops.database_format import format_in
 from exchange.ops.durable import sync_folder
+from exchange.ops.transactions import transaction
 
 SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
@@ -141,7 +142,7 @@ def make(path: Path, origin: str) -> None:
     connection = connect(aside, create=True)
     try:
         with typed(path):
-            with connection:
+            with transaction(connection):
                 connection.execute(_TABLES)
                 row = (origin, EMPTY_ROOT, EMPTY_ROOT)
                 connection.execute("INSERT INTO log VALUES (1, ?, 0, ?, 0, ?, x'', 0, 0, 0)", row)

@@ -20,6 +20,7 @@ from typing import TypeVar
 import apsw
 
 from exchange.errors import Fatal, OtherFormat, Reason
+from exchange.ops.transactions import transaction
 from exchange_client.state import open_private, typed_error
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class PrivateDatabase:
             self._connection.pragma("secure_delete", 1)  # what is deleted is overwritten, not merely unlinked
             found = self._connection.pragma("user_version")
             if found == 0 and make is not None and _is_empty(self._connection):
-                with self._connection:
+                with transaction(self._connection):
                     make(self._connection)
                     self._connection.pragma("user_version", version)
             elif found != version:
@@ -82,7 +83,7 @@ class PrivateDatabase:
         found: list[T] = []
         causes: list[Exception] = []
         try:
-            with self._turn, self._connection:
+            with self._turn, transaction(self._connection):
                 try:
                     found.append(job(self._connection))
                 except Exception as error:

@@ -17,6 +17,7 @@ import apsw
 
 from exchange.errors import Fatal, OtherFormat, Reason, Rejected, Unavailable
 from exchange.ops.database_format import format_in
+from exchange.ops.transactions import transaction
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class StateFile:
             self._connection = open_private(path, *range(SCHEMA_VERSION + 1))
             version = self._connection.pragma("user_version")
             if version < SCHEMA_VERSION:
-                with self._connection:
+                with transaction(self._connection):
                     self._connection.execute("".join(_STEPS[version:]))
                     self._connection.pragma("user_version", SCHEMA_VERSION)
         except (apsw.Error, OSError) as error:

@@ -1,0 +1,77 @@
+"""A transaction: all of it or nothing, and nobody else stands still meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from exchange.ops.transactions import transaction
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
+    made = apsw.Connection(str(tmp_path / "rows.sqlite"))
+    made.execute("CREATE TABLE rows(number INTEGER PRIMARY KEY, data BLOB)")
+    yield made
+    made.close()
+
+
+def rows(connection: apsw.Connection) -> list[int]:
+    found: list[Any] = connection.execute("SELECT number FROM rows ORDER BY number").fetchall()
+    return [number for (number,) in found]
+
+
+def test_what_is_done_inside_is_there_together_or_not_at_all(connection: apsw.Connection) -> None:
+    with transaction(connection):
+        connection.execute("INSERT INTO rows VALUES (1, NULL)")
+    with pytest.raises(ZeroDivisionError), transaction(connection):
+        connection.execute("INSERT INTO rows VALUES (2, NULL)")
+        _ = 1 / len(rows(connection)[2:])
+    assert not connection.in_transaction
+    assert rows(connection) == [1]
+
+
+def test_one_that_cannot_be_committed_is_undone_and_says_why(connection: apsw.Connection) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("CREATE TABLE others(of INTEGER REFERENCES rows DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(apsw.ConstraintError), transaction(connection):
+        connection.execute("INSERT INTO rows VALUES (1, NULL)")
+        connection.execute("INSERT INTO others VALUES (7)")
+    assert not connection.in_transaction
+    assert rows(connection) == []
+    with transaction(connection):
+        connection.execute("INSERT INTO rows VALUES (3, NULL)")
+    assert rows(connection) == [3]
+
+
+def test_others_run_while_it_commits(connection: apsw.Connection) -> None:
+    """The commit waits until another thread has read what it reads: holding the interpreter's lock, it would in vain."""
+    with transaction(connection):
+        connection.execute("INSERT INTO rows VALUES (1, NULL), (2, NULL)")
+    connection.set_busy_timeout(10_000)
+    reader = apsw.Connection(connection.filename)
+    reading = reader.execute("SELECT number FROM rows")
+    begun = threading.Event()
+
+    def read_on() -> None:
+        begun.wait()
+        time.sleep(0.1)
+        reading.close()
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    try:
+        with transaction(connection):
+            connection.execute("INSERT INTO rows VALUES (3, NULL)")
+            begun.set()
+    finally:
+        begun.set()
+        thread.join()
+        reader.close()
+    assert rows(connection) == [1, 2, 3]
