@@ -13,9 +13,12 @@ import apsw
 
 
 @contextmanager
-def transaction(connection: apsw.Connection) -> Iterator[None]:
-    """Commit what is done inside; where something is raised, undo all of it and raise that. Not to be nested."""
-    connection.execute("BEGIN")
+def transaction(connection: apsw.Connection, *, immediate: bool = False) -> Iterator[None]:
+    """Commit what is done inside; where something is raised, undo all of it and raise that. Not to be nested.
+
+    ``immediate`` takes the file's write lock now, before anything is read; else the first write takes it.
+    """
+    connection.execute("BEGIN IMMEDIATE" if immediate else "BEGIN")
     try:
         yield
         connection.execute("COMMIT")

@@ -7,7 +7,6 @@ date; the file is made when it is not there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -159,18 +158,14 @@ class StateFile:
         """Run jobs in one transaction, each in a savepoint of its own: one that fails takes nobody with it."""
         results: list[tuple[Any, Exception | None]] = []
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                try:
-                    with self._connection:
-                        results.append((job(self._connection), None))
-                except Exception as error:  # noqa: BLE001 - whoever brought the job gets it
-                    results.append((None, typed_error(self._path, error)))
-            self._connection.execute("COMMIT")
+            with transaction(self._connection, immediate=True):
+                for job in jobs:
+                    try:
+                        with self._connection:
+                            results.append((job(self._connection), None))
+                    except Exception as error:  # noqa: BLE001 - whoever brought the job gets it
+                        results.append((None, typed_error(self._path, error)))
         except apsw.Error as error:
-            with contextlib.suppress(apsw.Error):
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
             return [(None, typed_error(self._path, error))] * len(jobs)
         return results
 
