@@ -75,3 +75,13 @@ def test_others_run_while_it_commits(connection: apsw.Connection) -> None:
         thread.join()
         reader.close()
     assert rows(connection) == [1, 2, 3]
+
+
+def test_an_immediate_one_has_the_file_before_anything_is_read(connection: apsw.Connection) -> None:
+    other = apsw.Connection(connection.filename)
+    with transaction(connection, immediate=True), pytest.raises(apsw.BusyError), transaction(other, immediate=True):
+        pytest.fail("two write at once")
+    with transaction(other, immediate=True):
+        other.execute("INSERT INTO rows VALUES (4, NULL)")
+    other.close()
+    assert rows(connection) == [4]
