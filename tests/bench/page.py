@@ -38,11 +38,12 @@ _ON_REDIS = (
 )
 _NAMES = (
     "`nN` is the number of subscribers, `bB` of signals in a statement, `rR` of single statements a second. `growth` is the\n"
-    "median latency of the last third of a run over that of its first third: 1 means that it does not grow as the run goes\n"
-    "on. `hub_cpu` is the hub's part of one core; `vs_grpc_ping_p99` the p99 over that of a bare gRPC call, one at a time;\n"
-    "`sdk_last_lag_p50_ms` the median lag of the last entries at a subscriber that verifies everything; `slope` the growth\n"
-    "of the hub's memory, from the peak of one half to that of the other, behind the first quarter of the run, which is long\n"
-    "enough for the newest signals by id to fill up, be sorted in and let go in each half."
+    "median latency of the last third of a run over that of its first third, each the median of those of its windows of ten\n"
+    "seconds: 1 means that it does not grow as the run goes on. `hub_cpu` is the hub's part of one core; `vs_grpc_ping_p99`\n"
+    "the p99 over that of a bare gRPC call, one at a time; `sdk_last_lag_p50_ms` the median lag of the last entries at a\n"
+    "subscriber that verifies everything; `slope` the growth of the hub's memory, behind the first quarter of the run, from\n"
+    "the median of one stretch to that of the next: each is as long as the newest signals by id take to fill up, be sorted\n"
+    "in and let go."
 )
 
 _MATCHING = (

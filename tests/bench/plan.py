@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from exchange.stores.facts_sayings import MOST_NEWEST
 from tests.bench.workload import Load
 
 #: Single signals a second in every measurement of latency.
 RATE = 1000.0
 PING_RATE = 200.0
+#: Seconds in which a hub's newest signals by id fill up at that rate, are sorted in and let go.
+FILLING_S = round(MOST_NEWEST / RATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Plan:
     share: float
     steady_s: float
     steady_streams: tuple[int, ...]
-    #: The same to the most streams: so long that the newest signals by id fill up, are sorted in and let go, twice over.
+    #: The same to the most streams: so long that the newest signals by id fill up twice over once it is warmed up.
     longest_s: float
     #: The same on Redis; 0: not at all.
     steady_on_redis_s: float
@@ -60,7 +63,7 @@ FULL = Plan(
     share=1.0,
     steady_s=60.0,
     steady_streams=(1, 10, 50),
-    longest_s=240.0,
+    longest_s=360.0,
     steady_on_redis_s=20.0,
     steady_after=80_000,
     catchup_records=1_000_000,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from tests.bench.contenders.contender import Contender
 from tests.bench.contenders.grpc_ceiling import GrpcCeiling
@@ -14,7 +15,7 @@ from tests.bench.contenders.redis_streams import RedisStreams
 from tests.bench.contenders.stored_hub import StoredHub
 from tests.bench.figures import Figures, number
 from tests.bench.measuring import Crew, Latency, Throughput, catch_up, fan_out, ping, publish_only, steady
-from tests.bench.plan import PING_RATE, RATE, Plan
+from tests.bench.plan import FILLING_S, PING_RATE, RATE, Plan
 from tests.bench.workload import Load
 
 #: The first seconds of a steady load warm everything up: memory is judged after them.
@@ -154,9 +155,9 @@ class Suite:
         figures, windows = self._figures, found.windows
         figures.ratio(f"{name}.vs_grpc_ping_p99", found.whole.percentile_ms(99), pinged.whole.percentile_ms(99))
         figures.add(f"{name}.hub_cpu", found.server_cpu)
-        # Growth is judged by medians, which one stall of the machine does not move.
+        # Growth is judged by medians of medians, which one stall of the machine does not move.
         third = max(1, len(windows) // 3)
-        first, last = (sum(w.percentile_ms(50) for w in part) for part in (windows[:third], windows[-third:]))
+        first, last = (median(w.percentile_ms(50) for w in part) for part in (windows[:third], windows[-third:]))
         figures.ratio(f"{name}.growth", last, first)
         figures.add(f"{name}.sdk_last_lag_p50_ms", found.verifier["last_lag_p50_ms"])
         figures.series[f"{name}.p99_by_10s"] = [
@@ -187,14 +188,17 @@ class Suite:
         )
 
 
-def slope(memory: Sequence[tuple[float, int]]) -> float:
-    """Return how many bytes a second the peaks of memory grow by, from one half to the other, after the warming up.
+def slope(memory: Sequence[tuple[float, int]], filling: int = FILLING_S) -> float:
+    """Return how many bytes a second memory grows by, after the warming up: from one stretch's median to the next's.
 
-    What fills up and is let go again, as the newest signals are, is no growth; its slope depends on where one looks.
+    ``memory`` has a sample a second. A stretch is as long as the newest signals take to fill up and be let go again:
+    that is no growth, and a shorter one would be of another part of it. A median is not moved by the seconds in which
+    they are sorted.
     """
     points = memory[int(len(memory) * _WARM_SHARE) :]
-    half = len(points) // 2
-    if not half:
+    length = min(len(points) // 2, filling)
+    if not length:
         return 0.0
-    first, second = (max(size for _, size in part) for part in (points[:half], points[-half:]))
-    return (second - first) / (points[-half][0] - points[0][0])
+    first, second = points[-2 * length : -length], points[-length:]
+    grown = median(size for _, size in second) - median(size for _, size in first)
+    return grown / (second[0][0] - first[0][0])

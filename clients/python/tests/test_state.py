@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -12,7 +13,7 @@ import pytest
 from clients.python.tests.fake_hub import DAY_MS, START_MS, UK, FakeHub
 from clients.python.tests.speech import statement
 from exchange.domain.statement import Statement
-from exchange.errors import Fatal, Rejected
+from exchange.errors import Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import CompactRange
 from exchange_client import Outbox
 from exchange_client.cursors import Cursors, Position
@@ -129,6 +130,35 @@ async def test_a_job_that_fails_takes_nobody_with_it(tmp_path: Path) -> None:
     failed = [result for result in results if result is not None]
     assert [type(error) for error in failed] == [Fatal, LookupError]
     assert sorted(s.payload for s in await outbox.pending()) == sorted(s.payload for s in statements)
+    await state.aclose()
+
+
+async def test_a_disk_that_fills_inside_a_job_takes_all_that_are_committed_with_it(tmp_path: Path) -> None:
+    """SQLite undoes the whole transaction by itself then: what comes after must not be committed alone, unnoticed."""
+    state = StateFile(tmp_path / "s.sqlite")
+
+    def make(connection: apsw.Connection) -> None:
+        connection.execute("CREATE TABLE rows(number INTEGER PRIMARY KEY, data BLOB)")
+
+    await state.run(make)
+
+    def limit(connection: apsw.Connection) -> None:
+        connection.pragma("max_page_count", connection.pragma("page_count") + 2)
+
+    await state.run(limit)
+
+    def insert(number: int, size: int) -> Callable[[apsw.Connection], None]:
+        def job(connection: apsw.Connection) -> None:
+            connection.execute("INSERT INTO rows VALUES (?, zeroblob(?))", (number, size))
+
+        return job
+
+    jobs = (insert(1, 1), insert(2, 10_000_000), insert(3, 1))
+    told = await asyncio.gather(*map(state.run, jobs), return_exceptions=True)
+    assert [type(error) for error in told] == [Unavailable] * 3
+    rows = await state.run(lambda connection: connection.execute("SELECT number FROM rows").fetchall())
+    assert rows == []
+    await state.run(insert(4, 1))
     await state.aclose()
 
 

@@ -11,8 +11,9 @@ import pytest
 from tests.bench.arrivals import Arrivals
 from tests.bench.figures import GATES, TARGETS, Figures, table
 from tests.bench.histogram import Histogram
+from tests.bench.measuring import Latency
 from tests.bench.page import page
-from tests.bench.plan import FULL, QUICK
+from tests.bench.plan import FILLING_S, FULL, QUICK
 from tests.bench.suite import Suite, slope
 from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated
 from tests.unit.builders import ALPHA
@@ -71,16 +72,38 @@ def test_a_histogram_is_exact_to_one_per_cent_and_merges() -> None:
     assert Histogram().percentile_ms(99) == 0
 
 
-def test_the_slope_of_memory_is_that_of_its_peaks_after_the_warming_up() -> None:
+def test_the_slope_of_memory_is_that_from_one_filling_to_the_next() -> None:
     warming = [(float(at), 100 * at) for at in range(10)]
     flat = [(float(at), 1_000) for at in range(10, 40)]
     assert slope([*warming, *flat]) == pytest.approx(0)
     assert slope([(float(at), 7 * at) for at in range(40)]) == pytest.approx(7)
-    teeth = [(float(at), 1_000 + 20 * (at % 35)) for at in range(160)]
-    assert slope(teeth) == pytest.approx(0)
-    leaking = [(at, size + 7 * int(at)) for at, size in teeth]
-    assert slope(leaking) == pytest.approx(7, rel=0.5)
     assert slope([]) == slope([(0.0, 5)]) == 0
+
+
+@pytest.mark.parametrize("phase", range(0, FILLING_S, 10))
+def test_what_fills_up_and_is_let_go_again_is_no_growth_and_hides_none(phase: int) -> None:
+    """As a hub's memory goes: a tooth of 16 MB for each filling, a spike of 60 MB at its end. Wherever it begins."""
+    gate = next(demand.bound for demand in GATES if demand.figure == "rss.slope_bytes_per_s")
+    teeth = [
+        (float(at), 290_000_000 + 120_000 * ((at + phase) % FILLING_S) + 60_000_000 * ((at + phase) % FILLING_S < 3))
+        for at in range(int(FULL.longest_s))
+    ]
+    assert abs(slope(teeth)) < gate / 10
+    assert slope([(at, size + int(2 * gate * at)) for at, size in teeth]) == pytest.approx(2 * gate, rel=0.1)
+
+
+def test_latency_grows_when_most_of_its_windows_do() -> None:
+    def grown(*medians_ms: float) -> float:
+        figures = Figures()
+        windows = tuple(Histogram.of(np.full(9, ms * 1e6)) for ms in medians_ms)
+        pinged = Latency((Histogram.of(np.full(9, 1e6)),), 0.0)
+        suite = Suite(QUICK, figures)
+        suite._hub_latency("latency.n1.r1000", 1, Latency(windows, 0.5, (), {"last_lag_p50_ms": 1}), pinged)
+        return figures.median("latency.n1.r1000.growth") or 0.0
+
+    assert grown(*[20.0] * 9) == pytest.approx(1, rel=0.02)
+    assert grown(20, 900, 20, *[20.0] * 6) == grown(*[20.0] * 6, 20, 900, 20) == pytest.approx(1, rel=0.02)
+    assert grown(*range(20, 110, 10)) == pytest.approx(3, rel=0.02)
 
 
 def test_demands_are_judged_by_the_median() -> None:

@@ -80,19 +80,12 @@ class PrivateDatabase:
 
     def now(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run a job as `run` does, in the calling thread."""
-        found: list[T] = []
-        causes: list[Exception] = []
         try:
             with self._turn, transaction(self._connection):
-                try:
-                    found.append(job(self._connection))
-                except Exception as error:
-                    causes.append(error)
-                    raise
+                found = job(self._connection)
         except (apsw.Error, UnicodeDecodeError) as error:
-            # A full disk has SQLite roll back by itself: doing so again fails, and tells nothing of why.
-            raise typed_error(self.path, causes[0] if causes else error) from error
-        return found[0]
+            raise typed_error(self.path, error) from error
+        return found  # noqa: RET504 - what is returned is committed by then
 
     async def purge(self) -> None:
         """Have what was deleted leave the files: rows at once, copies of rows as the module says. Raises as `run`."""

@@ -160,12 +160,16 @@ class StateFile:
         try:
             with transaction(self._connection, immediate=True):
                 for job in jobs:
+                    self._connection.execute("SAVEPOINT job")
                     try:
-                        with self._connection:
-                            results.append((job(self._connection), None))
-                    except Exception as error:  # noqa: BLE001 - whoever brought the job gets it
+                        results.append((job(self._connection), None))
+                    except Exception as error:  # whoever brought the job gets it
+                        if not self._connection.in_transaction:
+                            raise  # a full disk or a failed read: SQLite has undone what all of them did
+                        self._connection.execute("ROLLBACK TO job")
                         results.append((None, typed_error(self._path, error)))
-        except apsw.Error as error:
+                    self._connection.execute("RELEASE job")
+        except Exception as error:  # noqa: BLE001 - nothing is kept of any of them: each is told
             return [(None, typed_error(self._path, error))] * len(jobs)
         return results
 
