@@ -85,7 +85,7 @@ class PrivateDatabase:
                 found = job(self._connection)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise typed_error(self.path, error) from error
-        return found  # noqa: RET504 - what is returned is committed by then
+        return found
 
     async def purge(self) -> None:
         """Have what was deleted leave the files: rows at once, copies of rows as the module says. Raises as `run`."""
