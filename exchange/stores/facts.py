@@ -151,6 +151,7 @@ class FactsFile:
                 try:
                     take(self._writing, self._sayings, entries, place)
                 except BaseException:
+                    self._sayings.undone()
                     with suppress(Unavailable):
                         self._read_again()
                     raise
@@ -208,10 +209,13 @@ class FactsFile:
     def _sort(self) -> None:
         if self._lent:
             return
-        with self._typed():
-            with transaction(self._writing):
+        try:
+            with self._typed(), transaction(self._writing):
                 self._sayings.sort_in()
-            self._sayings.sorted_in()
+        except BaseException:
+            self._sayings.undone()
+            raise
+        self._sayings.sorted_in()
 
     async def forget(self, below: int | None) -> None:
         """See `Facts.forget`."""

@@ -3,8 +3,8 @@
 A row put into an index for each signal as it comes writes a page of the file for each, and that cost more than all else
 that a hub does. So the ids of a statement are kept as they are said, one row for each statement, in the order of the
 log. By id the newest are found in memory; the others in an index that gets them tens of thousands at a time, sorted,
-so that each of its pages is met once. It knows an id by its first eight bytes: what is found is held against the ids
-themselves, so two that begin alike are two.
+so that each of its pages is met once (`facts_newest`). It knows an id by its first eight bytes: what is found is held
+against the ids themselves, so two that begin alike are two.
 
 `signals` holds those that something was said about, or that were said again: the row comes first, then what refers
 to it.
@@ -12,47 +12,23 @@ to it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from heapq import merge
-from itertools import chain
 from typing import Any, cast
 
 import apsw
 
 from exchange.domain.statement import ID_BYTES
+from exchange.stores.facts_newest import Newest, Sorting, beginning_of, key_of, keys_in
+from exchange.stores.inserting import AT_ONCE, insert
 
-#: So many of the newest signals are in memory, and those of one transaction, where nobody says less: 120 bytes each.
+#: The newest signals begin to be sorted in when they are so many, where nobody says less; until that is done half as
+#: many again may come. 120 bytes each.
 MOST_NEWEST = 131_072
-#: Rows in one statement of SQLite, which runs without the interpreter's lock: as many as fit of the largest, then on.
-_AT_ONCE = (512, 64, 8, 1)
-_KEY = struct.Struct(">q")
-
-
-def insert(connection: apsw.Connection, into: str, row: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, many at a time."""
-    done = 0
-    for size in _AT_ONCE:
-        while len(rows) - done >= size:
-            connection.execute(_inserting(into, row, size), tuple(chain.from_iterable(rows[done : done + size])))
-            done += size
-
-
-@cache
-def _inserting(into: str, row: str, size: int) -> str:
-    return f"{into} VALUES " + ", ".join([row] * size)
-
-
-def key_of(id_: bytes) -> int:
-    """Return by what the index knows a signal."""
-    key: int = _KEY.unpack_from(id_)[0]
-    return key
-
-
-def keys_in(ids: bytes) -> tuple[int, ...]:
-    """Return the keys of ids that are joined."""
-    return struct.unpack(">" + f"q{ID_BYTES - _KEY.size}x" * (len(ids) // ID_BYTES), ids)
+#: Rows that are sorted in beside what is taken, at least, each once in memory and once in the file: milliseconds' work.
+PART = 4_096
+#: And so many for each signal that is taken: those that are being sorted in are in before as many more have come.
+_FASTER = 4
 
 
 def ids_in(ids: bytes) -> list[bytes]:
@@ -64,45 +40,41 @@ class Sayings:
     """Those of one file. All but `newest` is for the thread that writes to it."""
 
     def __init__(self, connection: apsw.Connection, most: int = MOST_NEWEST) -> None:
-        """Read the newest signals of this file into memory, where ``most`` of them may be."""
+        """Read the newest signals of this file into memory. They begin to be sorted in when they are so many."""
         self._db = connection
         self._most = most
         connection.pragma("temp_store", "MEMORY")
-        connection.execute("CREATE TEMP TABLE IF NOT EXISTS sorting(key INTEGER NOT NULL, idx INTEGER NOT NULL)")
-        #: Where the newest were said, by key: the first of them, and where that key came again.
-        self._first: dict[int, int] = {}
-        self._more: dict[int, list[int]] = {}
-        self._again = 0
-        #: All that was said below is in the index, or in memory here.
-        ((self._end,),) = cast("list[tuple[int]]", connection.execute("SELECT sorted FROM place").fetchall())
-        newest: Any = connection.execute("SELECT idx, ids FROM ids WHERE idx >= ? ORDER BY idx", (self._end,))
+        connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS"
+            " sorting(key INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (key, idx)) WITHOUT ROWID"
+        )
+        ((end,),) = cast("list[tuple[int]]", connection.execute("SELECT sorted FROM place").fetchall())
+        self._newest = Newest(end)
+        #: Those that are being sorted in.
+        self._sorting: Sorting | None = None
+        #: Whether all are in the index, once the transaction is committed.
+        self._all_in = False
+        newest: Any = connection.execute("SELECT idx, ids FROM ids WHERE idx >= ? ORDER BY idx", (end,))
         for index, ids in newest:
-            self._note(index, ids)
+            self._newest.note(index, ids)
 
     def newest(self, ids: Iterable[bytes]) -> Mapping[bytes, Sequence[int]]:
         """Return where among the newest these may have been said. For every thread: ask this before the file."""
         return {id_: places for id_ in ids if (places := self._among_newest(key_of(id_)))}
 
     def _among_newest(self, key: int) -> list[int]:
-        first = self._first.get(key)
-        return [] if first is None else [first, *self._more.get(key, ())]
+        return [place for some in self._in_memory() for place in some.places(key)]
 
-    def _note(self, index: int, ids: bytes) -> None:
-        self._end = max(self._end, index + 1)
-        keys = keys_in(ids)
-        if self._first.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
-            self._first.update(dict.fromkeys(keys, index))
-            return
-        for key in keys:
-            if self._first.setdefault(key, index) != index:
-                self._more.setdefault(key, []).append(index)
-                self._again += 1
+    def _in_memory(self) -> tuple[Newest, ...]:
+        # Looked at in this order: whatever leaves the one is in the other by then.
+        newest, sorting = self._newest, self._sorting
+        return (newest,) if sorting is None or sorting.newest is newest else (sorting.newest, newest)
 
     def add(self, said: Sequence[tuple[int, bytes]]) -> None:
         """Take statements, each its index and its joined ids, in the caller's transaction."""
         insert(self._db, "INSERT INTO ids", "(?, ?)", said)
         for index, ids in said:
-            self._note(index, ids)
+            self._newest.note(index, ids)
         for again in self._ended_among(said):
             self.settle(again)
 
@@ -111,8 +83,8 @@ class Sayings:
         if not self._db.execute("SELECT EXISTS (SELECT 1 FROM endings)").fetchall()[0][0]:
             return
         ids = [id_ for _, joined in said for id_ in ids_in(joined)]
-        for at in range(0, len(ids), _AT_ONCE[0]):
-            some = ids[at : at + _AT_ONCE[0]]
+        for at in range(0, len(ids), AT_ONCE[0]):
+            some = ids[at : at + AT_ONCE[0]]
             marks = ", ".join("?" * len(some))
             query = f"SELECT DISTINCT signal_id FROM endings WHERE erasure = 1 AND signal_id IN ({marks})"  # noqa: S608 - our own
             found: list[Any] = self._db.execute(query, some).fetchall()
@@ -123,7 +95,8 @@ class Sayings:
         for id_ in ids:
             key = key_of(id_)
             newest = self._among_newest(key)
-            first, asked = self._first_of(id_), iter(newest[:1])
+            asked: Iterable[int] = [index for some in self._in_memory() for index in some.places(key)[:1]]
+            first = self._first_of(id_)
             if first is None:
                 first, asked = first_place(self._db, id_, newest), _asked(self._db, key, newest)
             if first is None:
@@ -134,45 +107,49 @@ class Sayings:
                 if index != first and _holds(_ids_at(self._db, index), id_):
                     self._db.execute("INSERT OR IGNORE INTO repeats VALUES (?, ?, 0)", (id_, index))
             # These go there now, so that nobody has to look at them once more.
-            for index in self._more.pop(key, ()):
-                self._again -= 1
+            for index in [index for some in self._in_memory() for index in some.settled(key)]:
                 self._said_again(key, index, newest)
 
     def _first_of(self, id_: bytes) -> int | None:
         rows: list[Any] = self._db.execute("SELECT idx FROM signals WHERE signal_id = ?", (id_,)).fetchall()
         return int(rows[0][0]) if rows else None
 
-    @property
-    def due(self) -> bool:
-        """Whether there are so many of the newest that they should be sorted in."""
-        return len(self._first) + self._again >= self._most
+    def sort_on(self, taken: int) -> None:
+        """Sort in a part of the newest where they are many, beside so many signals that were taken just now.
+
+        In the caller's transaction; call `sorted_in` once that is committed, `undone` where it is not.
+        """
+        if self._sorting is None and len(self._newest) >= self._most:
+            self._sorting = Sorting(self._db, self._newest, self._said_again)
+            self._newest = Newest(self._newest.end)
+        if self._sorting is not None:
+            self._sorting.go_on(max(PART, _FASTER * taken))
 
     def sort_in(self) -> None:
-        """Put the newest into the index, in the caller's transaction; call `sorted_in` once that is committed."""
-        rows = [*self._first.items(), *((key, index) for key, more in self._more.items() for index in more)]
-        insert(self._db, "INSERT INTO sorting", "(?, ?)", rows)
-        before = self._db.total_changes()
-        self._db.execute("INSERT OR IGNORE INTO said SELECT key, idx FROM sorting ORDER BY key, idx")
-        if self._db.total_changes() - before != len(rows):
-            others = (
-                "SELECT key, sorting.idx FROM sorting JOIN said USING (key) WHERE sorting.idx != said.idx"
-                " ORDER BY key, sorting.idx"
-            )
-            again: list[Any] = self._db.execute(others).fetchall()
-            for key, index in again:
-                self._said_again(key, index)
-        self._db.execute("DELETE FROM sorting")
-        # What another process has taken meanwhile is not in memory here, and so not in the index.
-        self._db.execute("UPDATE place SET sorted = max(sorted, ?)", (self._end,))
+        """Sort in all of them, as `sort_on` some."""
+        if self._sorting is not None:
+            self._sorting.go_on(2 * len(self._sorting.newest) + 1)
+        Sorting(self._db, self._newest, self._said_again).go_on(2 * len(self._newest) + 1)
+        self._all_in = True
 
     def sorted_in(self) -> None:
         """Let go of what is in the index now."""
-        self._first, self._more, self._again = {}, {}, 0
+        if self._all_in:
+            self._newest = Newest(self._newest.end)
+        if self._all_in or (self._sorting is not None and self._sorting.done):
+            self._sorting = None
+        self._all_in = False
+
+    def undone(self) -> None:
+        """Know that the transaction did not come to its end: what was sorted in there is not in the index."""
+        self._all_in = False
+        if self._sorting is not None:
+            self._sorting.begin_again()
 
     def _said_again(self, key: int, index: int, newest: Sequence[int] = ()) -> None:
         """Note another place of a key, be it the same signal or another that begins alike."""
         self._db.execute("INSERT OR IGNORE INTO said_again VALUES (?, ?)", (key, index))
-        for id_ in _beginning_with(_ids_at(self._db, index), _KEY.pack(key)):
+        for id_ in _beginning_with(_ids_at(self._db, index), beginning_of(key)):
             first = self._first_of(id_)
             if first is None:
                 first = first_place(self._db, id_, newest)

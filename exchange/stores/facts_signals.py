@@ -8,7 +8,8 @@ import apsw
 
 from exchange.domain.bodies import SignalHeader
 from exchange.ports import ToldEntry
-from exchange.stores.facts_sayings import Sayings, insert
+from exchange.stores.facts_sayings import Sayings
+from exchange.stores.inserting import insert
 
 _Row: TypeAlias = "tuple[apsw.SQLiteValue, ...]"
 

@@ -92,11 +92,11 @@ def take(connection: apsw.Connection, sayings: Sayings, entries: Sequence[ToldEn
         for entry in entries:
             taking.take(entry)
         taking.flush()
-        # What may come back is judged by whether it was said before.
-        if due := sayings.due or any(entry.bare for entry in entries):
-            sayings.sort_in()
-    if due:
-        sayings.sorted_in()
+        if any(entry.bare for entry in entries):
+            sayings.sort_in()  # what may come back is judged by whether it was said before
+        else:
+            sayings.sort_on(sum(len(entry.header.signal_ids) for entry in entries))
+    sayings.sorted_in()
 
 
 class _Taking:

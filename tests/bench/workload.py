@@ -16,7 +16,7 @@ from exchange.codec import varint
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.statement import Indicator, Record
 from exchange.ledger.ed25519 import SigningKey
-from tests.e2e.drafts import Draft, signal
+from tests.e2e.drafts import Draft, now_ms, signal
 
 RECORD_BYTES = 217
 #: Messages that a publisher has under way at once.
@@ -68,10 +68,19 @@ def draft(member: str, origin: str, records: int) -> Draft:
     return signal(member, origin, records=made, indicator_types=tuple(sorted(types)))
 
 
-def statements(member: str, origin: str, key: SigningKey, count: int, records: int) -> Iterator[bytes]:
-    """Yield signed statements as wire bytes."""
-    for _ in range(count):
-        yield draft(member, origin, records).sign(key).SerializeToString()
+def statements(
+    member: str, origin: str, key: SigningKey, count: int, records: int, *, every_ms: float = 0.0
+) -> Iterator[bytes]:
+    """Yield signed statements as wire bytes, each said so much later than the one before.
+
+    A hub takes what was said within five minutes: so what is made ahead for a long load is dated as it will be sent.
+    """
+    started = now_ms()
+    for number in range(count):
+        said = draft(member, origin, records)
+        if every_ms:
+            said = said.but(created_at_ms=started + int(number * every_ms))
+        yield said.sign(key).SerializeToString()
 
 
 def repeated(elements: list[bytes], tag: bytes = b"\x0a") -> bytes:

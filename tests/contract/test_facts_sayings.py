@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from exchange.domain.bodies import (
     Retraction,
     RetractionReason,
 )
+from exchange.errors import Unavailable
 from exchange.ports import Doomed
 from exchange.stores import facts_sayings
 from exchange.stores.facts import FactsFile
-from exchange.stores.facts_sayings import insert, key_of, keys_in
+from exchange.stores.facts_newest import Sorting, key_of, keys_in
+from exchange.stores.inserting import insert
 from tests.contract.facts_book import ERROR, ONE, TWO, Book
 from tests.unit.builders import NOW_MS, digest, signal_body
 
@@ -32,11 +35,21 @@ TWINS = tuple(ONE[:8] + digest(f"twin {n}")[8:] for n in range(3))
 LATER = NOW_MS + 9_000
 
 
-@pytest.fixture(params=[1, 3, 10_000], ids=["sorted in at once", "by threes", "in memory"])
-async def book(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Book]:
-    facts = await FactsFile.open(tmp_path / "life", most_newest=request.param)
+@pytest.fixture(
+    params=[(1, 100), (3, 100), (4, 1), (4, 5), (10_000, 100)],
+    ids=["sorted in at once", "by threes", "row by row", "in parts", "in memory"],
+)
+async def book(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Book]:
+    most, part = request.param
+    in_parts_of(part, monkeypatch)
+    facts = await FactsFile.open(tmp_path / "life", most_newest=most)
     yield Book(facts)
     await facts.aclose()
+
+
+def in_parts_of(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_sayings, "PART", rows)
+    monkeypatch.setattr(facts_sayings, "_FASTER", 0)
 
 
 async def index_of(book: Book, id_: bytes) -> int | None:
@@ -63,6 +76,55 @@ async def test_the_index_gets_them_many_at_a_time(tmp_path: Path) -> None:
     await book.tell(signal_body(), ids=(ONE,))
     assert len(in_index(book)) == 4
     assert await index_of(book, ONE) == 3
+    await book.facts.aclose()
+
+
+async def test_they_get_there_part_by_part_in_the_order_of_their_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_parts_of(10, monkeypatch)
+    book = Book(await FactsFile.open(tmp_path / "life", most_newest=30))
+    ids = [digest(str(n)) for n in range(60)]
+    keys = sorted(map(key_of, ids[:30]))
+    seen = []
+    for n in range(0, 60, 10):
+        await book.tell(signal_body(), ids=ids[n : n + 10])
+        seen.append(sorted(key for key, _ in in_index(book)))
+        assert len(book.facts.signals(ids[: n + 10])) == n + 10
+    # Thirty are filled in in three steps, the last of which sees that these were all; then ten at each.
+    assert seen == [[], [], [], [], [], keys[:10]]
+    for n in range(3):
+        await book.tell(signal_body(), ids=(digest(f"another {n}"),))
+        seen.append(sorted(key for key, _ in in_index(book)))
+    assert seen[-3:] == [keys[:20], keys, keys]
+    await book.facts.aclose()
+
+
+async def test_a_part_that_fails_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_parts_of(5, monkeypatch)
+    book = Book(await FactsFile.open(tmp_path / "life", most_newest=10))
+    ids = [digest(str(n)) for n in range(40)]
+    failing, go_on = random.Random(3), Sorting.go_on
+
+    def fail(sorting: Sorting, rows: int) -> None:
+        go_on(sorting, rows)
+        if failing.random() < 0.4:
+            raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(Sorting, "go_on", fail)
+    while len(book.told) < len(ids):
+        with suppress(Unavailable):
+            await book.tell(signal_body(), ids=(ids[len(book.told)],))
+        if failing.random() < 0.1:
+            with suppress(Unavailable):
+                await book.facts.sort()
+        known = ids[: len(book.told)]
+        assert {id_: facts.index for id_, facts in book.facts.signals(known).items()} == {
+            id_: index for index, id_ in enumerate(known)
+        }
+    monkeypatch.setattr(Sorting, "go_on", go_on)
+    await book.facts.sort()
+    assert [index for _, index in in_index(book)] == list(range(40))
     await book.facts.aclose()
 
 

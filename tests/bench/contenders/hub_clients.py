@@ -124,11 +124,11 @@ async def publish(
     turn.ready()
     await turn.go()
     started = time.monotonic_ns()
-    reading = asyncio.create_task(stream.read(load.statements))
-    for at, message in enumerate(messages):
-        count = min(load.statements_per_message, load.statements - at * load.statements_per_message)
-        await stream.send(message, count)
-    await reading
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stream.read(load.statements))
+        for at, message in enumerate(messages):
+            count = min(load.statements_per_message, load.statements - at * load.statements_per_message)
+            await stream.send(message, count)
     await channel.close()
     return {"started_ns": started, "acked_ns": stream.finished_ns}
 
@@ -138,18 +138,19 @@ async def publish_steadily(
 ) -> dict[str, Any]:
     """Publish single-record statements at a fixed rate, whether or not the hub keeps up."""
     total = int(rate * seconds)
-    ready = list(statements(member, origin, SigningKey(bytes.fromhex(seed)), total, 1))
+    key = SigningKey(bytes.fromhex(seed))
+    ready = list(statements(member, origin, key, total, 1, every_ms=1_000 / rate))
     channel = Access(**access).channel()
     stream = _Publishing(channel, total)
     turn.ready()
     await turn.go()
-    reading = asyncio.create_task(stream.read(total))
 
     async def send(first: int, last: int) -> None:
         await stream.send(repeated(ready[first:last]), last - first, wait=False)
 
-    started = await open_loop(total, rate, LINGER_S, send)
-    await reading
+    async with asyncio.TaskGroup() as group:  # a refusal ends it: nobody reads on, and the hub would let us wait
+        group.create_task(stream.read(total))
+        started = await open_loop(total, rate, LINGER_S, send)
     await channel.close()
     return {"started_ns": started, "acked_ns": stream.finished_ns, "period_ns": 1e9 / rate}
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exchange import codec
+from exchange.ledger.ed25519 import SigningKey
+from exchange.v1 import statement_pb2 as pb
 from tests.bench.arrivals import Arrivals
 from tests.bench.figures import GATES, TARGETS, Figures, table
 from tests.bench.histogram import Histogram
@@ -15,7 +18,7 @@ from tests.bench.measuring import Latency
 from tests.bench.page import page
 from tests.bench.plan import FILLING_S, FULL, QUICK
 from tests.bench.suite import Suite, slope
-from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated
+from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated, statements
 from tests.unit.builders import ALPHA
 
 
@@ -186,3 +189,12 @@ def test_the_committed_run_was_a_whole_one() -> None:
         assert found["figures"][f"latency.n{streams}.r1000.redis_hub.p99_ms"]["samples"]
     assert found["figures"]["matching.n1m.uniform.recall"]["samples"]
     assert f"make bench`, of {len(found['figures']['fanout.n1.b1.vs_redis_always']['samples'])} rep" in page(found, [])
+
+
+def test_what_is_made_ahead_is_dated_as_it_will_be_sent() -> None:
+    key = SigningKey(bytes(32))
+    made = [
+        codec.decode_header(pb.Statement.FromString(data).payload, strict=True).created_at_ms
+        for data in statements("publisher", "bench.example/uk", key, 4, 1, every_ms=100_000)
+    ]
+    assert [later - made[0] for later in made] == [0, 100_000, 200_000, 300_000]
