@@ -1,4 +1,4 @@
-"""What a client follows while it is open goes on whatever it meets, and closing closes everything."""
+"""What a client does by itself while it is open goes on whatever it meets, and closing closes everything."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from clients.python.tests.fake_hub import FakeHub, client_of
+from clients.python.tests.fake_hub import DAY_MS, UK, FakeHub, client_of
+from clients.python.tests.speech import signal
 from clients.python.tests.test_identity import certificate, of_a_form_that_nobody_knows
+from exchange.errors import Unavailable
 from exchange.ops import clocks
-from exchange_client import client
+from exchange_client import client, outbox
+from exchange_client.state import StateFile
 from tests.authorities import Issued
 
 
@@ -68,6 +71,38 @@ async def test_whatever_it_meets_is_told_once_and_tried_again(
             await until(lambda: not own.identity.problem)
     assert len(rounds) >= 5
     assert len([record for record in caplog.records if "of no kind" in record.getMessage()]) == 1
+
+
+async def test_what_was_kept_for_a_day_goes_while_a_publisher_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program may publish for months and never close: what is in its outbox are records in clear."""
+    monkeypatch.setattr(outbox, "PRUNE_EVERY_S", 0.005)
+    prune, rounds = outbox.prune, list[int]()
+
+    async def counted(state: StateFile, now_ms: int) -> None:
+        rounds.append(now_ms)
+        if len(rounds) == 1:
+            raise Unavailable("the disk is full")
+        await prune(state, now_ms)
+
+    monkeypatch.setattr(outbox, "prune", counted)
+    hub = FakeHub()
+    own, _ = client_of(hub, tmp_path)
+    async with own, own.publisher(UK) as session:
+        await session.publish([signal("T-1")])
+        hub.now += DAY_MS
+        due = len(rounds) + 3
+        await until(lambda: len(rounds) >= due)
+        (kept,) = await session.outbox.kept()
+        assert kept.records
+        hub.now += 1
+        due = len(rounds) + 2
+        await until(lambda: len(rounds) >= due)
+        assert await session.outbox.kept() == []
+        assert await session.outbox.signal_ids("T-1")
+    assert own._pruning.cancelled()
+    assert caplog.text.count("was not pruned: the disk is full") == 1
 
 
 async def test_closing_closes_everything_whatever_one_part_raises(

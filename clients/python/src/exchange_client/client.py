@@ -35,7 +35,7 @@ from exchange_client.directory import DirectoryReader
 from exchange_client.guidance import PlatformGuidance, verified_guidance
 from exchange_client.identity import LOOK_EVERY_S, Identity, IdentityState, Renew
 from exchange_client.key_epochs import fold_key_epochs
-from exchange_client.outbox import Outbox
+from exchange_client.outbox import Outbox, prune_hourly
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt, verify_receipt
 from exchange_client.remembered import RememberedDirectory
@@ -76,6 +76,7 @@ class ExchangeClient:
         #: Of each community, and when they were read.
         self._key_epochs: dict[str, tuple[KeyEpochs, int]] = {}
         self._keeping: asyncio.Task[None]
+        self._pruning: asyncio.Task[None]
         self._asked_s = -ASK_DIRECTORY_EVERY_S
         #: Whether the connections are still to be moved to a newer certificate.
         self._moves = False
@@ -92,6 +93,7 @@ class ExchangeClient:
         remembered = RememberedDirectory(self._state, self._keys, origin, pin)
         self._directory = DirectoryReader(origin, pin, self._transport, Cursors(self._state), remembered)
         self._keeping = asyncio.create_task(self._keep())
+        self._pruning = asyncio.create_task(prune_hourly(self._state, self._now_ms))
         return self
 
     async def __aexit__(
@@ -104,7 +106,8 @@ class ExchangeClient:
             for subscriber in list(self._subscribers):
                 closing.push_async_callback(subscriber.store)
             self._keeping.cancel()
-            await asyncio.wait((self._keeping,))
+            self._pruning.cancel()
+            await asyncio.wait((self._keeping, self._pruning))
 
     async def _keep(self) -> None:
         """Follow what may change under us for as long as the client is open."""

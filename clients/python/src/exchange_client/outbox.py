@@ -6,6 +6,8 @@ be sent again. It also remembers which signal ids each case of ours became, and 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 
 import apsw
@@ -18,6 +20,7 @@ from exchange_client.state import StateFile, checked
 #: A part of a transaction.
 Job = Callable[[apsw.Connection], None]
 KEEP_MS = 24 * 3_600_000
+PRUNE_EVERY_S = 3_600.0
 
 
 class Outbox:
@@ -126,13 +129,13 @@ class Outbox:
 
     async def prune(self, *, now_ms: int) -> None:
         """Drop what was receipted more than a day ago."""
-        before = now_ms - KEEP_MS
-        await self._state.run(
-            lambda c: c.execute("DELETE FROM outbox WHERE receipt_at_ms IS NOT NULL AND receipt_at_ms < ?", (before,))
-        )
+        await prune(self._state, now_ms)
 
     async def witnessed(self, size: int) -> None:
-        """Drop what lies in a tree of this size, whose checkpoint a witness has cosigned: it cannot be lost now."""
+        """Drop what lies in a tree of this size, whose checkpoint a witness has cosigned: it cannot be lost now.
+
+        For when there are witnesses: nothing calls it yet.
+        """
         await self._state.run(
             lambda c: c.execute(
                 "DELETE FROM outbox WHERE origin = ? AND receipt_index IS NOT NULL AND receipt_index < ?",
@@ -160,6 +163,24 @@ class Outbox:
             return [id_ for id_ in ids if connection.execute(query, (self._origin, id_, erased)).fetchone() is None]
 
         return await self._state.run(job)
+
+
+async def prune(state: StateFile, now_ms: int) -> None:
+    """Drop from every outbox in a state file what was receipted more than a day ago. Raises as `StateFile.run`."""
+    before = now_ms - KEEP_MS
+    await state.run(
+        lambda c: c.execute("DELETE FROM outbox WHERE receipt_at_ms IS NOT NULL AND receipt_at_ms < ?", (before,))
+    )
+
+
+async def prune_hourly(state: StateFile, now_ms: Callable[[], int]) -> None:
+    """Prune until cancelled: also where nobody says anything, and no publisher is closed, for months."""
+    while True:
+        await asyncio.sleep(PRUNE_EVERY_S)
+        try:
+            await prune(state, now_ms())
+        except Exception as error:  # noqa: BLE001 - told, and tried again an hour later: this must not end unseen
+            logging.getLogger("exchange_client").warning("the outbox was not pruned: %s", error)
 
 
 def things_in(statement: Statement) -> int:
