@@ -114,6 +114,22 @@ async def test_writes_are_durable_in_the_sense_of_sqlite(tmp_path: Path) -> None
     await state.aclose()
 
 
+async def test_what_leaves_the_outbox_leaves_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    state = StateFile(path)
+    outbox = Outbox(state, UK)
+    (one,) = said(1)
+    (record,) = one.records
+    await outbox.add([one], [], now_ms=START_MS)
+    await outbox.settle(receipts=[(one, 7)], now_ms=START_MS)
+    await state.aclose()
+    assert record in path.read_bytes()
+    state = StateFile(path)
+    await Outbox(state, UK).prune(now_ms=START_MS + DAY_MS + 1)
+    await state.aclose()
+    assert record not in path.read_bytes()
+
+
 async def test_a_job_that_fails_takes_nobody_with_it(tmp_path: Path) -> None:
     state = StateFile(tmp_path / "s.sqlite")
     outbox = Outbox(state, UK)

@@ -59,7 +59,6 @@ class PrivateDatabase:
         try:
             self._connection = open_private(path, 0, version)
             self._connection.pragma("cache_size", -_CACHE_KIB)
-            self._connection.pragma("secure_delete", 1)  # what is deleted is overwritten, not merely unlinked
             found = self._connection.pragma("user_version")
             if found == 0 and make is not None and _is_empty(self._connection):
                 with transaction(self._connection):

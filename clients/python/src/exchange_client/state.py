@@ -74,6 +74,8 @@ _STEPS = (_TABLES, _FOLDS, _LIFE)
 def open_private(path: Path, *known: int) -> apsw.Connection:
     """Open or make a database that only its owner can read, with durable commits. Raises apsw.Error and OSError.
 
+    What is deleted from it is overwritten, not merely unlinked.
+
     One that is in none of the ``known`` formats (0 is a new file) is left as it is: raises `OtherFormat`.
     """
     found = format_in(path)
@@ -86,6 +88,7 @@ def open_private(path: Path, *known: int) -> apsw.Connection:
     connection.set_busy_timeout(10_000)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "FULL")
+    connection.pragma("secure_delete", 1)
     return connection
 
 
