@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from dataclasses import replace
@@ -178,9 +179,34 @@ async def test_a_lie_stops_the_reader_with_evidence(hub: FakeHub, tmp_path: Path
         assert evidence["origin"] == UK
         assert evidence["leaf"]
         assert caught.value.evidence.stat().st_mode & 0o077 == 0
+        (beside,) = caught.value.evidence.parent.glob("*.not-to-be-shared.json")
+        assert f"not to be shared, in {beside}" in caught.value.message
+        assert "records" not in evidence
+        assert "audience_record" not in evidence
+        private = json.loads(beside.read_text())
+        assert base64.b64decode(private["records"][0]) == hub.uk.entries[4].records[0]
+        assert beside.stat().st_mode & 0o077 == 0
         # On purpose, and only then, the reader goes past it.
         rest = await take(client, 3, skip=frozenset({4}))
     assert [d.index for d in rest] == [3, 5, 6]
+
+
+@pytest.mark.parametrize("records", [False, True])
+async def test_a_lie_is_one_also_where_its_evidence_cannot_be_written(
+    hub: FakeHub, tmp_path: Path, records: bool
+) -> None:
+    entry = hub.uk.entries[4]
+    hub.uk.entries[4] = replace(entry, records=(entry.records[0][:-1] + b"x",))
+    folder = tmp_path / "state" / "evidence"
+    stem = f"{UK.replace('/', '_')}-{hub.now}"
+    # Something else stands where it should go.
+    (folder / f"{stem}.not-to-be-shared.json" if records else folder / f"{stem}.json").mkdir(parents=True)
+    client, _ = client_of(hub, tmp_path)
+    async with client:
+        with pytest.raises(Distrusted, match=r"entry 4 does not hold.* could not be written: .*directory") as caught:
+            await take(client, 7)
+    assert caught.value.index == 4
+    assert caught.value.evidence == (folder / f"{stem}.json" if records else None)
 
 
 @pytest.mark.parametrize("fault", ["no hello", "two hellos", "another log's checkpoint", "malformed leaf"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
@@ -24,6 +23,7 @@ from exchange_client.connections import Moved
 from exchange_client.cursors import Position, Positions
 from exchange_client.delivery import Delivery, delivery_of
 from exchange_client.directory import DirectoryReader
+from exchange_client.evidence import keep_evidence
 from exchange_client.signature_pool import Known, SignaturePool, alone
 from exchange_client.transport import Transport
 from exchange_client.verify import BadEntry, Distrusted, FeedVerifier, VerifiedEntry
@@ -227,7 +227,7 @@ class Subscriber:
 
     def _stop(self, error: VerificationFailed, message: FeedMessage) -> Distrusted:
         """Write down what does not hold, and return the error that says where."""
-        data: dict[str, object] = {
+        shown: dict[str, object] = {
             "origin": self._origin,
             "index": self._verifier.index,
             "what": error.message,
@@ -236,24 +236,24 @@ class Subscriber:
             "their_checkpoint": (message.hello or message).checkpoint.decode(errors="replace"),
         }
         if message.hello is not None:
-            data["hello"] = {
+            shown["hello"] = {
                 "compact_range": [_text(hash_) for hash_ in message.hello.compact_range],
                 "consistency_proof": [_text(hash_) for hash_ in message.hello.consistency_proof],
             }
+        records: dict[str, object] = {}
         if isinstance(error, BadEntry):
-            data["leaf"] = _text(error.entry.leaf)
-            data["records"] = [_text(record) for record in error.entry.records]
-            data["audience_record"] = _text(error.entry.audience_record)
+            shown["leaf"] = _text(error.entry.leaf)
+            if error.entry.records or error.entry.audience_record:
+                records["records"] = [_text(record) for record in error.entry.records]
+                records["audience_record"] = _text(error.entry.audience_record)
         path = self._evidence / f"{self._origin.replace('/', '_')}-{self._now_ms()}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(data, indent=1))
+        written, where = keep_evidence(path, shown, records)
         return Distrusted(
             error.reason,
-            f"{error.message}; evidence is in {path}",
+            f"{error.message}; {where}",
             hint=error.hint,
             index=self._verifier.index,
-            evidence=path,
+            evidence=written,
         )
 
 
