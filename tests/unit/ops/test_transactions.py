@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,17 @@ import apsw
 import pytest
 
 from exchange.ops.transactions import transaction
+
+ROOT = Path(__file__).parents[3]
+#: What returns a connection.
+OPENING = {"Connection", "_open", "connect", "open_again", "open_file", "open_private"}
+#: What is entered as it is, in modules that know apsw: connections that only read, and what is none.
+ENTERED = {
+    "exchange/stores/facts.py: self._looking",
+    "exchange/stores/facts.py: self._reading",
+    "exchange/cli/doctor/hub.py: error",
+    "clients/python/src/exchange_client/private_database.py: self._turn",
+}
 
 
 @pytest.fixture
@@ -85,3 +97,16 @@ def test_an_immediate_one_has_the_file_before_anything_is_read(connection: apsw.
         other.execute("INSERT INTO rows VALUES (4, NULL)")
     other.close()
     assert rows(connection) == [4]
+
+
+def test_nothing_but_what_only_reads_uses_the_transaction_of_apsw() -> None:
+    """Write in `transaction`. A connection that only reads has nothing to commit: `ENTERED` names it."""
+    found = set()
+    for path in (path for folder in ("exchange", "clients/python/src") for path in (ROOT / folder).rglob("*.py")):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "import apsw" in text else ():
+            for item in node.items if isinstance(node, ast.With) else ():
+                entered = item.context_expr
+                if not isinstance(entered, ast.Call) or ast.unparse(entered.func).rpartition(".")[2] in OPENING:
+                    found.add(f"{path.relative_to(ROOT)}: {ast.unparse(entered)}")
+    assert found == ENTERED
