@@ -156,8 +156,10 @@ class FactsFile:
                         self._read_again()
                     raise
 
-        await self._worker.call(job)
-        self._place = place
+        def taken(_: None) -> None:
+            self._place = place  # also for a caller that is gone
+
+        await self._worker.call(job, then=taken)
 
     def signals(self, ids: Sequence[bytes]) -> Mapping[bytes, SignalFacts]:
         """See `Facts.signals`."""
