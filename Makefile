@@ -66,7 +66,7 @@ endif
 	@touch $@
 	@echo "setup: done"
 
-test: setup  ## The quick tests: everything that needs no server process and no browser
+test: setup  ## The quick tests: no hub as a process and no browser; some start a server of Redis's protocol, or a child
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not e2e" --ignore=tests/e2e --ignore=tests/faults --ignore=tests/load $(ARGS)
 
 e2e: setup  ## The slow tests: real processes, real TLS, real stores, a real browser
@@ -133,15 +133,18 @@ check-gen: setup  ## Fail when exchange/v1 is not what proto/ generates
 	  || { echo "exchange/v1 is stale: run 'make gen' and commit" >&2; exit 1; }; \
 	echo "check-gen: exchange/v1 is up to date"
 
-lock:  ## Resolve again and rewrite requirements.lock (every extra, group and platform; nothing younger than a week)
+# What runs alone, and what builds the two projects, are of the first file: nothing is installed that the tests have not met.
+lock:  ## Resolve again and rewrite requirements.lock (every extra, group and platform; nothing younger than a week), and -run, -build
 	@tools="$$(mktemp -d)"; trap 'rm -rf "$$tools"' EXIT; \
 	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install --quiet --disable-pip-version-check uv; \
-	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+	compile() { "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --exclude-newer "7 days" --no-emit-index-url --no-annotate --no-header \
-	  --no-emit-package signal-exchange --no-emit-package signal-exchange-client \
-	  --all-extras --group bench --group browser --group build --group demo --group fuzz --group lint --group test \
-	  $(PROJECTS) --output-file requirements.lock
-	@echo "lock: $$(grep -c == requirements.lock) packages; run 'make setup' and the tests"
+	  --no-emit-package signal-exchange --no-emit-package signal-exchange-client "$$@"; }; \
+	compile --all-extras --group bench --group browser --group build --group demo --group fuzz --group lint --group test \
+	  $(PROJECTS) --output-file requirements.lock; \
+	compile --constraint requirements.lock --extra cli $(PROJECTS) --output-file requirements-run.lock; \
+	compile --constraint requirements.lock --group build --output-file requirements-build.lock
+	@echo "lock: $$(grep -c == requirements.lock) packages, $$(grep -c == requirements-run.lock) to run; run 'make setup' and the tests"
 
 clean:  ## Remove .venv, caches and build output
 	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist clients/python/dist

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 MAX_FILE_LINES = 400
@@ -25,8 +22,6 @@ SOURCES = {".mjs", ".py", ".sh", ".ts"}
 EMPTY_NAMES = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "shared", "util", "utils"}
 REGISTRY_HOST = re.compile(r"\b(?:pypi|pythonhosted|npmjs|deb\.debian)\.(?:org|com)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:work|root|home/\w+|Users/\w+|opt/(?:pypi|wheels))/")
-LOCAL_PACKAGES = {"signal-exchange", "signal-exchange-client"}
-LOCK_LINE = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+?))? \\")
 
 
 @cache
@@ -53,27 +48,6 @@ def _name(path: Path) -> str:
 
 def _project(path: str) -> dict[str, Any]:
     return tomllib.loads((ROOT / path).read_text())
-
-
-@cache
-def _locked() -> dict[str, tuple[Version, ...]]:
-    found: dict[str, tuple[Version, ...]] = {}
-    for match in LOCK_LINE.finditer((ROOT / "requirements.lock").read_text()):
-        found[match["name"]] = (*found.get(match["name"], ()), Version(match["version"]))
-    return found
-
-
-def _declared() -> Iterator[Requirement]:
-    for path in ("pyproject.toml", "clients/python/pyproject.toml"):
-        project = _project(path)
-        lists = [
-            project["build-system"]["requires"],
-            project["project"]["dependencies"],
-            *project["project"].get("optional-dependencies", {}).values(),
-            *project.get("dependency-groups", {}).values(),
-        ]
-        for texts in lists:
-            yield from (Requirement(text) for text in texts)
 
 
 def test_files_are_short_enough_to_read_in_one_sitting() -> None:
@@ -136,22 +110,6 @@ def test_no_file_depends_on_one_machine_or_index(pattern: re.Pattern[str]) -> No
         text = path.read_bytes().decode("utf-8", errors="ignore")
         found += [f"{_name(path)}: {match[0]}" for match in pattern.finditer(text)]
     assert found == []
-
-
-def test_lock_covers_every_declared_dependency() -> None:
-    problems = []
-    for requirement in _declared():
-        name = canonicalize_name(requirement.name)
-        if name not in LOCAL_PACKAGES and not any(requirement.specifier.contains(v) for v in _locked().get(name, ())):
-            problems.append(str(requirement))
-    assert problems == [], "run: make lock"
-
-
-def test_lock_names_files_by_hash_and_nothing_else() -> None:
-    logical = (ROOT / "requirements.lock").read_text().replace("\\\n", " ").splitlines()
-    entry = re.compile(r"[a-z0-9-]+==[^ ;]+(?: ; [^\\]+?)? (?: *--hash=sha256:[0-9a-f]{64})+")
-    assert [line[:80] for line in logical if not entry.fullmatch(line)] == []
-    assert len(logical) == sum(len(versions) for versions in _locked().values())
 
 
 def test_both_distributions_have_one_version() -> None:
