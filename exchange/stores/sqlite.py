@@ -35,6 +35,8 @@ from exchange.stores.withheld import read_file, require, write_file
 from exchange.stores.worker import Worker
 
 FILE_NAME = "ledger.sqlite"
+#: What the connections of a log may hold of its file: one writes, one reads.
+LOG_CACHES = (schema.CACHE_BYTES, schema.CACHE_BYTES)
 _CUT_TRIES = 40
 _CUT_PAUSE_S = 0.05
 #: Rows deleted in one transaction: a commit that waits behind it waits for milliseconds.

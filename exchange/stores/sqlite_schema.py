@@ -20,7 +20,8 @@ from exchange.ops.transactions import transaction
 SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
 OLDEST_SQLITE = (3, 51, 3)
-_CACHE_PAGES_KIB = 16_384
+#: What a connection may hold of a file: pages that it has read or written, so never more than the file has.
+CACHE_BYTES = 16 * 2**20
 
 #: What reading a file can raise: a flipped bit in a row's header makes a text of a blob.
 READ_FAILURES = (apsw.Error, UnicodeDecodeError)
@@ -122,7 +123,7 @@ def connect(path: Path, *, create: bool = False, read_only: bool = False) -> aps
                 raise Fatal(f"{path}: this file system cannot hold a write-ahead log", reason=Reason.CONFIG)
             connection.pragma("synchronous", "FULL")
             connection.pragma("secure_delete", True)  # noqa: FBT003 - the pragma's value
-        connection.pragma("cache_size", -_CACHE_PAGES_KIB)
+        connection.pragma("cache_size", -CACHE_BYTES // 1024)
     except (apsw.Error, Fatal) as error:
         connection.close()
         if isinstance(error, Fatal):

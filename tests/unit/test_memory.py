@@ -1,9 +1,16 @@
-"""What all logs of a hub keep of their newest entries together is bounded by what is configured for the hub."""
+"""What all logs of a hub keep of their newest entries together is bounded by what is configured for the hub.
+
+What each has open, and may hold of its files, is what the pages say.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +18,10 @@ from hypothesis import strategies as st
 from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
 from exchange.opening import LEAST_BYTES, Judging, Memory, OpenLog, Room, at_once, make_log, open_log
-from exchange.stores.facts import FactsFile
+from exchange.stores.facts import FOLD_CACHES, FactsFile
 from exchange.stores.folders import Folders
+from exchange.stores.sqlite import LOG_CACHES, SqliteStore
+from tests.contract.builders import Chain, commit
 from tests.unit.publish.fakes import FakeClock
 
 MIB = 2**20
@@ -114,4 +123,50 @@ async def test_a_log_that_does_not_open_costs_the_others_nothing(tmp_path: Path)
         await other.aclose()
         opened_log = await open_with(memory)
         assert memory.part(origin) == Room(whole.ring // 2, whole.recent // 2)
+    await opened_log.aclose()
+
+
+def files_open(folder: Path) -> int:
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that this reads
+            found += descriptor.readlink().is_relative_to(folder)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("log", "threads", "files", "caches", "most"),
+    [
+        ("c0", 5, 14, {"ledger.sqlite": LOG_CACHES, "life": FOLD_CACHES}, 128 * MIB),
+        (Origin.DIRECTORY_LOG, 3, 7, {"ledger.sqlite": LOG_CACHES}, 32 * MIB),
+    ],
+)
+async def test_what_a_log_has_open_and_may_hold_of_its_files_is_known(
+    tmp_path: Path, log: str, threads: int, files: int, caches: dict[str, tuple[int, ...]], most: int
+) -> None:
+    folders, origin = Folders(tmp_path / "data", tmp_path / "keys"), Origin("exchange.example", log)
+    await make_log(folders, origin)
+    connections_before, threads_before = set(apsw.connections()), set(threading.enumerate())
+    judging, clock, memory = Judging(lambda _: 0, at_once, 1), FakeClock().watched(), Memory(Room(0, 0))
+    opened_log = await open_log(
+        folders, origin, judging, clock, lambda: 0.0, memory=memory, adopt=True, committed=lambda *_: None
+    )
+    # Everything is open once it has been used.
+    assert isinstance(opened_log.store, SqliteStore)
+    await commit(opened_log.store, Chain(), 1)
+    await opened_log.store.find(bytes(32))
+    await opened_log.mark.record(b"a mark")
+    if opened_log.facts is not None:
+        opened_log.facts.looks(lambda file: file.execute("SELECT * FROM place").fetchall())
+        await opened_log.facts.reads(lambda file: file.execute("SELECT * FROM place").fetchall())
+    found: dict[str, Counter[int]] = {}
+    for connection in set(apsw.connections()) - connections_before:
+        cache = -1024 * int(connection.pragma("cache_size"))
+        found.setdefault(Path(connection.filename).name, Counter())[cache] += 1
+    assert found == {name: Counter(each) for name, each in caches.items()}
+    assert sum(each.total() for each in found.values()) == sum(map(len, caches.values()))
+    assert sum(cache * count for each in found.values() for cache, count in each.items()) == most
+    assert len(set(threading.enumerate()) - threads_before) == threads
+    if Path("/proc/self/fd").is_dir():
+        assert files_open(tmp_path) == files
     await opened_log.aclose()

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
 from exchange.config import Config
-from exchange.opening import LEAST_BYTES
+from exchange.opening import LEAST_BYTES, LIFE
+from exchange.stores.facts import FOLD_CACHES
+from exchange.stores.folders import Folders
+from exchange.stores.sqlite import FILE_NAME, LOG_CACHES
 
 _LOW_DISK = 0.1
 _FSYNCS = 50
@@ -22,6 +25,8 @@ _SLOW_FSYNC_MS = 20.0
 #: What a hub has open besides its members' connections.
 _OWN_FILES = 256
 _OWN_BYTES = 256 * 2**20
+#: What a log has for itself: its least of newest entries, twice; its newest signals by id; threads and connections.
+_LOG_BYTES = 2 * LEAST_BYTES + 2 * 2**20 + 2**20
 _TIME_ERROR = 5
 _MEMINFO = Path("/proc/meminfo")
 
@@ -80,16 +85,35 @@ def _open_files(settings: Config) -> Finding:
 
 
 def _memory(settings: Config, logs: int) -> Finding:
-    needed = _OWN_BYTES + settings.feed.ring_bytes + settings.feed.recent_bytes + 2 * LEAST_BYTES * logs
+    pages = _most_pages(settings.folders)
+    needed = _OWN_BYTES + settings.feed.ring_bytes + settings.feed.recent_bytes + _LOG_BYTES * logs + pages
+    may_take = f"may take {needed / 2**20:.0f} MiB, {pages / 2**20:.0f} of it SQLite's pages as files are now"
     try:
         fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
         free = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
-        return Finding("memory", GOOD, f"this system does not tell; the process may take {needed / 2**20:.0f} MiB")
-    detail = f"{free / 2**20:.0f} MiB available; the process with {logs} logs may take {needed / 2**20:.0f} MiB"
+        return Finding("memory", GOOD, f"this system does not tell; the process {may_take}")
+    detail = f"{free / 2**20:.0f} MiB available; the process with {logs} logs {may_take}"
     if free < needed:
-        return Finding("memory", WARN, detail, "give it more, or lower `feed.ring_bytes` and `feed.recent_bytes`")
+        hint = "give it more, lower `feed.ring_bytes` and `feed.recent_bytes`, or deal out communities to several hubs"
+        return Finding("memory", WARN, detail, hint)
     return Finding("memory", GOOD, detail)
+
+
+def _most_pages(folders: Folders) -> int:
+    """Return what SQLite may hold of the files of all logs here: a connection no more than its cache, or its file."""
+    files: list[tuple[Path, tuple[int, ...]]] = []
+    for folder in folders.data.glob("logs/*"):
+        files.append((folder / FILE_NAME, LOG_CACHES))
+        files.append((folders.fold(folder.name, LIFE), FOLD_CACHES))
+    return sum(min(cache, _bytes(path)) for path, caches in files for cache in caches)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a directory has no fold, and a log on a server no file
+        return 0
 
 
 def _cores() -> Finding:
