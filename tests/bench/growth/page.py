@@ -39,8 +39,8 @@ per entry grows a thousand times faster there.
 - **The fold** of life and lag lies on disk with its place in the log, so a start reads only what came since. Made anew,
   where it is missing or of another tree, it reads every statement, in a process beside the hub
   ([why](adr/0026-a-long-log-is-taken-in-by-a-process-beside-the-hub.md)): a million of one signal in about a minute.
-- **Memory** is bounded in bytes: newest entries, ring, and SQLite's page cache, which a long ledger of small entries
-  fills up to 16 MiB a connection.
+- **Memory** is bounded in bytes: newest entries, ring, and SQLite's pages, of which a long and busy community's two
+  writing connections come to hold 80 MiB, and all five 128 MiB at most.
 - **A proof** from anywhere takes a few tiles of 256 hashes, in one read: logarithmic, with a base of 256. Whole tiles above the
   leaves' stay in memory, so that it hashes no more in a long ledger than in a short one. A page of entries is one read.
 - **Disk per signal** is constant: record, id and its share of leaf, index and hashes. A statement of one signal pays
@@ -61,7 +61,7 @@ it does not say what publishing beside them costs."""
 _COMMUNITIES = """\
 ## Communities
 
-Each community is a log of its own: a file with two connections, three threads, a tail. A start opens one after the
+Each community is a log of its own: two files with five connections, five threads, a tail. A start opens one after the
 other, so its length and the memory behind it follow their number; both are small. What they keep of their newest
 entries is bounded for all of them together, by `feed.ring_bytes` and `feed.recent_bytes`; of each, a community has
 1 MiB at least. Publishing to one of them takes the same processor time per statement however many others are
