@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +13,11 @@ import click
 
 from exchange import codec, config
 from exchange.cli.logs_here import LogHere, in_store
-from exchange.cli.output import config_option, emit, json_option, with_progress
+from exchange.cli.output import config_option, emit, json_option, say, tell, with_progress
 from exchange.config import Config
 from exchange.domain.directory import Directory
 from exchange.domain.identifiers import Origin
-from exchange.errors import Reason, Rejected
+from exchange.errors import ExchangeError, Fatal, Reason, Rejected
 from exchange.ledger.checkpoint import log_verifier
 from exchange.ops.clocks import wall_ms
 from exchange.stores.backup.layout import FORMAT, LogBackup, Manifest, read_manifest, write_manifest
@@ -40,8 +42,12 @@ def backup(folder: Path, record_keys: Path, config_path: Path, *, as_json: bool)
     """Add what is new in every log of a hub to the backup in FOLDER. The hub may be running.
 
     Leaves are kept as they are, in the form of a static log. Records are encrypted, under one key for each day that
-    they end with; each run destroys the keys of days that are over, and with them those records in every copy of the
-    backup. So run it at least once a day. Keys of logs, certificates and hub.toml are no part of it: keep them apart.
+    they end with; each run begins by destroying the keys of days that are over, and with them those records in every
+    copy of the backup. So run it at least once a day. Keys of logs, certificates and hub.toml are no part of it: keep
+    them apart.
+
+    A log that cannot be read stops no other: of it the backup keeps what it had, and the run does not end with 0. Only
+    without the directory nothing is added, for it says how long the others keep their entries.
 
     \b
     Examples:
@@ -50,24 +56,30 @@ def backup(folder: Path, record_keys: Path, config_path: Path, *, as_json: bool)
     """
     settings = config.load(config_path)
     check_apart(folder, record_keys)
+    keys, today = RecordKeys(record_keys), day_of(wall_ms())
+    # Before anything that may fail: what is over is over, whatever becomes of this run.
+    destroyed = keys.destroy_over(today)
     before = read_manifest(folder)
     if before is not None and before.exchange != settings.exchange:
         raise Rejected(Reason.CONFIG, f"{folder}: is the backup of {before.exchange}, not of {settings.exchange}")
-    made = _Run(settings, folder, RecordKeys(record_keys), before, quiet=as_json)
-    logs = [made.add(here) for here in in_store(settings)]
-    gone = [each for each in (before.logs if before is not None else ()) if each.log not in {log.log for log in logs}]
-    write_manifest(folder, Manifest(FORMAT, settings.exchange, wall_ms(), (*logs, *gone)))
-    destroyed = made.destroy(logs)
-    write_manifest(folder, Manifest(FORMAT, settings.exchange, wall_ms(), (*made.swept, *gone)))
+    made = _Run(settings, folder, keys, before, today, quiet=as_json)
+    made.add_all()
+    made.write()
     emit(
-        {"logs": {each.origin: each.size for each in logs}, "keys_destroyed": destroyed},
+        {
+            "logs": {each.origin: each.size for each in made.added},
+            "keys_destroyed": destroyed,
+            "failed": {origin: error.message for origin, error in made.failed.items()},
+        },
         as_json=as_json,
         lines=[
-            f" {sum(each.size for each in logs)} entries of {len(logs)} logs in {folder}",
+            f" {sum(each.size for each in made.added)} entries of {len(made.added)} logs in {folder}",
             *([f"        {destroyed} keys of days that are over are destroyed"] if destroyed else []),
         ],
-        mark=("backed up", "green"),
+        mark=("backed up", "green") if made.added else ("nothing is backed up:", "red"),
     )
+    if made.failed:
+        sys.exit(made.tell_failed())
 
 
 def check_apart(folder: Path, record_keys: Path) -> None:
@@ -84,20 +96,32 @@ class _Run:
     """One run over all logs."""
 
     def __init__(
-        self, settings: Config, folder: Path, keys: RecordKeys, before: Manifest | None, *, quiet: bool
+        self, settings: Config, folder: Path, keys: RecordKeys, before: Manifest | None, today: date, *, quiet: bool
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._keys = keys
         self._before = before
+        self._today = today
         self._quiet = quiet
         self._directory = Directory()
-        self._today = day_of(wall_ms())
-        self.swept: list[LogBackup] = []
+        self.added: list[LogBackup] = []
+        #: Logs that could not be added, by origin, and why.
+        self.failed: dict[str, ExchangeError] = {}
 
-    def add(self, here: LogHere) -> LogBackup:
-        """Add one log; the directory must come first, for it says how long others keep their entries."""
-        origin, mark = str(Origin(self._settings.exchange, here.name)), read_mark(here.mark)
+    def add_all(self) -> None:
+        """Add every log that can be; the directory must come first, for it says how long others keep their entries."""
+        for here in in_store(self._settings):
+            origin = str(Origin(self._settings.exchange, here.name))
+            try:
+                self.added.append(self._add(here, origin))
+            except (ExchangeError, OSError) as error:
+                self.failed[origin] = error if isinstance(error, ExchangeError) else Fatal(str(error))
+                if here.name == Origin.DIRECTORY_LOG:
+                    return
+
+    def _add(self, here: LogHere, origin: str) -> LogBackup:
+        mark = read_mark(here.mark)
         with closing(here.read()) as log:
             community = self._directory.communities.get(origin)
             task = Task(
@@ -122,8 +146,26 @@ class _Run:
             self._directory.apply(said.header, said.received_at_ms)
             yield entry
 
-    def destroy(self, logs: list[LogBackup]) -> int:
-        """Destroy the keys of days that are over, and what they encrypted; return how many keys."""
-        count = self._keys.destroy_over(self._today)
-        self.swept = [sweep(self._folder / "logs" / each.log, each, self._today) for each in logs]
-        return count
+    def write(self) -> None:
+        """Make the backup what it holds now, and remove what it no longer needs; where nothing is added it stays.
+
+        What is not added, for it failed or is no log of the hub any more, is in it as it was.
+        """
+        if not self.added:
+            return
+        names = {each.log for each in self.added}
+        before = () if self._before is None else self._before.logs
+        held = (*self.added, *(each for each in before if each.log not in names))
+        self._say(held)
+        self._say(tuple(sweep(self._folder / "logs" / each.log, each, self._today) for each in held))
+
+    def _say(self, logs: tuple[LogBackup, ...]) -> None:
+        write_manifest(self._folder, Manifest(FORMAT, self._settings.exchange, wall_ms(), logs))
+
+    def tell_failed(self) -> int:
+        """Print of each log that failed why; return the exit code that the worst asks for."""
+        codes = []
+        for origin, error in self.failed.items():
+            say(f" {origin}", mark=("not backed up", "red"), err=True)
+            codes.append(tell(error))
+        return max(codes)

@@ -107,13 +107,18 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Any:  # noqa: ANN401 - 
 
 def fail(error: ExchangeError) -> NoReturn:
     """Print an error with its next step, and exit."""
+    sys.exit(tell(error))
+
+
+def tell(error: ExchangeError) -> int:
+    """Print an error with its next step; return the exit code that it asks for."""
     click.secho(f"error: {visible(error.message)}", fg="red", err=True)
     if isinstance(error, InvalidStatement):
         for violation in error.violations[1:]:
             say(f"       {violation.field}: {violation.description}", err=True)
     if error.hint:
         say(f"  hint: {error.hint}", err=True)
-    sys.exit(NOT_NOW if isinstance(error, Unavailable | Fatal) else REFUSED)
+    return NOT_NOW if isinstance(error, Unavailable | Fatal) else REFUSED
 
 
 def emit(

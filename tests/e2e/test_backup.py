@@ -152,6 +152,42 @@ def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(pl
     assert not (elsewhere / "data" / "logs").exists()
 
 
+def test_a_log_that_cannot_be_read_stops_neither_the_others_nor_the_end_of_what_is_over(
+    place: Place, tmp_path: Path
+) -> None:
+    kept, keys, data = tmp_path / "kept", tmp_path / "record-keys", place.folder / "hub" / "data"
+    to_kept = (kept, "--record-keys", keys, "--config", place.config, "--json")
+    size = publish(place, "5b")[0]["index"] + 1
+    run("backup", *to_kept)
+    before = held(kept)
+    for name, added in (("uk", {"cli.exchange/directory"}), ("directory", set())):
+        publish(place, "6c")
+        over = keys / "uk" / "2020-01-01"
+        over.write_text(f"{'00' * 32}\n")
+        seed = data / "keys" / f"{name}.seed"
+        seed.chmod(0o644)
+        done = run("backup", *to_kept, code=3)
+        seed.chmod(0o600)
+        (said,) = lines(done.stdout)
+        assert (said["logs"].keys(), said["failed"].keys()) == (added, {f"cli.exchange/{name}"})
+        assert f"{seed}: others on this machine may read this key" in done.stderr
+        assert (over.exists(), said["keys_destroyed"]) == (False, 1)
+        assert held(kept)["uk"] == before["uk"]
+    (data / "logs" / "ahead").mkdir()
+    done = run("backup", *to_kept, code=1)
+    (data / "logs" / "ahead").rmdir()
+    (said,) = lines(done.stdout)
+    assert (said["failed"].keys(), said["logs"]["cli.exchange/uk"]) == ({"cli.exchange/ahead"}, size + 2)
+    assert held(kept).keys() == {"directory", "uk"}
+    (said,) = lines(run("backup", *to_kept).stdout)
+    assert said["failed"] == {}
+
+
+def held(kept: Path) -> dict[str, Any]:
+    """Return what a backup says that it holds, by log."""
+    return {each["log"]: each for each in json.loads((kept / "backup.json").read_text())["logs"]}
+
+
 def not_ours(place: Place, kept: Path, keys: Path) -> None:
     """Check that a backup is of one exchange, of a form that is known, and there at all."""
     told = ("--record-keys", keys, "--config", place.config)
