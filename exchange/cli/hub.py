@@ -217,6 +217,12 @@ def _unusable(settings: config.Config) -> Iterator[str]:
     tls = settings.tls
     files = {"tls.certificate": tls.certificate, "tls.key": tls.key, "tls.client_authority": tls.client_authority}
     folders = {"data": settings.data, "keys": settings.keys_folder}
+    named = {
+        "protected.values": settings.protected.values,
+        "automation.key": settings.automation.key,
+        "automation.canaries": settings.automation.canaries,
+    }
+    files |= {key: path for key, path in named.items() if path is not None}
     if settings.marks_folder.exists():  # else it is made with the first mark
         folders["marks"] = settings.marks_folder
     if settings.place is not None:

@@ -143,6 +143,18 @@ def test_files_that_are_not_there_are_named_with_their_keys(place: Place, tmp_pa
     assert "Not a directory" in done.stderr
 
 
+def test_files_of_values_and_keys_that_are_not_there_are_named_too(place: Place) -> None:
+    config = place.config.with_name("named.toml")
+    named = {"protected.values": "no-values", "automation.key": "no-seed", "automation.canaries": "no-canaries"}
+    config.write_text(
+        f'{place.config.read_text()}[protected]\nvalues = "{named["protected.values"]}"\n[automation]\n'
+        f'key = "{named["automation.key"]}"\ncanaries = "{named["automation.canaries"]}"\n'
+    )
+    said = run("check-config", "--config", config, code=1).stderr
+    for key, name in named.items():
+        assert f"{key}: {config.parent.resolve()}/{name}: No such file or directory" in said
+
+
 def test_what_exists_is_never_overwritten(place: Place) -> None:
     again = run("init", "--exchange", "cli.exchange", "--operator", "op", "--folder", place.folder / "hub", code=1)
     assert "already" in again.stderr
