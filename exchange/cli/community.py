@@ -127,9 +127,9 @@ class _Closed:
 
 
 async def _log_key(settings: config.Config, origin: Origin) -> SigningKey:
-    """Make the log, or go on with one whose statement did not get through the first time."""
+    """Make the log, or go on with one that was begun: with its key alone, or whose statement did not get through."""
     folders, stores = settings.folders, stores_in(settings.folders, settings.place)
-    if not stores.here(origin) or not folders.key(origin.log).exists():
+    if not folders.key(origin.log).exists():
         return await make_log(folders, origin, stores)
     try:
         await stores.make(origin)

@@ -1,4 +1,4 @@
-"""`exchange init`: what goes together, before anything is made."""
+"""`exchange init` and `exchange community create`: what goes together, and going on with what was begun."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from exchange.cli.community import _log_key
 from exchange.cli.hub import init
+from exchange.config import TLS, Config
+from exchange.domain.identifiers import Origin
+from exchange.stores.folders import make_key
+from exchange.stores.sqlite import SqliteStore
 
 
 def test_a_folder_for_bundles_goes_with_a_store(tmp_path: Path) -> None:
@@ -16,3 +21,14 @@ def test_a_folder_for_bundles_goes_with_a_store(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "--bundles goes with --store" in done.stderr
     assert not folder.exists()
+
+
+async def test_a_log_of_which_there_is_the_key_alone_is_made_with_it(tmp_path: Path) -> None:
+    """So it is where the command was killed after it had made the key, and before it made the log's folder."""
+    tls, origin = TLS(tmp_path, tmp_path, tmp_path), Origin("my.exchange", "uk")
+    settings = Config(origin.exchange, tmp_path / "data", "127.0.0.1:1", tls)
+    begun = make_key(settings.folders.key(origin.log))
+    for _ in range(2):  # again, where the log is there and its statement did not get through
+        assert (await _log_key(settings, origin)).public_key == begun.public_key
+    store = await SqliteStore.open(settings.folders.log(origin.log), origin=str(origin))
+    await store.aclose()
