@@ -340,6 +340,7 @@ async def test_a_hubs_machine_is_looked_over(world: World, tmp_path: Path) -> No
     for what in ("disk of data", "disk of marks", "fsync of data", "fsync of marks", "open files", "memory", "clock"):
         assert what in told.findings, what
     assert "median" in told.findings["fsync of marks"][0]["detail"]
+    assert all(f"process {os.getpid()}" in told.findings[what][0]["detail"] for what in ("open files", "core dumps"))
     assert told.findings[f"{NAME}/uk: store"][0]["detail"].endswith("sound")
     assert told.findings["running hub"][0]["detail"] == "ready"
     quiet = await doctor("--config", hub_toml(world, tmp_path, ops=f"127.0.0.1:{free_port()}"))
@@ -383,7 +384,8 @@ async def test_a_damaged_store_and_an_open_key_are_found(tmp_path: Path) -> None
 
 
 async def test_few_open_files_are_told(world: World, tmp_path: Path) -> None:
-    path = hub_toml(world, tmp_path, ops=f"127.0.0.1:{world.ops_port}")
+    elsewhere = [(f'data = "{world.app._config.data}"', f'data = "{tmp_path}"')]  # where no hub runs
+    path = hub_toml(world, tmp_path, ops=f"127.0.0.1:{world.ops_port}", changes=elsewhere)
     process = await asyncio.create_subprocess_shell(
         f"ulimit -n 128; exec {EXCHANGE} doctor --json --config {path}", stdout=asyncio.subprocess.PIPE
     )

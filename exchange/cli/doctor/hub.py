@@ -49,7 +49,7 @@ def look_at_hub(settings: Config) -> Iterator[Finding]:
         "hub", TLSFiles(tls.certificate, tls.key, tls.client_authority), ExtendedKeyUsageOID.SERVER_AUTH
     )
     found = _names(settings)
-    yield from look_at_machine(settings, len(found))
+    yield from look_at_machine(settings, found)
     for name in found:
         yield from _log(settings, Origin(settings.exchange, name))
     yield guarded("proposals", lambda: _proposals(settings), hint="let the hub's user read this file")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
+from exchange.cli.doctor.limits import Limits, limits
 from exchange.config import Config
 from exchange.opening import LEAST_BYTES, LIFE
 from exchange.stores.facts import FOLD_CACHES
@@ -22,8 +22,10 @@ _LOW_DISK = 0.1
 _FSYNCS = 50
 _FSYNC_BYTES = 4_096
 _SLOW_FSYNC_MS = 20.0
-#: What a hub has open besides its members' connections.
-_OWN_FILES = 256
+#: What a hub has open besides its members' connections: by itself, and of each log.
+_OWN_FILES = 128
+_LOG_FILES = 16
+_FEW_CONNECTIONS = 3_000
 _OWN_BYTES = 256 * 2**20
 #: What a log has for itself: its least of newest entries, twice; its newest signals by id; threads and connections.
 _LOG_BYTES = 2 * LEAST_BYTES + 2 * 2**20 + 2**20
@@ -31,17 +33,18 @@ _TIME_ERROR = 5
 _MEMINFO = Path("/proc/meminfo")
 
 
-def look_at_machine(settings: Config, logs: int) -> Iterator[Finding]:
-    """Look at what a hub with so many logs needs."""
+def look_at_machine(settings: Config, logs: Sequence[str]) -> Iterator[Finding]:
+    """Look at what a hub with these logs needs."""
     marks = settings.marks or settings.data / "marks"
     for what, folder in (("data", settings.data), ("marks", marks)):
         yield guarded(f"disk of {what}", lambda what=what, folder=folder: _disk(what, folder))  # type: ignore[misc]
         yield guarded(f"fsync of {what}", lambda what=what, folder=folder: _fsync(what, folder))  # type: ignore[misc]
-    yield _open_files(settings)
-    yield _memory(settings, logs)
+    found = limits(settings.folders.log(name) / "lock" for name in logs)
+    yield open_files(found, settings.quotas.streams, len(logs))
+    yield _memory(settings, len(logs))
     yield _cores()
     yield _clock()
-    yield _core_dumps()
+    yield core_dumps(found)
 
 
 def _disk(what: str, folder: Path) -> Finding:
@@ -72,15 +75,19 @@ def _fsync(what: str, folder: Path) -> Finding:
     return Finding(f"fsync of {what}", GOOD, detail)
 
 
-def _open_files(settings: Config) -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = soft - _OWN_FILES
-    detail = f"{soft} may be open at once, so about {max(room, 0)} connections (a member has one for each workload)"
-    needed = settings.quotas.streams + _OWN_FILES
-    if soft < needed:
-        return Finding("open files", BAD, detail, f"raise the limit (ulimit -n, LimitNOFILE=): {hard} is allowed here")
-    if soft < 4 * 1024:
-        return Finding("open files", WARN, detail, f"raise it with many members: up to {hard} is allowed here")
+def open_files(found: Limits, streams: int, logs: int) -> Finding:
+    """Hold how many files may be open against so many logs, and so many streams of one member."""
+    room = found.files - _OWN_FILES - _LOG_FILES * logs
+    detail = (
+        f"{found.files} may be open at once {found.where}: besides {logs} logs about {max(room, 0)} connections "
+        "(a member has one for each workload)"
+    )
+    if room < streams:
+        hint = f"raise the limit (ulimit -n, LimitNOFILE=): {found.most_files} is allowed here"
+        return Finding("open files", BAD, detail, hint)
+    if room < _FEW_CONNECTIONS:
+        hint = f"raise it with many members: up to {found.most_files} is allowed here"
+        return Finding("open files", WARN, detail, hint)
     return Finding("open files", GOOD, detail)
 
 
@@ -140,8 +147,9 @@ def _clock() -> Finding:
     return Finding("clock", GOOD, "kept in time, says the kernel")
 
 
-def _core_dumps() -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
-    if soft:
-        return Finding("core dumps", WARN, "are written: they would hold signals in clear", "ulimit -c 0, LimitCORE=0")
-    return Finding("core dumps", GOOD, "none")
+def core_dumps(found: Limits) -> Finding:
+    """Tell whether a process that crashes leaves its memory on a disk."""
+    if found.core:
+        detail = f"are written {found.where}: they would hold signals in clear"
+        return Finding("core dumps", WARN, detail, "ulimit -c 0, LimitCORE=0")
+    return Finding("core dumps", GOOD, f"none {found.where}")
