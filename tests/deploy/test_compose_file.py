@@ -53,6 +53,7 @@ def test_a_service_is_shut_in_and_has_no_secret_in_its_environment(name: str) ->
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["ulimits"]["core"] == 0
     assert not service.keys() & {"environment", "env_file", "privileged", "cap_add", "network_mode", "pid"}
 
 
@@ -62,6 +63,14 @@ def test_what_serves_says_whether_it_is_healthy_and_has_time_to_go(name: str) ->
     grace_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
     own = tomllib.loads((DEPLOY / "hub.toml").read_text()).get("drain", {}).get("grace_s", Drain().grace_s)
     assert grace_s > own
+
+
+def test_what_hubs_say_of_themselves_is_for_their_health_checks_alone() -> None:
+    listen = tomllib.loads((DEPLOY / "hub.toml").read_text())["ops"]["listen"]
+    assert listen.startswith("127.0.0.1:")
+    for name in SERVING:
+        if name.startswith("hub-"):
+            assert f"http://{listen}/readyz" in " ".join(SERVICES[name]["healthcheck"]["test"])
 
 
 def test_variables_are_those_of_the_example_and_none_is_a_secret() -> None:
