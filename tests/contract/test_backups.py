@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
@@ -199,6 +200,27 @@ async def test_a_log_that_is_older_or_another_is_not_backed_up_over_it(site: Sit
         assert caught.value.reason is expected
         await other.store.aclose()
     assert {path: path.read_bytes() for path in site.backup.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("held", [0, 100])
+async def test_a_damaged_log_leaves_nothing_behind_that_stands_in_the_way_of_the_good_one(
+    site: Site, held: int
+) -> None:
+    if held:
+        await site.grow(held)
+        site.back_up()
+    await site.grow(300)
+    frame = site.chain.entries[150].frame
+    change = "UPDATE entries SET frame = ? WHERE idx = 150"
+    with closing(sqlite3.connect(site.files / "ledger.sqlite")) as ledger:
+        ledger.execute(change, (frame[:200] + bytes([frame[200] ^ 1]) + frame[201:],))
+        ledger.commit()
+        with pytest.raises(VerificationFailed, match="do not make its signed checkpoint"):
+            site.run()
+        ledger.execute(change, (frame,))
+        ledger.commit()
+    site.back_up()
+    assert site.frames() == [each.frame for each in site.chain.entries]
 
 
 async def test_the_mark_knows_of_what_the_file_has_not_sealed_yet(site: Site) -> None:

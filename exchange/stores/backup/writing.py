@@ -57,6 +57,7 @@ class _Writing:
         self._first = self._start
         self._bytes = 0
         self._frames: dict[str, list[bytes]] = {}
+        self._bundles: list[Path] = []
         self.parts: list[Part] = []
 
     def take(self, entry: RawEntry) -> None:
@@ -91,7 +92,8 @@ class _Writing:
         path = bundle_file(self._task.folder, index, len(self._leaves))
         if self._range.size > self._start:
             try:
-                write_once(path, encode_bundle(self._leaves))
+                if write_once(path, encode_bundle(self._leaves)):
+                    self._bundles.append(path)
             except FileExistsError as error:
                 raise Fatal(f"{path}: holds other entries", hint="this folder is the backup of another log") from error
         self._leaves = []
@@ -117,6 +119,11 @@ class _Writing:
             self._write_bundle()
         self._write_part()
 
+    def undo(self) -> None:
+        """Remove the bundles that were written: those of a damaged log would stand in the way of the good one's."""
+        for path in self._bundles:
+            path.unlink()
+
 
 def about_part(origin: str, part: Part, day: str) -> bytes:
     """Return what encrypted records are bound to."""
@@ -141,9 +148,13 @@ def back_up(
             hint="this log is an old copy: `exchange recover` brings back what is missing",
         )
     writing = _Writing(task)
-    for entry in watch(log.entries(checkpoint.size), checkpoint.size):
-        writing.take(entry)
-    writing.finish(checkpoint.size, checkpoint.root)
+    try:
+        for entry in watch(log.entries(checkpoint.size), checkpoint.size):
+            writing.take(entry)
+        writing.finish(checkpoint.size, checkpoint.root)
+    except BaseException:
+        writing.undo()
+        raise
     replace(task.folder / CHECKPOINT, note)
     kept = () if task.before is None else task.before.parts
     return LogBackup(task.log, state.origin, checkpoint.size, state.floor, note.decode(), (*kept, *writing.parts))
