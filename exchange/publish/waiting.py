@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 
 from exchange.errors import ExchangeError, Unavailable
 from exchange.publish.intake import Candidate
-from exchange.publish.turns import FairQueue
+from exchange.publish.turns import ABOUT_S, FairQueue
 
 MAX_GROUP = 512
 MAX_GROUP_BYTES = 4 * 1024 * 1024
 #: A group's room for each member that waits: who comes next waits for one such group, not for a large one.
 SHARE = 32
 SHARE_BYTES = 1024 * 1024
-#: The room of a member that has been alone with this log for a while.
+#: The room of a member that has been alone with this log for a while: nobody else was about.
 ALONE = 128
-ABOUT_S = 2.0
 #: What one member may have waiting.
 MAX_WAITING = 8192
 MAX_WAITING_BYTES = 32 * 1024 * 1024
