@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,15 +23,11 @@ from exchange_client import ClientConfig
 TIMEOUT_S = 5.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _CLOCK = "is this machine's clock right?"
+_BROKE = (
+    "it was there a moment ago: something in between hangs up, or the hub is just starting or stopping. Look again, "
+    "and ask the operator if it stays so"
+)
 _EXPIRED, _EARLY = 10, 9
-
-
-class _NoWay(Exception):
-    """A layer that does not hold; carries the finding."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.detail)
-        self.finding = finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,44 +52,41 @@ def look_at_address(settings: ClientConfig, address: str) -> Iterator[Finding]:
         yield Finding(f"address {address}", BAD, error.message, "`addresses` are of the form hub.example:7443")
         return
     way = _Way(settings, address, host, port)
+    for what, look in _LAYERS:
+        found = _looked(f"{what} {address}", way, look)
+        yield found
+        if found.state == BAD:
+            return
+
+
+def _looked(what: str, way: _Way, look: Callable[[str, _Way], Finding]) -> Finding:
+    """Look at a layer. Each makes connections of its own: what held a moment ago may break in any of them."""
     try:
-        yield _reach(way)
-        yield _speak(way)
-        yield _believe(way)
-        yield _be_taken(way)
-    except _NoWay as no_way:
-        yield no_way.finding
+        return look(what, way)
+    except OSError as error:
+        return Finding(what, BAD, f"the connection broke: {error}", _BROKE)
+    except ValueError as error:
+        return Finding(what, BAD, f"cannot be looked at: {error}", "are `addresses` and `server_name` names of hosts?")
 
 
 def _connect(way: _Way) -> socket.socket:
     return socket.create_connection((way.host, way.port), TIMEOUT_S)
 
 
-def _reach(way: _Way) -> Finding:
-    what = f"address {way.address}"
+def _reach(what: str, way: _Way) -> Finding:
     try:
         with _connect(way) as connection:
             return Finding(what, GOOD, f"reached {connection.getpeername()[0]}")
     except socket.gaierror as error:
-        raise _NoWay(
-            Finding(
-                what, BAD, f"the name {way.host!r} cannot be resolved: {error.strerror}", "check `addresses`, and DNS"
-            )
-        ) from error
-    except ConnectionRefusedError as error:
-        raise _NoWay(
-            Finding(what, BAD, "nothing listens there", "is the hub running, and is this its `listen` port?")
-        ) from error
-    except TimeoutError as error:
-        raise _NoWay(
-            Finding(
-                what, BAD, f"no answer in {TIMEOUT_S:.0f} s", "a firewall, a wrong address, or a machine that is down"
-            )
-        ) from error
+        detail = f"the name {way.host!r} cannot be resolved: {error.strerror}"
+        return Finding(what, BAD, detail, "check `addresses`, and DNS")
+    except ConnectionRefusedError:
+        return Finding(what, BAD, "nothing listens there", "is the hub running, and is this its `listen` port?")
+    except TimeoutError:
+        detail = f"no answer in {TIMEOUT_S:.0f} s"
+        return Finding(what, BAD, detail, "a firewall, a wrong address, or a machine that is down")
     except OSError as error:
-        raise _NoWay(
-            Finding(what, BAD, f"cannot be reached: {error.strerror}", "check the network and the address")
-        ) from error
+        return Finding(what, BAD, f"cannot be reached: {error.strerror}", "check the network and the address")
 
 
 def _context() -> ssl.SSLContext:
@@ -104,43 +97,35 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _speak(way: _Way) -> Finding:
+def _speak(what: str, way: _Way) -> Finding:
     """Make a handshake that believes everything: is this TLS 1.3, and gRPC behind it? Returns what it found."""
-    what = f"TLS of {way.address}"
     try:
         with _connect(way) as raw, _context().wrap_socket(raw, server_hostname=way.name) as connection:
             version, protocol = connection.version(), connection.selected_alpn_protocol()
-    except (ssl.SSLError, OSError) as error:
+    except OSError as error:
         why = getattr(error, "reason", None) or str(error) or "hung up"
-        raise _NoWay(
-            Finding(
-                what,
-                BAD,
-                f"what listens there does not speak TLS as a hub does ({why})",
-                "another program, a plain port of the hub (health, metrics, tiles), or a proxy that ends TLS",
-            )
-        ) from error
+        return Finding(
+            what,
+            BAD,
+            f"what listens there does not speak TLS as a hub does ({why})",
+            "another program, a plain port of the hub (health, metrics, tiles), or a proxy that ends TLS",
+        )
     if version != "TLSv1.3":
-        raise _NoWay(
-            Finding(
-                what,
-                BAD,
-                f"{version} was agreed on; a hub takes TLS 1.3 only",
-                "what is in between (a proxy, a load balancer) must pass TLS through, or this is not a hub",
-            )
+        return Finding(
+            what,
+            BAD,
+            f"{version} was agreed on; a hub takes TLS 1.3 only",
+            "what is in between (a proxy, a load balancer) must pass TLS through, or this is not a hub",
         )
     if protocol != "h2":
-        raise _NoWay(
-            Finding(
-                what, BAD, "no HTTP/2 behind it: this is not a hub", "check `addresses`; proxies must pass TLS through"
-            )
+        return Finding(
+            what, BAD, "no HTTP/2 behind it: this is not a hub", "check `addresses`; proxies must pass TLS through"
         )
     return Finding(what, GOOD, f"{version}, HTTP/2")
 
 
-def _believe(way: _Way) -> Finding:
-    """Make one that believes nothing: is this our hub's certificate, for this name, in date? Returns what it found."""
-    what = f"hub's certificate at {way.address}"
+def _believe(what: str, way: _Way) -> Finding:
+    """Make some that believe nothing: is this our hub's certificate, for this name, in date? Returns what it found."""
     shown = _shown(way)
     context = _context()
     context.load_verify_locations(way.settings.authority)
@@ -151,9 +136,7 @@ def _believe(way: _Way) -> Finding:
             with _connect(way) as raw, context.wrap_socket(raw, server_hostname=way.name):
                 pass
         except ssl.SSLCertVerificationError as error:
-            raise _NoWay(_unbelievable(what, way, shown, error, of_the_name=check_name)) from error
-        except (ssl.SSLError, OSError) as error:
-            raise _NoWay(Finding(what, BAD, f"the handshake broke: {error}")) from error
+            return _unbelievable(what, way, shown, error, of_the_name=check_name)
     left = (shown.not_valid_after_utc - datetime.now(UTC)).days
     return Finding(what, GOOD, f"for {_names(shown)}, by {shown.issuer.rfc4514_string()}, {left} days left")
 
@@ -206,27 +189,33 @@ def _names(certificate: x509.Certificate) -> str:
     return ", ".join(found) or "no host"
 
 
-def _be_taken(way: _Way) -> Finding:
+def _be_taken(what: str, way: _Way) -> Finding:
     """Make one with our certificate: does the hub go on? Returns what it found."""
-    what = f"our certificate at {way.address}"
     context = _context()
     context.load_cert_chain(way.settings.certificate, way.settings.key)
     try:
         with _connect(way) as raw, context.wrap_socket(raw, server_hostname=way.name) as connection:
             connection.sendall(_PREFACE)
             taken = bool(connection.recv(1))
-    except (ssl.SSLError, OSError):
+    except OSError:
         taken = False
     if taken:
         return Finding(what, GOOD, "the hub takes it")
     own = x509.load_pem_x509_certificate(way.settings.certificate.read_bytes())
-    raise _NoWay(
-        Finding(
-            what,
-            BAD,
-            f"the hub hangs up on it. It comes from {own.issuer.rfc4514_string()}",
-            "if nothing above is wrong with it: the hub does not trust that authority, misses an intermediate that "
-            "belongs into `certificate`, sees another time, or is closed because it cannot read its own TLS files. Ask "
-            "the operator",
-        )
+    return Finding(
+        what,
+        BAD,
+        f"the hub hangs up on it. It comes from {own.issuer.rfc4514_string()}",
+        "if nothing above is wrong with it: the hub does not trust that authority, misses an intermediate that "
+        "belongs into `certificate`, sees another time, or is closed because it cannot read its own TLS files. Ask "
+        "the operator",
     )
+
+
+#: From the outermost on: each rests on those before it.
+_LAYERS: Sequence[tuple[str, Callable[[str, _Way], Finding]]] = (
+    ("address", _reach),
+    ("TLS of", _speak),
+    ("hub's certificate at", _believe),
+    ("our certificate at", _be_taken),
+)

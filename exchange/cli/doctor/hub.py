@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -18,7 +17,7 @@ from exchange.cli.doctor.files import look_at_files
 from exchange.cli.doctor.finding import BAD, GOOD, WARN, Finding, guarded
 from exchange.cli.doctor.machine import look_at_machine
 from exchange.cli.logs_here import shared_log, shared_names
-from exchange.config import Config
+from exchange.config import Config, split_address
 from exchange.domain.identifiers import Origin
 from exchange.errors import Fatal
 from exchange.ledger.checkpoint import log_verifier, open_checkpoint
@@ -35,6 +34,7 @@ from exchange.stores.withheld import refusal
 
 _SKEW_MS = 2_000
 _ASK_S = 3.0
+_MOST_READ = 64 * 1024
 _RESTORE = "stop the hub, keep the file, and restore a copy"
 _LARGE_WAL = 256 * 2**20
 #: A file up to this size is read whole to check it; larger ones take minutes.
@@ -54,7 +54,7 @@ def look_at_hub(settings: Config) -> Iterator[Finding]:
         yield from _log(settings, Origin(settings.exchange, name))
     yield guarded("proposals", lambda: _proposals(settings), hint="let the hub's user read this file")
     if settings.ops.listen:
-        yield ask(settings.ops.listen)
+        yield guarded("running hub", lambda: ask(settings.ops.listen))
 
 
 def _proposals(settings: Config) -> Finding:
@@ -147,16 +147,25 @@ def _store(what: str, folder: Path) -> Finding:
 
 
 def ask(address: str) -> Finding:
-    """Ask the hub itself whether it is ready, where it runs."""
+    """Ask the hub itself whether it is ready, where it runs: directly, whatever proxy the environment names."""
     what = "running hub"
-    try:
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=_ASK_S):
-            return Finding(what, GOOD, "ready")
-    except urllib.error.HTTPError as error:
-        with error:
-            return Finding(what, BAD, f"not ready: {_reasons(error.read())}")
-    except OSError:
-        return Finding(what, WARN, f"nobody answers at {address}", "it is not running, or its ops port is elsewhere")
+    host, port = split_address(address)
+    with closing(http.client.HTTPConnection(host, port, timeout=_ASK_S)) as connection:
+        try:
+            connection.connect()
+        except OSError:
+            hint = "it is not running, or its ops port is elsewhere"
+            return Finding(what, WARN, f"nobody answers at {address}", hint)
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            body = answer.read(_MOST_READ)
+        except (OSError, http.client.HTTPException) as error:
+            detail = f"what listens at {address} does not answer as a hub does ({str(error).strip() or 'hung up'})"
+            return Finding(what, BAD, detail, "another program has the port of `ops.listen`, or the hub hangs")
+    if answer.status == http.HTTPStatus.OK:
+        return Finding(what, GOOD, "ready")
+    return Finding(what, BAD, f"not ready: {_reasons(body)}")
 
 
 def _reasons(body: bytes) -> str:
