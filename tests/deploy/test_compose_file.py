@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +76,32 @@ def test_what_hubs_say_of_themselves_is_for_their_health_checks_alone() -> None:
     for name in SERVING:
         if name.startswith("hub-"):
             assert f"http://{listen}/readyz" in " ".join(SERVICES[name]["healthcheck"]["test"])
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A service that serves."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", [name for name in SERVING if "python" in SERVICES[name]["healthcheck"]["test"]])
+def test_a_health_check_asks_its_own_service_whatever_proxy_the_environment_names(name: str) -> None:
+    _, _, *words = SERVICES[name]["healthcheck"]["test"]
+    named = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+    named |= {"http_proxy": "http://127.0.0.1:9", "all_proxy": "http://127.0.0.1:9"}
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        here = [re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{server.server_port}", word) for word in words]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        done = subprocess.run([sys.executable, *here], env=named, capture_output=True, text=True, check=False)
+        server.shutdown()
+        thread.join()
+    assert done.returncode == 0, done.stderr
 
 
 def test_variables_are_those_of_the_example_and_none_is_a_secret() -> None:
