@@ -1,20 +1,22 @@
 """The plain HTTP sides: health and metrics for operators, tiles for anyone who wants to check the ledger.
 
 Both are small Starlette applications without state of their own. The tiles follow C2SP tlog-tiles: checkpoint and
-hash tiles are public; entry bundles (headers, never records) only where the community says so.
+hash tiles are public; entry bundles (headers, never records) only where the community says so. Of what is wrong with a
+log its readers learn only that something is: what it is names files of this machine, and goes into the hub's own log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from exchange.api.logs import Log
-from exchange.errors import ExchangeError, Reason, Rejected
+from exchange.errors import ExchangeError, Fatal, Reason, Rejected
 from exchange.ledger.tiles import TILE_WIDTH, decode_bundle, encode_bundle, parse_tile_path
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, render
@@ -22,6 +24,7 @@ from exchange.ops.metrics import Metrics, render
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _SECONDS = {"cache-control": "public, max-age=2"}
 _BINARY = "application/octet-stream"
+_log = structlog.get_logger()
 
 
 def ops_app(health: Health, metrics: Metrics, refresh: Callable[[], None]) -> Starlette:
@@ -51,24 +54,21 @@ def tiles_app(logs: Mapping[str, Log], entries_are_public: Callable[[str], bool]
     async def checkpoint(request: Request) -> Response:
         log = logs.get(_origin(request))
         if log is None:
-            return PlainTextResponse("no such log\n", 404)
+            raise Rejected(Reason.NOT_FOUND, "no such log")
         head = await log.store.head()
         return PlainTextResponse(head.checkpoint, headers=_SECONDS)
 
     async def tile(request: Request) -> Response:
         origin = _origin(request)
         log = logs.get(origin)
-        try:
-            name = parse_tile_path(f"tile/{request.path_params['path']}")
-            if log is None or (name.is_bundle and not entries_are_public(origin)):
-                raise Rejected(Reason.NOT_FOUND, "no such tile")
-            if name.is_bundle:
-                data = _narrow(await log.history.bundle(name.index), name.width)
-            else:
-                (tile,) = await log.history.tiles([(name.level, name.index, name.width)])
-                data = tile.hashes
-        except ExchangeError as error:
-            return PlainTextResponse(f"{error.message}\n", 404 if isinstance(error, Rejected) else 503)
+        name = parse_tile_path(f"tile/{request.path_params['path']}")
+        if log is None or (name.is_bundle and not entries_are_public(origin)):
+            raise Rejected(Reason.NOT_FOUND, "no such tile")
+        if name.is_bundle:
+            data = _narrow(await log.history.bundle(name.index), name.width)
+        else:
+            (tile,) = await log.history.tiles([(name.level, name.index, name.width)])
+            data = tile.hashes
         return Response(data, media_type=_BINARY, headers=_FOREVER)
 
     return Starlette(
@@ -76,7 +76,21 @@ def tiles_app(logs: Mapping[str, Log], entries_are_public: Callable[[str], bool]
             Route("/{exchange}/{log}/checkpoint", checkpoint),
             Route("/{exchange}/{log}/tile/{path:path}", tile),
         ],
+        exception_handlers={ExchangeError: _failed},
     )
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Say what is wrong with a request; what is wrong with the log is for the log of this hub."""
+    assert isinstance(error, ExchangeError)
+    if isinstance(error, Rejected):
+        return PlainTextResponse(f"{error.message}\n", 404)
+    broken = isinstance(error, Fatal)
+    tell = _log.error if broken else _log.warning
+    tell("tiles_failed", path=request.url.path, reason=error.reason.value, message=error.message)
+    if broken:
+        return PlainTextResponse("this log cannot be read: its operator has to look at it\n", 500)
+    return PlainTextResponse("this log cannot be read now: come again\n", 503)
 
 
 def _origin(request: Request) -> str:
