@@ -30,7 +30,7 @@ import grpc
 import structlog
 
 from exchange.api import status
-from exchange.api.messages import GONE_S, Context, each, first, only
+from exchange.api.messages import GONE_S, Context, each, first, fitting, only
 from exchange.api.tls import Peer, Trust
 from exchange.domain.directory import Directory
 from exchange.domain.kinds import Role
@@ -192,7 +192,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def call(requests: Any, context: Context) -> Any:  # noqa: ANN401, ARG001
             async with self._guarded(method, context, streaming=False), self._deadline():
                 # As bytes: grpc would keep the message beside them until they have left.
-                return write(await behaviour(await first(read, context), context))
+                return fitting(write(await behaviour(await first(read, context), context)))
 
         return call
 

@@ -3,6 +3,7 @@
 Left to grpc, a call that takes one request reaches no handler of ours before that has come, so whoever never sends it
 holds a call that nobody counts or ends. Its bytes would be parsed there too, also those of a caller who is nobody, and
 what is no message would end the call as UNKNOWN, which clients take for "later", with a traceback in the log each time.
+An answer that is larger than grpc may send would leave one, too.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from exchange.codec import malformed
+from exchange.errors import Reason, Rejected
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Read = Callable[[bytes], Any]
 
+#: What grpc may send and receive as one message.
+MAX_MESSAGE_BYTES = 1024 * 1024
 #: How long grpc may take to cancel the call of a client that has gone; until then it is like one that has said all.
 GONE_S = 0.1
 
@@ -50,6 +54,17 @@ async def each(read: Read, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]
     """Yield the requests of a stream as they come. Raises `Rejected` (MALFORMED)."""
     async for data in requests:
         yield _parsed(read, data)
+
+
+def fitting(answer: bytes) -> bytes:
+    """Return an answer that grpc may send. Raises `Rejected` (TOO_LARGE)."""
+    if len(answer) > MAX_MESSAGE_BYTES:
+        raise Rejected(
+            Reason.TOO_LARGE,
+            f"the answer has {len(answer)} bytes; a message holds at most {MAX_MESSAGE_BYTES}",
+            hint="ask for a smaller part; what the directory holds is in its own log, too",
+        )
+    return answer
 
 
 def _parsed(read: Read, data: bytes) -> Any:  # noqa: ANN401 - a message of some method

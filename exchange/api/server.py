@@ -14,6 +14,7 @@ from exchange.api.feed import FeedServicer
 from exchange.api.guard import Guard
 from exchange.api.ledger import LedgerServicer
 from exchange.api.logs import Hub
+from exchange.api.messages import MAX_MESSAGE_BYTES
 from exchange.api.publish import PublishServicer
 from exchange.api.referrals import ReferralServicer
 from exchange.api.reports import ReportServicer
@@ -28,8 +29,6 @@ from exchange.v1 import (
     referral_pb2_grpc,
     report_pb2_grpc,
 )
-
-MAX_MESSAGE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

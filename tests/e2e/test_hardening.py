@@ -14,7 +14,7 @@ import grpc
 import pytest
 from h2.errors import ErrorCodes
 
-from exchange.api import server
+from exchange.api import messages, server
 from exchange.api.publish import MEMBER_WINDOW, WINDOW
 from exchange.config import Connections, Ops, Quotas, Tiles
 from exchange.domain.bodies import Quota
@@ -64,7 +64,7 @@ async def test_no_message_of_a_feed_is_larger_than_a_message_may_be(tmp_path: Pa
             largest = max(largest, len(message))
             reached += len(feed_pb2.SubscribeResponse.FromString(message).entries)
         raw.cancel()
-        assert 500_000 < largest <= server.MAX_MESSAGE_BYTES
+        assert 500_000 < largest <= messages.MAX_MESSAGE_BYTES
 
 
 async def test_metadata_over_the_hard_limit_is_refused_and_the_connection_lives(world: World) -> None:
