@@ -10,7 +10,7 @@ import grpc
 
 from exchange import codec_bodies
 from exchange.api.guard import caller
-from exchange.api.guidance import PROOF_WORK, guidance
+from exchange.api.guidance import guidance
 from exchange.api.logs import Hub
 from exchange.domain.bodies import OpinionCategory
 from exchange.domain.directory import MemberEntry
@@ -18,6 +18,7 @@ from exchange.domain.kinds import MemberClass, Role
 from exchange.domain.life import could_see
 from exchange.errors import Denied, Reason, Rejected
 from exchange.ledger.checkpoint import log_verifier
+from exchange.publish.turns import PROOF_WORK
 from exchange.v1 import directory_pb2 as pb
 from exchange.v1 import directory_pb2_grpc
 
@@ -64,6 +65,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         context: _Context,  # noqa: ARG002
     ) -> pb.ListCommunitiesResponse:
         directory = self._hub.view.directory
+        members = Counter(origin for entry in directory.members.values() for origin in entry.communities)
         return pb.ListCommunitiesResponse(
             communities=[
                 pb.CommunitySummary(
@@ -74,7 +76,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
                     max_expiry_days=community.max_expiry_days,
                     replay_window_days=community.replay_window_days,
                     public_entries=community.public_entries,
-                    members=sum(1 for _ in directory.community_members(community.origin)),
+                    members=members[community.origin],
                 )
                 for community in directory.communities.values()
             ],
@@ -110,6 +112,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         workload, directory = caller(), self._hub.view.directory
         log, _ = self._hub.log_to_read(workload, request.origin, self._now_ms())
         folds = await log.up_to_date()
+        await self._hub.turns.take(workload.member, PROOF_WORK)
         current = folds.life.current()
         signal = current.signals((request.signal_id,)).get(request.signal_id)
         entitled = signal is not None and (

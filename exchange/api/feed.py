@@ -18,6 +18,7 @@ from exchange.fanout.feed import HEARTBEAT_S, Feed, Filter
 from exchange.ledger.checkpoint import open_checkpoint
 from exchange.ops.metrics import Metrics
 from exchange.proving import compact_range, consistency_proof
+from exchange.publish.turns import PROOF_WORK
 from exchange.v1 import feed_pb2 as pb
 
 SERVICE = "exchange.v1.FeedService"
@@ -137,7 +138,9 @@ class FeedServicer:
             last = open_checkpoint(request.last_checkpoint, log.verifier)
             if last.size > size:
                 raise CursorAboveSize(size)
+            await self._hub.turns.take(caller().member, PROOF_WORK)
             proof = await consistency_proof(log.history, last.size, size)
+        await self._hub.turns.take(caller().member, PROOF_WORK)
         prefix = await compact_range(log.history, request.cursor)
         hello = pb.Hello(
             floor=head.floor, checkpoint=head.checkpoint, compact_range=prefix.hashes, consistency_proof=proof

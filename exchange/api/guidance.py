@@ -9,9 +9,6 @@ from exchange.proving import inclusion_proof
 from exchange.v1 import directory_pb2 as pb
 from exchange.views.replay import Leaves
 
-#: What a proof costs, in the measure of a turn's work, which is records checked.
-PROOF_WORK = 120
-
 
 async def guidance(log: Log, platform: str, language: str) -> pb.GetGuidanceResponse:
     """Return every profile that is in force, or this platform's. Raises `Rejected` and `Unavailable`."""

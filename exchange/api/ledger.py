@@ -20,6 +20,7 @@ from exchange.errors import Reason, Rejected, Unavailable
 from exchange.fanout.item import item_of
 from exchange.ports import StoredEntry
 from exchange.proving import consistency_proof, inclusion_proof, proven_leaf
+from exchange.publish.turns import PROOF_WORK
 from exchange.v1 import ledger_pb2 as pb
 from exchange.v1 import ledger_pb2_grpc
 from exchange.views.replay import Leaves
@@ -28,9 +29,8 @@ MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE = 1_000
 #: Entries without records that are looked at in one go.
 MAX_LOST = 10_000
-#: What reading costs, in the measure of a turn's work, which is records checked: an entry of a page, and a proof.
+#: What an entry of a page costs, in the measure of a turn's work, which is records checked.
 _ENTRY_WORK = 5
-_PROOF_WORK = 120
 #: Entries of a page made in one turn.
 _PIECE = 24
 
@@ -130,7 +130,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         if request.index >= size:
             raise Rejected(Reason.NOT_FOUND, "no such leaf in a tree of that size")
         async with self._one_at_a_time(caller().member):
-            await self._hub.turns.take(caller().member, _PROOF_WORK)
+            await self._hub.turns.take(caller().member, PROOF_WORK)
             leaf_hash, proof = await proven_leaf(log.history, request.index, size)
         return pb.GetInclusionProofResponse(
             leaf_hash=leaf_hash,
@@ -148,7 +148,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         head = await log.store.head()
         size = _size(request.new_size, head.sealed.size)
         async with self._one_at_a_time(caller().member):
-            await self._hub.turns.take(caller().member, _PROOF_WORK)
+            await self._hub.turns.take(caller().member, PROOF_WORK)
             proof = await consistency_proof(log.history, request.old_size, size)
         return pb.GetConsistencyProofResponse(
             proof=proof,
@@ -180,14 +180,14 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             following = min(request.start, folds.life.current().size)  # no table holds larger numbers
             found: Sequence[int] = ()
             while not found:
-                await self._hub.turns.take(workload.member, _PROOF_WORK)
+                await self._hub.turns.take(workload.member, PROOF_WORK)
                 found, following = await folds.lost(workload.member, following, MAX_LOST)
                 if not following:
                     break
         return pb.ListLostRecordsResponse(indices=found, next=following)
 
     async def _proven(self, log: Log, index: int, size: int) -> pb.ProvenLeaf:
-        await self._hub.turns.take(caller().member, _PROOF_WORK)
+        await self._hub.turns.take(caller().member, PROOF_WORK)
         (leaf,) = await Leaves(log.store, log.history).read(index, 1)
         return pb.ProvenLeaf(leaf=leaf, inclusion_proof=await inclusion_proof(log.history, index, size))
 

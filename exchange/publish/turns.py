@@ -16,10 +16,12 @@ from typing import Generic, TypeVar
 
 #: Work a second, in records checked, up to which a member is light; a statement alone, with its signature, is about 40.
 LIGHT_WORK = 4_000
-#: How long a light member counts as being about after its last statement.
+#: How long a member counts as being about after its last statement.
 ABOUT_S = 2.0
 #: Work done in one turn of a member, in records checked.
 TURN_WORK = 120
+#: What a proof costs in that measure, and any other reading of a log that takes a turn of its own.
+PROOF_WORK = 120
 #: The rest of the heavy members after so much: long enough that a light one's statement mostly meets an idle loop and
 #: store. After less it is as much shorter: else one that says little at a time could hardly speak at all.
 REST_S = 0.010

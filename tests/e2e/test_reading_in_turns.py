@@ -12,12 +12,14 @@ import grpc
 import pytest
 
 from exchange.codec import erased_frame, frame_leaf
+from exchange.domain.statement import signal_ids
 from exchange.errors import Reason
 from exchange.publish.turns import Turns
-from exchange.v1 import ledger_pb2
+from exchange.v1 import directory_pb2, ledger_pb2
 from tests.e2e.answers import refusal
 from tests.e2e.drafts import signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
+from tests.e2e.follower import Follower
 from tests.e2e.test_hardening import hub_with
 
 pytestmark = pytest.mark.e2e
@@ -73,6 +75,43 @@ async def test_a_page_is_made_in_small_pieces_and_a_proof_in_one(world: World, p
     took.clear()
     await prove(world.party("beta"))
     assert [member for member, _ in took] == ["beta"] * 2
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_a_feed_begins_with_is_made_in_turns(world: World, page: Page, took: Took, again: bool) -> None:
+    """Its place is the caller's to choose, and so is the checkpoint that it goes on from."""
+    beta, verifier = world.party("beta"), world.exchange.verifier(UK)
+    last = await beta.checkpoint(UK) if again else b""
+    await (await Follower.start(beta, verifier, cursor=ENTRIES // 2, last_checkpoint=last)).stop()
+    assert [member for member, _ in took] == ["beta"] * (2 if again else 1)
+
+
+async def test_a_signal_is_looked_at_in_a_turn(world: World, took: Took) -> None:
+    alpha = world.party("alpha")
+    statement = signal("alpha", UK).sign(alpha.key)
+    await alpha.publish(statement)
+    took.clear()
+    (id_,) = signal_ids(UK, "alpha", statement.records)
+    request = directory_pb2.GetSignalRequest(origin=UK, signal_id=id_)
+    assert (await alpha.directory.GetSignal(request, timeout=TIMEOUT_S)).publisher == "alpha"
+    assert [member for member, _ in took] == ["alpha"]
+
+
+async def test_a_feed_waits_for_its_turn_behind_its_own_member_alone(
+    world: World, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = world.exchange.verifier(UK)
+    hold = Hold("beta")
+    hold.install(monkeypatch)
+    last = await world.party("beta").checkpoint(UK)
+    beta = asyncio.create_task(Follower.start(world.party("beta"), verifier, cursor=1, last_checkpoint=last))
+    async with asyncio.timeout(TIMEOUT_S):
+        await hold.begun.wait()
+    await (await Follower.start(world.party("gamma"), verifier, cursor=1, last_checkpoint=last)).stop()
+    assert (await world.party("alpha").publish(signal("alpha", UK))).leaf
+    assert not beta.done()
+    hold.may.set()
+    await (await beta).stop()
 
 
 async def test_a_members_pages_are_made_one_after_the_other(page: Page, took: Took) -> None:
