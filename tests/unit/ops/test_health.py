@@ -27,6 +27,18 @@ def test_ready_when_every_component_serves_and_not_when_one_stops() -> None:
     assert health.readyz().body == {"status": "not ready", "waiting": {"store": "disk full"}}
 
 
+def test_what_one_part_says_does_not_clear_what_another_said() -> None:
+    health = Health(["store"])
+    health.not_serving("store", "uk: an old copy", "uk")
+    health.not_serving("store", "side: disk full", "side")
+    health.serving("store")
+    assert health.readyz().body["waiting"] == {"store": "uk: an old copy; side: disk full"}
+    health.serving("store", "uk")
+    assert health.readyz().body["waiting"] == {"store": "side: disk full"}
+    health.serving("store", "side")
+    assert health.ready
+
+
 def test_draining_is_for_good() -> None:
     health = Health(["store"])
     health.serving("store")
