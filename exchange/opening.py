@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from exchange import codec
@@ -161,18 +161,20 @@ async def open_log(
     key = read_key(folders.key(origin.log))
     room = memory.part(origin)
     stores = stores or Embedded(folders)
-    store = await stores.open(origin, recent_bytes=room.recent)
-    mark = SealedMarkFile(folders.mark(origin.log))
-    just_said = JustSaid()
-    tail = Tail(store, clock_s, ring_bytes=room.ring)
-    returning = Returning(str(origin), store, tail.erased, clock.now_ms)
+    async with AsyncExitStack() as unless_open:
+        store = await stores.open(origin, recent_bytes=room.recent)
+        unless_open.push_async_callback(store.aclose)
+        mark = SealedMarkFile(folders.mark(origin.log))
+        unless_open.push_async_callback(mark.aclose)
+        just_said = JustSaid()
+        tail = Tail(store, clock_s, ring_bytes=room.ring)
+        returning = Returning(str(origin), store, tail.erased, clock.now_ms)
 
-    def tell(done: Committed) -> None:
-        committed(done)
-        if not origin.is_directory:
-            just_said.put(done.first, done.said)
+        def tell(done: Committed) -> None:
+            committed(done)
+            if not origin.is_directory:
+                just_said.put(done.first, done.said)
 
-    try:
         sequencer = Sequencer(
             str(origin),
             store,
@@ -193,11 +195,9 @@ async def open_log(
         facts = None
         if not origin.is_directory:
             facts = await FactsFile.open(folders.fold(origin.log, LIFE), most_newest=_newest_signals(room))
+            unless_open.push_async_callback(facts.aclose)
             log = replace(log, folds=_folds(store, facts, canaries, just_said, returning, memory.making))
-    except BaseException:
-        await store.aclose()
-        await mark.aclose()
-        raise
+        unless_open.pop_all()
     memory.take(origin, room)
     return OpenLog(log, store, mark, facts)
 

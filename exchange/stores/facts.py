@@ -8,6 +8,7 @@ finds damaged says so (`damaged`), and is made anew by `forget`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -78,13 +79,20 @@ class FactsFile:
         """
         file = cls(path, most_newest)
         try:
-            await file._worker.call(file._open)
-        except Unavailable:
-            if not file.damaged:
-                raise
-        if file.damaged:
-            await file._begin_again()
+            await file._begin()
+        except BaseException:
+            await file.aclose()
+            raise
         return file
+
+    async def _begin(self) -> None:
+        try:
+            await self._worker.call(self._open)
+        except Unavailable:
+            if not self.damaged:
+                raise
+        if self.damaged:
+            await self._begin_again()
 
     def _open(self) -> None:
         with self._typed():
@@ -138,6 +146,10 @@ class FactsFile:
             raise Unavailable("what is known of this log is not open") from error
         except OverflowError as error:
             raise Fatal(f"{self.path}: a leaf holds a number that no table can: {error}") from error
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise Unavailable("the disk of what is known of this log is full", retry_after_ms=5_000) from error
+            raise Fatal(f"{self.path}: {error.strerror}") from error
         except schema.READ_FAILURES as error:
             raise schema.explain(error, self.path) from error
 
@@ -235,8 +247,7 @@ class FactsFile:
         if self._lent:
             return 0
         with self._typed(), transaction(self._writing):
-            left = forget_some(self._writing, self._sayings, below)
-        return left  # noqa: RET504 - by its stub, a connection may swallow what is raised in it
+            return forget_some(self._writing, self._sayings, below)
 
     async def _begin_again(self) -> None:
         async with self._beginning:
@@ -247,10 +258,12 @@ class FactsFile:
         self._looking.close()
 
         def job() -> None:
-            self._writing.close()
-            facts_schema.remove_file(self.path)
-            self.damaged = False
+            self.damaged = True  # until there is a new one: where that fails, whoever looks next makes it
+            with self._typed():
+                self._writing.close()
+                facts_schema.remove_file(self.path)
             self._open()
+            self.damaged = False
 
         await self._worker.call(job)
 
@@ -258,7 +271,7 @@ class FactsFile:
         """Run something that looks up a few rows, at once."""
         with self._typed(), self._looking:
             found = job(self._looking)
-        return found  # noqa: RET504 - as in `_forget`
+        return found  # noqa: RET504 - by its stub, a connection may swallow what is raised in it
 
     async def reads(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run something that reads much, beside the loop and beside what is written: one state of the file."""
@@ -266,7 +279,7 @@ class FactsFile:
         def inside() -> T:
             with self._typed(), self._reading:
                 found = job(self._reading)
-            return found  # noqa: RET504 - as in `_forget`
+            return found  # noqa: RET504 - as in `looks`
 
         return await self._reader.call(inside)
 
@@ -275,8 +288,7 @@ class FactsFile:
 
         def inside() -> T:
             with self._typed(), transaction(self._writing):
-                done = job(self._writing)
-            return done  # noqa: RET504 - as in `_forget`
+                return job(self._writing)
 
         return await self._worker.call(inside)
 

@@ -6,6 +6,7 @@ file that is missing, of another form, or of another tree is made again, and not
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +113,29 @@ CREATE TABLE tombs(id BLOB PRIMARY KEY, idx INTEGER NOT NULL) STRICT, WITHOUT RO
 def open_file(path: Path) -> apsw.Connection:
     """Open the file, or make it anew where it is not one of this form."""
     make_folders(path.parent)
-    try:
+    with suppress(Fatal, *schema.READ_FAILURES):  # no database at all, or a damaged one
         connection = _open(path)
-        if _is_ours(connection, path):
+        if _kept(connection, path):
             return connection
-        connection.close()
-    except (Fatal, *schema.READ_FAILURES):
-        pass  # no database at all, or a damaged one
     remove_file(path)
     connection = _open(path)
-    make_tables(connection)
+    try:
+        make_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _kept(connection: apsw.Connection, path: Path) -> bool:
+    """Whether this is a file of ours; where it is not, it is closed: whoever has it open may not remove it."""
+    ours = False
+    try:
+        ours = _is_ours(connection, path)
+    finally:
+        if not ours:
+            connection.close()
+    return ours
 
 
 def open_again(path: Path) -> apsw.Connection:

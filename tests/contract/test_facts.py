@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -38,6 +39,7 @@ from exchange.domain.life import MemberFacts
 from exchange.errors import Fatal, Unavailable
 from exchange.ledger.merkle import CompactRange
 from exchange.ports import Doomed, OpinionRow, Period, ToldEntry
+from exchange.stores import facts_schema
 from exchange.stores.facts import FactsFile
 from tests.contract.facts_book import ERROR, LABEL, ONE, TWO, Book
 from tests.unit.builders import NOW_MS, community_header, digest, signal_body
@@ -342,3 +344,51 @@ async def test_a_file_that_is_none_is_made_anew(tmp_path: Path, damage: str) -> 
     assert facts.place() == CompactRange()
     await facts.take(a_log(1), CompactRange().extend([digest(str(n)) for n in range(120)]))
     await facts.aclose()
+
+
+@pytest.mark.parametrize("breaks", ["a folder in its place", "a full disk", "its newest signals"])
+async def test_a_file_that_cannot_be_opened_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
+) -> None:
+    path = tmp_path / "life"
+    connections: list[apsw.Connection] = []
+    opened = facts_schema._open
+
+    def noted(path: Path, *, create: bool = True) -> apsw.Connection:
+        connections.append(opened(path, create=create))
+        return connections[-1]
+
+    monkeypatch.setattr(facts_schema, "_open", noted)
+    match breaks:
+        case "a folder in its place":
+            path.mkdir()
+        case "a full disk":
+            monkeypatch.setattr(facts_schema, "make_tables", full)
+        case _:
+            monkeypatch.setattr("exchange.stores.facts.Sayings", full)
+    before = set(threading.enumerate())
+    with pytest.raises(Fatal if path.is_dir() else Unavailable):
+        await FactsFile.open(path)
+    assert set(threading.enumerate()) <= before
+    for connection in connections:
+        with pytest.raises(apsw.ConnectionClosedError):
+            connection.execute("SELECT 1")
+
+
+def full(*_: object) -> None:
+    raise apsw.FullError("database or disk is full")
+
+
+async def test_one_that_there_is_no_room_to_make_anew_is_made_by_whoever_looks_next(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await book.tell(signal_body(), ids=(ONE,))
+    with monkeypatch.context() as broken, pytest.raises(Unavailable, match="disk is full"):
+        broken.setattr(facts_schema, "make_tables", full)
+        await book.facts.forget(None)
+    to_be_made = book.facts.damaged
+    assert to_be_made
+    await book.facts.forget(None)
+    assert not book.facts.damaged
+    assert book.facts.place() == CompactRange()
+    assert book.facts.signals((ONE,)) == {}

@@ -103,6 +103,25 @@ async def test_a_log_whose_fold_cannot_be_opened_is_closed_again(
     await (await open_it()).aclose()
 
 
+async def test_a_log_that_fails_as_the_last_thing_of_its_opening_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, (origin,) = Folders(tmp_path / "data", tmp_path / "keys"), some_communities(1)
+    await make_log(folders, origin)
+
+    def refused(*_: object) -> None:
+        raise Fatal("what follows it cannot be made")
+
+    judging, clock, memory = Judging(lambda _: 0, at_once, 1), FakeClock().watched(), Memory(Room(0, 0))
+    before = set(threading.enumerate())
+    monkeypatch.setattr("exchange.opening._folds", refused)
+    with pytest.raises(Fatal, match="what follows it"):
+        await open_log(
+            folders, origin, judging, clock, lambda: 0.0, memory=memory, adopt=True, committed=lambda *_: None
+        )
+    assert set(threading.enumerate()) <= before
+
+
 async def test_a_log_that_does_not_open_costs_the_others_nothing(tmp_path: Path) -> None:
     folders, (origin,) = Folders(tmp_path / "data", tmp_path / "keys"), some_communities(1)
     await make_log(folders, origin)
