@@ -1,10 +1,11 @@
 """The composition root: one function opens everything in order, runs it, and takes it down in reverse.
 
 Start: directory log -> its view -> communities -> guard and services -> ports -> ready. What runs is one task group:
-the directory's follower and the keeper of its snapshots, a sequencer and a tail for each log, the watcher that cuts
-streams and opens new logs, and the archiver. SIGTERM drains: not ready, feeds say where to go on, calls finish, logs
-close. A second one does not wait. A log whose sequencer stops takes the hub out of readiness; its feeds and proofs
-are served on.
+the directory's view and the keeper of its snapshots; a sequencer and a tail for each log; for each community the fold
+of its life, the eraser and, where it may speak, the automation; what opens communities that come; the watcher that cuts
+streams; the archiver; what follows the TLS files; what asks the signature process; and the HTTP ports. SIGTERM drains:
+not ready, feeds say where to go on, calls finish, logs close. A second one does not wait. A log whose sequencer stops
+takes the hub out of readiness; its feeds and proofs are served on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from exchange.api.guard import Bounds, Guard
 from exchange.api.logs import Folds, Hub, Log
 from exchange.api.tls import Trust
 from exchange.automation import Automation, Speaker
+from exchange.communities import Communities
 from exchange.config import Config, split_address
 from exchange.domain.directory import Directory
 from exchange.domain.guidance import Guidances
@@ -35,7 +37,8 @@ from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.life import LifeFacts
 from exchange.domain.validation import DAY_MS
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
-from exchange.opening import Judging, Memory, OpenLog, Room, keeper_of, open_log, origin_here
+from exchange.following import Following
+from exchange.opening import Judging, Memory, OpenLog, Room, keeper_of, open_log
 from exchange.ops import clocks
 from exchange.ops.grpc_ops import HUB, ops_server
 from exchange.ops.health import Health
@@ -56,12 +59,11 @@ from exchange.stores.retention import first_younger
 from exchange.stores.value_list import read_values
 from exchange.views.directory import DIRECTORY, DirectoryView
 from exchange.views.erasing import Eraser
-from exchange.views.keeper import Keeper, SnapshotDiffers
+from exchange.views.keeper import Keeper
 from exchange.views.lag_told import told_lag
 
 _log = structlog.get_logger()
 
-_FOLLOW_AGAIN_S = 0.5
 #: How long a group waits for this hub to read the directory as far as another hub has.
 _JUDGE_S = 5.0
 
@@ -84,6 +86,7 @@ class App:
         self._tasks: asyncio.TaskGroup
         self._view: DirectoryView
         self._keeper: Keeper[Directory]
+        self._communities: Communities
         self._intake: Intake
         self._trust: Trust
         self.metrics: Metrics = create_metrics()
@@ -100,14 +103,19 @@ class App:
     async def open(self, tasks: asyncio.TaskGroup) -> None:
         """Open logs and ports, and start the work. Raises `ExchangeError` when anything is not as it must be."""
         self._tasks = tasks
-        self.health.serving("store")  # from here on whoever follows a log may find that it is not
         self.metrics.build_info.labels(__version__, platform.python_version()).set(1)
         quotas = Quotas(Limits(**asdict(self._config.quotas)), clocks.monotonic_ms)
         directory = await self._open_directory(quotas)
-        communities = self._view.directory.communities
-        with self._memory.expecting(sum(origin_here(self._stores, each) is not None for each in communities)):
-            for origin in communities:
-                await self._open_new_community(origin)
+        communities = self._communities = Communities(
+            self._folders,
+            self._stores,
+            self._view,
+            self.health,
+            opened=self._logs.keys(),
+            open_log=self._open_community,
+        )
+        with self._memory.expecting(communities.expected()):
+            await communities.open_all()
         await self._check_clock()
         guard = self._guard(quotas)
         if self._speaker is not None:
@@ -116,12 +124,14 @@ class App:
             tasks.create_task(self.signatures.run())
         proposals = ProposalFile(self._folders.proposals)
         await self._open_ports(Hub(self._view, self._intake, self.signatures, self._logs, proposals), guard)
-        tasks.create_task(self._follow(directory.origin, self._view.run))
-        tasks.create_task(self._follow(directory.origin, self._keeper.run))
+        self._follow("the view", directory.origin, self._view.run, well=self._view.fresh)
+        self._follow("the keeper of snapshots", directory.origin, self._keeper.run, well=self._view.fresh)
+        self._open_logs.push_async_callback(_ended, tasks.create_task(communities.follow()))
         tasks.create_task(self._watch(guard))
         host, _ = split_address(self._config.listen)
         tasks.create_task(process.follow_tls_files(self._trust, guard, self.health, host, self.port))
         tasks.create_task(self._archive())
+        self.health.serving("store")
         self.health.serving("publish")
         self.health.serving("ports")
         self.health.serving("tls")
@@ -181,17 +191,7 @@ class App:
         key = read_key(self._folders.key(Origin.DIRECTORY_LOG))
         return keeper_of(DIRECTORY, log, self._folders, key)
 
-    async def _open_community(self, text: str) -> None:
-        if (origin := origin_here(self._stores, text)) is None:
-            _log.warning("community_is_not_on_this_hub", origin=text)
-            return
-        key = read_key(self._folders.key(origin.log))
-        if key.public_key != self._view.directory.communities[text].log_public_key:
-            raise Fatal(
-                f"{text}: the key file is not the one that the directory names for this log",
-                reason=Reason.CONFIG,
-                hint="bring back the right key file; the hub must not sign with another one",
-            )
+    async def _open_community(self, origin: Origin) -> None:
         await self._open_log(origin, Judging(self._intake.judge, self._as_judged_before, MAX_GROUP))
 
     async def _as_judged_before(self, head: Head) -> None:
@@ -201,19 +201,6 @@ class App:
                 await self._view.reached(head.last_directory_size)
         except TimeoutError as error:
             raise Unavailable("this hub has not read the directory's newest entries", retry_after_ms=500) from error
-
-    async def _open_new_community(self, origin: str) -> None:
-        """Open a community that is not closed. A wrong key file, or a log of which entries are lost, hurts no other."""
-        if origin in self._view.directory.successors:
-            return
-        try:
-            await self._open_community(origin)
-        except Fatal as error:
-            if error.reason is Reason.ROLLED_BACK:
-                self.health.not_serving("store", f"{origin}: {error.message}")
-            elif error.reason is not Reason.CONFIG:
-                raise
-            _log.error("community_not_opened", origin=origin, exc_info=error)
 
     async def _open_log(self, origin: Origin, judging: Judging) -> Log:
         name = str(origin)
@@ -240,7 +227,7 @@ class App:
         self._open_logs.push_async_callback(opened.aclose)
         self._logs[name] = opened.log
         self._tasks.create_task(self._keep(name, opened.log.sequencer))
-        self._tasks.create_task(self._follow(name, opened.log.tail.run))
+        self._follow("the tail", name, opened.log.tail.run)
         if (facts := opened.facts) is not None:
             folds = opened.log.of_community
             eraser = Eraser(
@@ -254,13 +241,12 @@ class App:
                 at_once=self._stores.erase_at_once,
             )
             folds.life.listeners.append(partial(self._tell_lag, name, facts))
-            following = [folds.life.run, eraser.run]
+            self._follow("the fold of its life", name, folds.life.run, well=folds.life.folds)
+            self._follow("the eraser", name, eraser.run)
             if self._speaker is not None:
                 limits = self._config.automation.limits
                 automation = Automation(opened.log, self._intake, self._speaker, limits, self._clock.now_ms)
-                following.append(automation.run)
-            for run in following:
-                self._tasks.create_task(self._follow(name, run))
+                self._follow("the automation", name, automation.run)
         _log.info("log_opened", origin=name, size=opened.log.tail.sealed.size)
         return opened.log
 
@@ -273,24 +259,17 @@ class App:
         try:
             await sequencer.run()
         except ExchangeError as error:
-            self.health.not_serving("publish", f"{origin}: {error.message}")
+            self.health.not_serving("publish", f"{origin}: {error.message}", origin)
             _log.error("sequencer_stopped", origin=origin, exc_info=error)
 
-    async def _follow(self, origin: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run what follows a log; the log's closing ends it quietly, anything else takes the hub out of readiness."""
-        try:
-            while not self._closing:
-                with suppress(Unavailable):
-                    await run()
-                await asyncio.sleep(_FOLLOW_AGAIN_S)
-        except SnapshotDiffers:
-            raise  # the hub has judged by what its ledger does not say: it must not go on
-        except ExchangeError as error:
-            self.health.not_serving("store", f"{origin}: {error.message}")
-            _log.error("follower_stopped", origin=origin, exc_info=error)
+    def _follow(
+        self, what: str, origin: str, run: Callable[[], Awaitable[None]], *, well: Callable[[], object] = lambda: None
+    ) -> None:
+        following = Following(what, origin, run, self.health, closing=lambda: self._closing, well=well)
+        self._tasks.create_task(following.run())
 
     def _clock_jumped(self) -> None:
-        self.health.not_serving("publish", "the clock has jumped: look at it, then start the hub again")
+        self.health.not_serving("publish", "the clock has jumped: look at it, then start the hub again", "the clock")
         _log.error("clock_jumped")
 
     async def _check_clock(self) -> None:
@@ -337,24 +316,12 @@ class App:
         self.metrics.referrals_overdue.labels(origin).set(overdue)
 
     async def _watch(self, guard: Guard) -> None:
-        """At each change of the directory: cut streams that lost their ground, and open new communities."""
+        """At each change of the directory: cut streams that lost their ground."""
         seen = 0
         while True:
             await self._view.reached(seen + 1)
             seen = self._view.directory.size
             guard.review()
-            for origin in list(self._view.directory.communities):
-                if origin not in self._logs:
-                    await self._try_to_open(origin)
-                    guard.review()
-
-    async def _try_to_open(self, origin: str) -> None:
-        """Open a community that has come while serving; whatever is wrong with it, the hub goes on."""
-        try:
-            await self._open_new_community(origin)
-        except ExchangeError as error:
-            self.health.not_serving("store", f"{origin}: {error.message}")
-            _log.error("community_not_opened", origin=origin, exc_info=error)
 
     async def _archive(self) -> None:
         while True:
@@ -386,6 +353,12 @@ class App:
         await self._ports.aclose()
         self._closing = True
         await self._open_logs.aclose()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """End a task and wait until it has ended."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def running(config: Config, *, adopt: bool = False, accept_clock: bool = False) -> AbstractAsyncContextManager[App]:

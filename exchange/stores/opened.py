@@ -31,6 +31,8 @@ class Stores(Protocol):
 
     #: Entries to erase in one go. Old bytes leave the files by a transaction, or by writing a whole file anew.
     erase_at_once: int
+    #: Whether a log that comes while hubs run is here whole or not at all. Files take as long as they are copied.
+    come_at_once: bool
 
     def here(self, origin: Origin) -> bool:
         """Whether this hub is to serve a log."""
@@ -71,6 +73,7 @@ class Embedded:
     """Each log in a file; this hub alone has it open."""
 
     erase_at_once = 64
+    come_at_once = False
 
     def __init__(self, folders: Folders) -> None:
         """Keep logs in these folders."""
@@ -116,6 +119,7 @@ class Shared:
     """In Redis. A hub serves the logs that it has the keys of."""
 
     erase_at_once = 4_096
+    come_at_once = True
 
     def __init__(self, folders: Folders, place: RedisPlace) -> None:
         """Keep what is hot there, and entry bundles in the folder that all hubs share."""

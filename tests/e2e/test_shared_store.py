@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal as signals
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -22,10 +23,10 @@ from exchange.stores.redis_place import parse_place
 from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.contract.redis_server import RedisServer, running
-from tests.e2e.answers import check_receipt
+from tests.e2e.answers import check_receipt, refusal
 from tests.e2e.child_hub import ChildHub
 from tests.e2e.drafts import Draft, restricted, signal
-from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Exchange, Party
+from tests.e2e.exchange_fixture import NAME, TIMEOUT_S, UK, Exchange, Party
 from tests.e2e.follower import Follower
 from tests.e2e.shared_store import founded, stopped, stored_leaves, tallied, verified
 from tests.e2e.warm_command_line import on_the_command_line
@@ -159,6 +160,24 @@ async def test_what_was_lost_and_comes_back_at_one_hub_is_served_by_both(exchang
                 while list((await _entry(reader, verifier, receipt.index)).records) != list(said.records):
                     await asyncio.sleep(0.05)
     await verified(exchange)
+
+
+async def test_a_key_that_is_copied_later_is_found_by_a_hub_that_serves(exchange: Exchange) -> None:
+    other, origin = exchange.beside(exchange.folder.parent / "5"), f"{NAME}/later"
+    await stopped(await ChildHub.start(other, "--adopt"))
+    async with AsyncExitStack() as ends:
+        hubs = [await ChildHub.start(each) for each in (exchange, other)]
+        for hub in hubs:
+            ends.push_async_callback(hub.aclose)
+        await exchange.new_log(origin)
+        await hubs[0].registrar.community(origin)
+        await hubs[0].registrar.join("alpha", origin)
+        alpha = hubs[1].party("alpha")
+        async with asyncio.timeout(TIMEOUT_S):
+            while "not open on this hub" not in (await refusal(alpha.publish(signal("alpha", origin)))).message:
+                await asyncio.sleep(0.1)
+        shutil.copy(exchange.folders.key("later"), other.folders.key("later"))
+        assert (await acknowledged(alpha, signal("alpha", origin).sign(alpha.key))).index == 0
 
 
 async def _entry(reader: Party, verifier: Verifier, index: int) -> pb.Entry:

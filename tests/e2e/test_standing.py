@@ -18,7 +18,7 @@ from exchange.domain.bodies import (
     State,
     Suspension,
 )
-from exchange.domain.identifiers import IndicatorType
+from exchange.domain.identifiers import IndicatorType, Origin
 from exchange.domain.kinds import Role
 from exchange.errors import Reason
 from exchange.ledger.ed25519 import SigningKey
@@ -270,13 +270,14 @@ def _community(world: World, origin: str, key: bytes | None = None) -> Community
 
 def _open_slowly(world: World, monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
     """Let the hub open its next community only when so many changes of the directory have come."""
-    opened, size = world.app._open_community, world.app._view.directory.size + changes
+    communities = world.app._communities
+    opened, size = communities._open_log, world.app._view.directory.size + changes
 
-    async def slowly(origin: str) -> None:
+    async def slowly(origin: Origin) -> None:
         await world.app._view.reached(size)
         await opened(origin)
 
-    monkeypatch.setattr(world.app, "_open_community", slowly)
+    monkeypatch.setattr(communities, "_open_log", slowly)
 
 
 async def test_two_communities_created_at_once_are_both_opened(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

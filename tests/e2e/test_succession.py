@@ -61,6 +61,7 @@ def test_a_lost_log_is_closed_and_its_successor_names_the_last_checkpoint(place:
     assert "its successor is cli.exchange/uk-2" in run("watch", "--community", "uk", *told, code=1).stderr
     again = run("community", "create", "uk-3", "--succeeds", "uk", *here, code=1).stderr
     assert "is closed already" in again
+    assert place.ready()[0] == 200, "nobody waits for a log that is closed"
     rows = {
         row["community"]: row for row in lines(run("community", "list", "--client", place.operator, "--json").stdout)
     }
