@@ -280,16 +280,17 @@ class App:
     async def _open_ports(self, hub: Hub, guard: Guard) -> None:
         """Open the plain ports first: closing goes backwards, and they are asked until the drain is over."""
         config = self._config
+        connections = server.Connections(**asdict(config.connections))
+        heartbeat_s = config.feed.heartbeat_ms / 1000
+        main = server.build(hub, guard, self.metrics, clocks.wall_ms, heartbeat_s=heartbeat_s, connections=connections)
         if config.ops.listen:
-            await self._http(ops_api.ops_app(self.health, self.metrics, self._refresh_gauges), config.ops.listen)
+            refresh = partial(self._refresh_metrics, main)
+            await self._http(ops_api.ops_app(self.health, self.metrics, refresh), config.ops.listen)
         if config.tiles.listen:
             await self._http(ops_api.tiles_app(self._logs, self._entries_are_public), config.tiles.listen)
         if config.ops.grpc_listen:
             plain = await ops_server(config.ops.grpc_listen, HUB, lambda: self.health.ready)
             self._ports.push_async_callback(plain.stop, 0)
-        connections = server.Connections(**asdict(config.connections))
-        heartbeat_s = config.feed.heartbeat_ms / 1000
-        main = server.build(hub, guard, self.metrics, clocks.wall_ms, heartbeat_s=heartbeat_s, connections=connections)
         self.port = server.listen(main.grpc, config.listen, self._trust)
         await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
@@ -301,11 +302,14 @@ class App:
     async def _http(self, app: Starlette, address: str) -> None:
         self._ports.push_async_callback(await process.http_port(self._tasks, app, address))
 
-    def _refresh_gauges(self) -> None:
+    def _refresh_metrics(self, main: server.MemberServer) -> None:
         process.show_process(self.metrics, self.health, self._trust, "hub")
+        main.feeds.count()
         for origin, log in self._logs.items():
-            self.metrics.checkpoint_size.labels(origin).set(log.tail.sealed.size)
+            size = log.tail.sealed.size
+            self.metrics.checkpoint_size.labels(origin).set(size)
             if log.folds is not None:
+                self.metrics.life_behind.labels(origin).set(max(0, size - log.folds.life.facts.place().size))
                 with suppress(Unavailable):
                     self._show_referrals(origin, log.folds)
 

@@ -61,7 +61,19 @@ class FeedServicer:
         self._metrics = metrics
         self._heartbeat_s = heartbeat_s
         self._wire = _Wire(now_ms)
-        self._live: dict[str, set[Feed]] = {}
+        #: Live feeds, each with how many of its entries are in the metrics already.
+        self._live: dict[str, dict[Feed, int]] = {}
+
+    def count(self) -> None:
+        """Bring the metrics up to what live streams have been sent; to be called when somebody reads them."""
+        for origin, live in self._live.items():
+            for feed in live:
+                self._count(origin, feed)
+
+    def _count(self, origin: str, feed: Feed) -> None:
+        live = self._live[origin]
+        self._metrics.feed_entries.labels(origin).inc(feed.sent_entries - live[feed])
+        live[feed] = feed.sent_entries
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the service's handlers."""
@@ -111,8 +123,8 @@ class FeedServicer:
             standing=standing,
             heartbeat_s=self._heartbeat_s,
         )
-        live = self._live.setdefault(origin, set())
-        live.add(feed)
+        live = self._live.setdefault(origin, {})
+        live[feed] = 0
         self._metrics.feed_streams.labels(origin).inc()
         written = self._metrics.feed_messages.labels(origin)
         try:
@@ -120,9 +132,9 @@ class FeedServicer:
                 written.inc()
                 yield message
         finally:
-            live.discard(feed)
+            self._count(origin, feed)
+            del live[feed]
             self._metrics.feed_streams.labels(origin).dec()
-            self._metrics.feed_entries.labels(origin).inc(feed.sent_entries)
 
     async def _hello(self, log: Log, request: pb.SubscribeRequest) -> bytes:
         head = await log.store.head()

@@ -68,10 +68,11 @@ def options(connections: Connections) -> tuple[tuple[str, int], ...]:
 
 @dataclass(frozen=True, slots=True)
 class MemberServer:
-    """The server, and how its long calls are told to end."""
+    """The server, how its long calls are told to end, and what its feeds have been sent."""
 
     grpc: grpc.aio.Server
     publishing: PublishServicer
+    feeds: FeedServicer
 
     async def drain(self, grace_s: float) -> None:
         """Answer what has been taken, end the publish streams, wait for calls under way, and stop."""
@@ -98,9 +99,9 @@ def build(
     referral_pb2_grpc.add_ReferralServiceServicer_to_server(ReferralServicer(hub, now_ms), server)
     admin = AdminServicer(hub, metrics, secrets.token_bytes)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
-    feed = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
-    server.add_generic_rpc_handlers((feed.handlers(),))
-    return MemberServer(server, publishing)
+    feeds = FeedServicer(hub, now_ms, metrics, heartbeat_s=heartbeat_s)
+    server.add_generic_rpc_handlers((feeds.handlers(),))
+    return MemberServer(server, publishing, feeds)
 
 
 def listen(server: grpc.aio.Server, address: str, trust: Trust) -> int:

@@ -62,7 +62,7 @@ class Metrics:
 
     statements: Counter = _counter(
         "statements_total",
-        "Statements offered, by what became of them: accepted, repeated, rejected.",
+        "Statements that have a receipt: accepted, or repeated. Refusals are in `signal_exchange_rejected_total`.",
         "origin",
         "outcome",
     )
@@ -89,6 +89,9 @@ class Metrics:
         "stage",
         "receiver",
         buckets=_LAG,
+    )
+    life_behind: Gauge = _gauge(
+        "life_behind_entries", "Sealed entries that the fold of a community's life has not taken yet.", "origin"
     )
     referrals_open: Gauge = _gauge("referrals_open", "Referrals that no authority has closed.", "origin")
     referrals_overdue: Gauge = _gauge(
@@ -126,7 +129,7 @@ class Metrics:
 
 
 def metric_rows() -> tuple[MetricRow, ...]:
-    """Return the table, for documentation, dashboards' tests and alerts' tests."""
+    """Return the table: the documentation is made of it, and a test reads its conventions."""
     return tuple(item.metadata["row"] for item in fields(Metrics) if "row" in item.metadata)
 
 

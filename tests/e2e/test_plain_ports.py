@@ -23,6 +23,7 @@ from tests.e2e.answers import get, refusal
 from tests.e2e.drafts import record, signal
 from tests.e2e.exchange_fixture import DIRECTORY, NAME, SIDE, TIMEOUT_S, UK, World
 from tests.e2e.follower import Follower
+from tests.e2e.test_standing import eventually, live_streams
 
 pytestmark = pytest.mark.e2e
 
@@ -157,6 +158,32 @@ async def test_metrics_count_and_name_no_member_and_no_identifier(world: World) 
     assert not words & set(members)
     assert case_ref not in text
     assert value.hex() not in text
+
+
+async def test_what_a_stream_is_sent_is_counted_while_it_lives(world: World) -> None:
+    origin = f"{NAME}/counted"
+    await world.exchange.new_log(origin)
+    await world.registrar.community(origin)
+    await world.registrar.enrol("counted", communities=(origin,))
+    party = world.party("counted")
+
+    async def counted() -> list[str]:
+        _, body = await get(world.ops_port, "/metrics")
+        return re.findall(
+            rf'^signal_exchange_feed_entries_total{{origin="{origin}"}} (.+)$', body.decode(), re.MULTILINE
+        )
+
+    results = await party.stream([signal("counted", origin).sign(party.key) for _ in range(3)])
+    assert all(result.HasField("receipt") for result in results)
+    follower = await Follower.start(party, world.exchange.verifier(origin), cursor=1)
+    await follower.reach(3)
+    assert await counted() == ["2.0"]
+    await party.publish(signal("counted", origin))
+    await follower.reach(4)
+    assert await counted() == ["3.0"]
+    await follower.stop()
+    await eventually(lambda: live_streams(world, "counted") == 0)
+    assert await counted() == ["3.0"], "nothing is counted twice"
 
 
 async def test_who_am_i_and_the_directory_agree_with_the_log(world: World) -> None:
