@@ -21,7 +21,6 @@ OPENING = {"Connection", "_open", "connect", "open_again", "open_file", "open_pr
 ENTERED = {
     "exchange/stores/facts.py: self._looking",
     "exchange/stores/facts.py: self._reading",
-    "exchange/cli/doctor/hub.py: error",
     "clients/python/src/exchange_client/private_database.py: self._turn",
 }
 
