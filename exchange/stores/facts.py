@@ -8,7 +8,6 @@ finds damaged says so (`damaged`), and is made anew by `forget`.
 from __future__ import annotations
 
 import asyncio
-import errno
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from exchange.ops.transactions import transaction
 from exchange.ports import Doomed, ToldEntry
 from exchange.stores import facts_schema
 from exchange.stores import sqlite_schema as schema
+from exchange.stores.disk import explained
 from exchange.stores.facts_looking import (
     MEMBER_COLUMNS,
     doomed_in,
@@ -147,9 +147,7 @@ class FactsFile:
         except OverflowError as error:
             raise Fatal(f"{self.path}: a leaf holds a number that no table can: {error}") from error
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise Unavailable("the disk of what is known of this log is full", retry_after_ms=5_000) from error
-            raise Fatal(f"{self.path}: {error.strerror}") from error
+            raise explained(error, self.path, "the disk of what is known of this log") from error
         except schema.READ_FAILURES as error:
             raise schema.explain(error, self.path) from error
 

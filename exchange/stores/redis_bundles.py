@@ -6,15 +6,15 @@ store; a hub that does not find it there is looking at another folder, and must 
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from exchange.errors import Fatal, Reason, Rejected, Unavailable
+from exchange.errors import Fatal, Reason, Rejected
 from exchange.ledger.merkle import leaf_hash
 from exchange.ledger.tiles import HashTile, decode_bundle, entries_path
 from exchange.ops.durable import make_folders, write_together
+from exchange.stores.disk import explained
 
 NAME = "bundles.id"
 
@@ -70,9 +70,7 @@ class Bundles:
         except FileExistsError as error:
             raise Fatal(f"{path}: holds other entries than the store") from error
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise Unavailable("the disk of the entry bundles is full", retry_after_ms=5_000) from error
-            raise Fatal(f"{path}: {error.strerror}") from error
+            raise explained(error, path, "the disk of the entry bundles") from error
 
 
 def _checked(path: Path, data: bytes, root: bytes) -> list[bytes]:

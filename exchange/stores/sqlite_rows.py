@@ -7,7 +7,6 @@ write-ahead log can always be cut; cutting it happens on this thread, where no r
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from typing import Any
 import apsw
 
 from exchange.codec import frame_leaf
-from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected, Unavailable
+from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected
 from exchange.ledger.merkle import HASH_BYTES, leaf_hash
 from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, HashTile, decode_bundle, encode_bundle, entries_path
 from exchange.ops.durable import write_once
 from exchange.ports import StoredEntry
 from exchange.stores import sqlite_schema as schema
+from exchange.stores.disk import explained
 from exchange.stores.entries import hash_of_leaf_in
 from exchange.stores.inner_tiles import InnerTiles
 
@@ -185,9 +185,7 @@ class Rows:
         except FileExistsError as error:
             raise Fatal(f"{file}: holds other entries than the store") from error
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise Unavailable("the store's disk is full", retry_after_ms=5_000) from error
-            raise Fatal(f"{file}: {error.strerror}") from error
+            raise explained(error, file, "the store's disk") from error
 
     def cut_log(self) -> bool:
         """Move the write-ahead log into the file and cut it to nothing; False when something was in the way."""

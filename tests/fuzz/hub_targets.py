@@ -24,6 +24,7 @@ from exchange_client import FeedVerifier
 from exchange_client.transport import _feed_message
 from tests.contract.builders import KEY, ORIGIN, checkpoint
 from tests.fuzz.target import Target, bytes_of
+from tests.unit import asgi
 from tests.unit.builders import BETA, EXCHANGE, NOW_MS, UK, make_directory, signal_statement
 from tests.unit.fanout.fakes import Shelf
 
@@ -99,27 +100,11 @@ QUESTIONS: dict[bytes, tuple[str, type[Any]]] = {
 }
 
 
-async def _get(path: str) -> tuple[int, bytes]:
-    status, body = 0, b""
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        nonlocal status, body
-        status = message.get("status", status)
-        body += message.get("body", b"")
-
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
-    await TILES(scope, receive, send)
-    return status, body
-
-
 def get_tile(data: bytes) -> object:
     """Any path that HTTP lets through is a tile, a bundle or a checkpoint, or is not found."""
     if not all(0x21 <= byte <= 0x7E for byte in data):
         raise Unavailable("the server itself refuses this path")
-    status, body = _run(_get("/" + unquote(data.decode("ascii"))))
+    status, body = _run(asgi.get(TILES, "/" + unquote(data.decode("ascii"))))
     assert status in {200, 307, 404}
     if status != 200:
         raise Unavailable("not found")

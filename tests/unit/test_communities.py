@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +18,10 @@ from exchange.domain.identifiers import Origin
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.ops.health import Health
 from exchange.stores.folders import Folders, make_key
+from tests.unit.waits import until
 
 NAME = "exchange.example"
 UK, SIDE = f"{NAME}/uk", f"{NAME}/side"
-DEADLINE_S = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -100,12 +100,6 @@ class Hub:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not happened():
-            await asyncio.sleep(0.002)
 
 
 async def test_one_that_fails_for_a_moment_is_tried_again_though_the_directory_stays_as_it_is(tmp_path: Path) -> None:

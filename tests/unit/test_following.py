@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,10 +14,10 @@ from exchange.errors import ExchangeError, Fatal, Unavailable
 from exchange.following import Following
 from exchange.ops.health import Health
 from exchange.views.keeper import SnapshotDiffers
+from tests.unit.waits import until
 
 UK = "exchange.example/uk"
 FULL = Unavailable("the store's disk is full")
-DEADLINE_S = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -67,12 +67,6 @@ async def followed(fold: Fold) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not happened():
-            await asyncio.sleep(0.002)
 
 
 async def test_a_failure_that_lasts_takes_the_hub_out_of_readiness_until_it_is_over() -> None:

@@ -13,6 +13,7 @@ from exchange.errors import Conflict, ExchangeError, Fatal, Reason, Rejected, Un
 from exchange.fanout.tail import Tail
 from exchange.ledger.tiles import entries_path, tile_path
 from tests.contract.faulty_store import FaultyStore
+from tests.unit import asgi
 from tests.unit.builders import UK
 from tests.unit.fanout.fakes import Shelf
 
@@ -26,19 +27,7 @@ async def get(page: str, fails: str = "", error: Exception | None = None) -> tup
     await shelf.add_plain(5)
     store = FaultyStore(shelf.store, lambda name: (True, error if name == fails else None))
     log = Log(UK, cast("Any", None), store, store, cast("Any", None), Tail(shelf.store, lambda: 0.0))
-    status, body = 0, b""
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        nonlocal status, body
-        status = message.get("status", status)
-        body += message.get("body", b"")
-
-    scope = {"type": "http", "method": "GET", "path": f"/{UK}/{page}", "query_string": b"", "headers": []}
-    await tiles_app({UK: log}, lambda _: True)(scope, receive, send)
-    return status, body
+    return await asgi.get(tiles_app({UK: log}, lambda _: True), f"/{UK}/{page}")
 
 
 @pytest.mark.parametrize("page", PAGES)
