@@ -144,7 +144,8 @@ def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(pl
     ]
     assert holds(elsewhere / "data", "1a", "2b") == {"2b"}
     bundle = next((kept / "logs" / "uk" / "tile").rglob("*.p/*"))
-    bundle.write_bytes(bundle.read_bytes()[:-1] + b"\x00")
+    *others, last = bundle.read_bytes()
+    bundle.write_bytes(bytes([*others, last ^ 1]))
     shutil.rmtree(elsewhere / "data" / "logs")
     shutil.rmtree(elsewhere / "data" / "marks")
     refused = run(*told, "--adopt", code=1)
