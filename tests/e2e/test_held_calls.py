@@ -243,6 +243,8 @@ async def test_what_grpc_itself_fails_at_is_told(tmp_path: Path, monkeypatch: py
             refused = await refusal(Follower.start(world.party("beta"), world.exchange.verifier(UK)))
         assert refused.code is grpc.StatusCode.INTERNAL
         assert "incident" in refused.message
-        await eventually(lambda: rpcs(world, "Subscribe", "INTERNAL") > 0)  # a call is counted when its end has been told
+        await eventually(
+            lambda: rpcs(world, "Subscribe", "INTERNAL") > 0
+        )  # a call is counted when its end has been told
         assert (rpcs(world, "Subscribe", "INTERNAL"), rpcs(world, "Subscribe", "CANCELLED")) == (1, 0)
     assert [(each["event"], each["log_level"]) for each in logs] == [("unexpected_error", "error")]
