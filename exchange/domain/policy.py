@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from exchange.domain.bodies import State, Suspension
 from exchange.domain.directory import Directory, KeyEntry
@@ -23,7 +23,7 @@ from exchange.errors import Denied, Reason, Rejected, Unavailable, VerificationF
 LEAF_ONLY_MS = 90 * DAY_MS
 
 
-class Sight(Enum):
+class Sight(StrEnum):
     """What a subscriber of a log may see at all."""
 
     RECORDS = "records"

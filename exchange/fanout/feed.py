@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from exchange.domain.kinds import Kind
 from exchange.domain.policy import Sight, Workload, visible_to
@@ -20,8 +20,7 @@ from exchange.fanout.wire import FeedWire
 HEARTBEAT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """Which signals a subscriber wants the records of, judged on headers. Empty sets let everything pass."""
 
     labels: frozenset[int] = frozenset()

@@ -63,7 +63,9 @@ class Tail:
         self._ring: list[Item] = []
         self._ring_bytes = 0
         self._ring_limit = ring_bytes
-        self._waiters: set[asyncio.Future[None]] = set()
+        #: Who waits, and until when by the loop's time; one alarm for all, since a timer for each costs more.
+        self._waiters: dict[asyncio.Future[None], float] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         self._pages: dict[tuple[int, Sight], Page] = {}
         self._kept_bytes = 0
         self._not_before = 0.0
@@ -119,7 +121,7 @@ class Tail:
 
     def wake(self) -> None:
         """Let every waiting feed look again: one round. Its length decides when the next may start."""
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         self._forget_pages()
         started = self._clock()
         for waiter in waiters:
@@ -141,13 +143,29 @@ class Tail:
             return
         loop = asyncio.get_running_loop()
         own = waiter or loop.create_future()
-        self._waiters.add(own)
-        timer = loop.call_later(timeout_s, _resolve, own)
+        until = self._waiters[own] = loop.time() + timeout_s
+        if self._alarm is None or until < self._alarm.when():
+            self._set_alarm(until)
         try:
             await own
         finally:
-            timer.cancel()
-            self._waiters.discard(own)
+            self._waiters.pop(own, None)
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(at, self._end_waits)
+
+    def _end_waits(self) -> None:
+        """Wake those whose time is over; come again when the next one's is."""
+        self._alarm = None
+        now = asyncio.get_running_loop().time()
+        for waiter, until in self._waiters.items():
+            if until <= now:
+                _resolve(waiter)
+        later = [until for until in self._waiters.values() if until > now]
+        if later:
+            self._set_alarm(min(later))
 
     async def page(self, cursor: int, sight: Sight) -> Page:
         """Return the items from the cursor that fit into one message, at least one. Raises `CursorBelowFloor`.

@@ -16,7 +16,7 @@ from exchange.fanout.tail import LONGEST_PAUSE_S, PACE, Tail
 from exchange.ports import StoredEntry
 from tests.contract.memory_store import Disk, MemoryStore
 from tests.unit.builders import ALPHA, BETA, Actor, signal_statement
-from tests.unit.fanout.fakes import Shelf, Subscriber, always, running
+from tests.unit.fanout.fakes import DEADLINE_S, NO_HEARTBEAT_S, Shelf, Subscriber, always, running
 
 GAMMA = Actor("gamma", ALPHA.role)
 
@@ -216,6 +216,29 @@ async def test_waiting_ends_with_news_or_with_time() -> None:
         assert not tail._waiters
         tail.drain()
         await tail.wait(1, 60.0)
+
+
+async def test_each_wait_ends_at_its_own_time() -> None:
+    """One alarm serves them all: it must ring for the shortest, whoever came first, and again for the others."""
+    tail = await Shelf.new().tail()
+    ended: list[float] = []
+
+    async def wait(timeout_s: float) -> None:
+        await tail.wait(0, timeout_s)
+        ended.append(timeout_s)
+
+    async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.TaskGroup() as group:
+            for timeout_s in (0.04, 0.02, 0.06, 0.02):
+                group.create_task(wait(timeout_s))
+        assert ended == [0.02, 0.02, 0.04, 0.06]
+        never = asyncio.create_task(wait(NO_HEARTBEAT_S))
+        await asyncio.sleep(0)
+        await wait(0.01)  # sooner than what the alarm is set to
+        never.cancel()
+        await asyncio.gather(never, return_exceptions=True)
+    assert ended[-1] == 0.01
+    assert not tail._waiters
 
 
 @pytest.mark.parametrize(("round_s", "pause_s"), [(0.001, PACE * 0.001), (0.004, PACE * 0.004), (5.0, LONGEST_PAUSE_S)])
