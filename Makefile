@@ -7,6 +7,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 # Many organisations sign the traffic with an authority of their own; pip asks the system too.
 export UV_SYSTEM_CERTS ?= 1
+# Hubs of the demo and the tests are on this machine, and gRPC would ask a proxy of the environment for them too.
+COMMA := ,
+export no_proxy := localhost,127.0.0.1,::1$(if $(no_proxy),$(COMMA)$(no_proxy))
 .SUFFIXES:
 
 PYTHON ?= python3

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from exchange import pseudonym_app, pseudonym_config
-from exchange.cli.client_files import write_new
+from exchange.cli.client_files import toml_text, write_new
 from exchange.cli.connect import origin_of
 from exchange.cli.output import client_option, config_file, emit, json_option, show_settings, unreadable
 from exchange.domain.key_epochs import MAX_LIFE_DAYS
@@ -31,19 +31,19 @@ from exchange_client import ClientConfig, ExchangeClient
 _TOML = """\
 # The pseudonym service of {member}. `exchange pseudonyms check-config` checks it; docs/pseudonym-configuration.md
 # explains every key.
-client = "{client}"
+client = {client}
 keys = "keys"
 data = "data"
-listen = "{listen}"
+listen = {listen}
 communities = [{communities}]
 
 [tls]
-certificate = "{certificate}"
-key = "{key}"
-client_authority = "{authority}"
+certificate = {certificate}
+key = {key}
+client_authority = {authority}
 
 [ops]
-listen = "{ops}"
+listen = {ops}
 
 # What a member may have evaluated: each of its declared users once in an epoch, and so many a day besides.
 [terms]
@@ -121,16 +121,18 @@ def init(
         tls = (files.certificate, files.key, certificates.authority_files(pki).certificate)
     for name in ("keys", "data"):
         (base / name).mkdir(mode=0o700, exist_ok=True)
-    certificate, key, authority = (os.path.relpath(path.resolve(), base) for path in tls)
+    client, certificate, key, authority = (
+        toml_text(os.path.relpath(path.resolve(), base)) for path in (client_path, *tls)
+    )
     text = _TOML.format(
         member=ours.member,
-        client=os.path.relpath(client_path.resolve(), base),
-        listen=listen,
-        communities=", ".join(f'"{name}"' for name in names),
+        client=client,
+        listen=toml_text(listen),
+        communities=", ".join(map(toml_text, names)),
         certificate=certificate,
         key=key,
         authority=authority,
-        ops=ops_listen,
+        ops=toml_text(ops_listen),
     )
     write_new(base / "pseudonyms.toml", text)
     emit({"config": str(folder / "pseudonyms.toml"), "keys": str(folder / "keys")}, as_json=as_json)

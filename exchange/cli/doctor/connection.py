@@ -2,11 +2,13 @@
 
 A gRPC client sees the same few words ("Socket closed") whatever of this is wrong. So nothing here uses gRPC: plain
 sockets and Python's own TLS, first believing everything, then nothing. A hub that refuses a certificate hangs up
-without an alert; that it does so is seen by its silence where its HTTP/2 settings should come.
+without an alert; that it does so is seen by its silence where its HTTP/2 settings should come. Where gRPC goes
+through a proxy, this does.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from exchange.cli.doctor.finding import BAD, GOOD, Finding
+from exchange.cli.doctor.proxy import Proxy, proxy_to
 from exchange.config import split_address
 from exchange.errors import ExchangeError
 from exchange_client import ClientConfig
@@ -38,6 +41,7 @@ class _Way:
     address: str
     host: str
     port: int
+    proxy: Proxy | None
 
     @property
     def name(self) -> str:
@@ -51,7 +55,7 @@ def look_at_address(settings: ClientConfig, address: str) -> Iterator[Finding]:
     except ExchangeError as error:
         yield Finding(f"address {address}", BAD, error.message, "`addresses` are of the form hub.example:7443")
         return
-    way = _Way(settings, address, host, port)
+    way = _Way(settings, address, host, port, proxy_to(host, os.environ))
     for what, look in _LAYERS:
         found = _looked(f"{what} {address}", way, look)
         yield found
@@ -70,10 +74,14 @@ def _looked(what: str, way: _Way, look: Callable[[str, _Way], Finding]) -> Findi
 
 
 def _connect(way: _Way) -> socket.socket:
+    if way.proxy is not None:
+        return way.proxy.tunnel(way.host, way.port, TIMEOUT_S)
     return socket.create_connection((way.host, way.port), TIMEOUT_S)
 
 
 def _reach(what: str, way: _Way) -> Finding:
+    if way.proxy is not None:
+        return _reach_through(what, way, way.proxy)
     try:
         with _connect(way) as connection:
             return Finding(what, GOOD, f"reached {connection.getpeername()[0]}")
@@ -87,6 +95,15 @@ def _reach(what: str, way: _Way) -> Finding:
         return Finding(what, BAD, detail, "a firewall, a wrong address, or a machine that is down")
     except OSError as error:
         return Finding(what, BAD, f"cannot be reached: {error.strerror}", "check the network and the address")
+
+
+def _reach_through(what: str, way: _Way, proxy: Proxy) -> Finding:
+    try:
+        with _connect(way):
+            return Finding(what, GOOD, f"reached through the proxy {proxy}")
+    except OSError as error:
+        detail = f"the proxy {proxy} does not lead there: {error}"
+        return Finding(what, BAD, detail, f"have it connect to {way.address}, or name {way.host} in `no_proxy`")
 
 
 def _context() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""`exchange init` and `exchange community create`: what goes together, and going on with what was begun."""
+"""`exchange init`, `exchange community create`, `exchange pseudonyms init`: what goes together, and what they leave."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from exchange import pseudonym_config
+from exchange.cli.client_files import client_toml
 from exchange.cli.community import _log_key
 from exchange.cli.hub import init
+from exchange.cli.pseudonyms import pseudonyms
 from exchange.config import TLS, Config
 from exchange.domain.identifiers import Origin
+from exchange.domain.kinds import Role
+from exchange.ops.certificates import authority_files, create_authority, issue
 from exchange.stores.folders import make_key
 from exchange.stores.sqlite import SqliteStore
 
@@ -32,3 +37,18 @@ async def test_a_log_of_which_there_is_the_key_alone_is_made_with_it(tmp_path: P
         assert (await _log_key(settings, origin)).public_key == begun.public_key
     store = await SqliteStore.open(settings.folders.log(origin.log), origin=str(origin))
     await store.aclose()
+
+
+def test_a_service_is_set_up_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    """Its name goes into the service's file, where a quote would end the text, and a backslash change it."""
+    pki, client = tmp_path / 'our "own" pki', tmp_path / "back\\slash" / "client.toml"
+    create_authority(pki, "my.exchange")
+    issue(pki, "notary", Role.PSEUDONYMS.word)
+    client_toml(client, "my.exchange", "notary", Role.PSEUDONYMS, "localhost:1", pki, bytes(32))
+    words = ["--client", str(client), "--community", "uk", "--folder", str(tmp_path / "service")]
+    done = CliRunner().invoke(pseudonyms, ["init", *words, "--development-pki", str(pki)])
+    assert done.exit_code == 0, done.output
+    settings = pseudonym_config.load(tmp_path / "service" / "pseudonyms.toml")
+    assert settings.client.resolve() == client
+    assert settings.tls.client_authority.resolve() == authority_files(pki).certificate
+    assert settings.communities == ("uk",)
