@@ -40,7 +40,7 @@ from exchange.stores.worker import Worker
 T = TypeVar("T")
 
 #: What the connections of a fold may hold of its file: one writes, one looks up on the loop, one reads much.
-FOLD_CACHES = (facts_schema.WRITING_CACHE_BYTES, schema.CACHE_BYTES, schema.CACHE_BYTES)
+FOLD_CACHES = (schema.CACHE_BYTES, schema.CACHE_BYTES, schema.CACHE_BYTES)
 #: Of the file, as far as it is looked up without a call of the system for each page.
 _MAPPED_BYTES = 1 << 30
 #: How long a signal that was said again may lie among the newest, before its record goes with that of the first.

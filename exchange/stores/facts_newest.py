@@ -57,8 +57,9 @@ class Newest:
     def note(self, index: int, ids: bytes) -> None:
         """Take a statement's joined ids."""
         self.end = max(self.end, index + 1)
-        keys = keys_in(ids)
-        if self._first.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
+        # Most say one, and the short way takes a third of the time: a start goes it for all the newest.
+        keys = (key_of(ids),) if len(ids) == ID_BYTES else keys_in(ids)
+        if len(keys) > 1 and self._first.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
             self._first.update(dict.fromkeys(keys, index))
             return
         for key in keys:

@@ -19,8 +19,6 @@ from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
 FORMAT = 9
-#: See `exchange.stores.sqlite_schema.CACHE_BYTES`: the connection that writes meets pages all over the file.
-WRITING_CACHE_BYTES = 64 * 2**20
 
 TABLES = """
 CREATE TABLE place(
@@ -166,7 +164,6 @@ def _is_ours(connection: apsw.Connection, path: Path) -> bool:
 def _open(path: Path, *, create: bool = True) -> apsw.Connection:
     connection = schema.connect(path, create=create)
     connection.pragma("synchronous", "NORMAL")
-    connection.pragma("cache_size", -WRITING_CACHE_BYTES // 1024)
     return connection
 
 

@@ -156,7 +156,7 @@ def files_open(folder: Path) -> int:
 @pytest.mark.parametrize(
     ("log", "threads", "files", "caches", "most"),
     [
-        ("c0", 5, 14, {"ledger.sqlite": LOG_CACHES, "life": FOLD_CACHES}, 128 * MIB),
+        ("c0", 5, 14, {"ledger.sqlite": LOG_CACHES, "life": FOLD_CACHES}, 80 * MIB),
         (Origin.DIRECTORY_LOG, 3, 7, {"ledger.sqlite": LOG_CACHES}, 32 * MIB),
     ],
 )

@@ -40,7 +40,7 @@ per entry grows a thousand times faster there.
   where it is missing or of another tree, it reads every statement, in a process beside the hub
   ([why](adr/0026-a-long-log-is-taken-in-by-a-process-beside-the-hub.md)): a million of one signal in about a minute.
 - **Memory** is bounded in bytes: newest entries, ring, and SQLite's pages, of which a long and busy community's two
-  writing connections come to hold 80 MiB, and all five 128 MiB at most.
+  writing connections come to hold 32 MiB, and all five 80 MiB at most.
 - **A proof** from anywhere takes a few tiles of 256 hashes, in one read: logarithmic, with a base of 256. Whole tiles above the
   leaves' stay in memory, so that it hashes no more in a long ledger than in a short one. A page of entries is one read.
 - **Disk per signal** is constant: record, id and its share of leaf, index and hashes. A statement of one signal pays
