@@ -81,7 +81,7 @@ def report(
     \b
     Examples:
       exchange report progress --community uk-elections --client beta/liaison/client.toml
-      exchange report may --from 2027-05-01 --to 2027-05-31 --community uk-elections --client beta/liaison/client.toml
+      exchange report may --from 2026-05-01 --to 2026-05-31 --community uk-elections --client beta/liaison/client.toml
       exchange report polls --election general-2027 --community uk-elections --client beta/liaison/client.toml
     """
     build = of_extra("report", "building", WHAT)
