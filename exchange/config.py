@@ -250,18 +250,21 @@ def _wrong(path: Path, what: str) -> Rejected:
 
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises `Rejected` (CONFIG) that names the key at fault."""
-    config = read(path, Config, lambda what: _wrong(path, what))
+    config = read(path, Config, lambda what: _wrong(path, what), "EXCHANGE_CONFIG")
     _check(path, config)
     return _anchored(config, path.resolve().parent)
 
 
-def read(path: Path, kind: type[C], wrong: Callable[[str], Rejected]) -> C:
-    """Read a file of one kind. Raises what ``wrong`` makes of the key at fault."""
+def read(path: Path, kind: type[C], wrong: Callable[[str], Rejected], variable: str) -> C:
+    """Read a file of one kind, which ``variable`` may name. Raises what ``wrong`` makes of the key at fault."""
     try:
         raw = tomllib.loads(path.read_text())
         return msgspec.convert(raw, kind, dec_hook=_decode)
     except OSError as error:
-        raise wrong(f"cannot be read: {error.strerror}") from error
+        refused = wrong(f"cannot be read: {error.strerror}")
+        if isinstance(error, FileNotFoundError):
+            refused.hint = f"--config or {variable} names it; a relative path counts from the folder that you are in"
+        raise refused from error
     except msgspec.ValidationError as error:
         raise wrong(str(error)) from error
     except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises

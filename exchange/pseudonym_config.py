@@ -94,7 +94,7 @@ class Config(Section, frozen=True):
 
 def load(path: Path) -> Config:
     """Read and check a configuration file. Raises `Rejected` (CONFIG) that names the key at fault."""
-    found = config.read(path, Config, lambda what: _wrong(path, what))
+    found = config.read(path, Config, lambda what: _wrong(path, what), "EXCHANGE_PSEUDONYMS")
     others = {"ops.listen": found.ops.listen, "ops.grpc_listen": found.ops.grpc_listen}
     config.check_shared(found.log_level, found.listen, others, lambda what: _wrong(path, what))
     if not found.communities:

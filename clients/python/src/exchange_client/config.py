@@ -66,7 +66,10 @@ class ClientConfig:
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise _wrong(path, f"cannot be read: {error.strerror}") from error
+            refused = _wrong(path, f"cannot be read: {error.strerror}")
+            if isinstance(error, FileNotFoundError) and not path.is_absolute():
+                refused.hint = "--client or EXCHANGE_CLIENT names it, from the folder that you are in"
+            raise refused from error
         except (ValueError, RecursionError) as error:  # beside its own, what a number or a nesting without end raises
             raise _wrong(path, f"is not TOML: {error}") from error
         known = {field.name for field in fields(cls)} - {"folder"}
