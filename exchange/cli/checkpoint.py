@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from exchange.cli.connect import origin_of, with_client
-from exchange.cli.output import client_option, community_option, emit, json_option
+from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.errors import Reason, Rejected, VerificationFailed
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
@@ -26,7 +26,8 @@ from exchange_client.auditor import Tree
 def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: bool) -> None:
     """Print a ledger's signed checkpoint as this hub shows it to us, its signature verified.
 
-    Also that it goes on from what this client file has followed, where it has.
+    It must go on from what this client file has followed, where it has. With --against a line on stderr says that both
+    are of one ledger.
 
     Give it to other members by another way than through the hub, and hold theirs against what you are shown. It ends
     with 1 where the two cannot be of one ledger, and keeps both then in the client's state folder, under evidence: two
@@ -38,28 +39,30 @@ def checkpoint(name: str, client_path: Path, against: Path | None, *, as_json: b
       exchange checkpoint --community uk-elections --client beta/liaison/client.toml --against alpha.checkpoint
     """
 
-    async def job(client: ExchangeClient, settings: ClientConfig) -> Tree:
+    async def job(client: ExchangeClient, settings: ClientConfig) -> tuple[Tree, Tree | None]:
         auditor = await client.auditor(origin_of(settings.exchange, name))
         shown = await auditor.tree()
         followed = await client.position(auditor.origin)
-        other = followed.checkpoint if followed is not None else b""
+        other, theirs = followed.checkpoint if followed is not None else b"", None
         try:
             if followed is not None:
                 await auditor.check_extends(shown, followed.range.size, followed.range.root())
             if against is not None:
                 other = _read(against)
-                theirs = auditor.opened(other).checkpoint
-                await auditor.check_extends(shown, theirs.size, theirs.root)
+                theirs = auditor.opened(other)
+                await auditor.check_extends(shown, theirs.size, theirs.checkpoint.root)
         except VerificationFailed as error:
             folder = _keep(settings, auditor.origin, shown.note, other)
             error.hint = f"both are in {folder}; was it another log, or another directory (--community directory)?"
             raise
-        return shown
+        return shown, theirs
 
-    tree = with_client(client_path, job)
+    tree, agreed = with_client(client_path, job)
     shown = tree.checkpoint
     data = {"origin": shown.origin, "size": shown.size, "root": shown.root.hex(), "checkpoint": tree.note.decode()}
     emit(data, as_json=as_json, lines=tree.note.decode().splitlines())
+    if agreed is not None and not as_json:
+        say(f"{against} and what we are shown agree up to size {agreed.size}: one ledger", err=True)
 
 
 def _read(path: Path) -> bytes:

@@ -62,6 +62,10 @@ def test_members_hold_against_each_other_what_a_hub_shows_them(place: Place, tmp
     beta = place.client("beta", "liaison")
     (now,) = lines(run(*ask, beta, "--against", file, "--json").stdout)
     assert file.read_text() != now["checkpoint"]
+    size = file.read_text().splitlines()[1]
+    told = run(*ask, beta, "--against", file)
+    assert told.stdout == now["checkpoint"]
+    assert told.stderr == f"{file} and what we are shown agree up to size {size}: one ledger\n"
     key = SigningKey(bytes.fromhex((place.folder / "hub" / "data" / "keys" / "uk.seed").read_text()))
     shown = Checkpoint(now["origin"], now["size"], bytes.fromhex(now["root"]))
     assert open_checkpoint(now["checkpoint"].encode(), log_verifier(shown.origin, key.public_key)) == shown
