@@ -52,7 +52,7 @@ _POLL_S = 0.01
     "notes",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A signed checkpoint of a log as a member, a witness or a mirror has it. May be given several times.",
+    help="A signed checkpoint of a log as a member, a witness or a mirror has it. Given once for each log.",
 )
 @click.option(
     "--adopt", is_flag=True, help="Nothing was released after the backup: believe it where no mark says more."
@@ -129,7 +129,8 @@ def _plan(
         raise Fatal(
             f"{origin}: this machine has no record of the log's last checkpoint",
             reason=Reason.ROLLED_BACK,
-            hint="give one that a member has seen with --checkpoint; --adopt, if nothing was released after the backup",
+            hint=f"each log takes a --checkpoint of its own, as `exchange checkpoint --community {held.log}` printed "
+            "it to a member; --adopt, if nothing was released after the backup",
         )
     here = folder / "logs" / held.log
     check_leaves(leaves(here, held.size), checkpoint, [TreeHead(each.size, each.root) for each in known])

@@ -21,6 +21,10 @@ from exchange.ledger.ed25519 import SigningKey
 from exchange.ops.durable import write_secret
 
 _SEED_BYTES = 32
+_NO_KEY = (
+    "signing keys, of which each log has its own, are no part of a backup: put them back from the copy that is kept "
+    "apart (docs/backup.md)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,8 @@ def read_key(path: Path) -> SigningKey:
         mode = path.stat().st_mode
         data = path.read_bytes()
     except OSError as error:
-        raise Fatal(
-            f"{path}: {error.strerror}", reason=Reason.CONFIG, hint="a log is signed with its own key"
-        ) from error
+        hint = _NO_KEY if isinstance(error, FileNotFoundError) else ""
+        raise Fatal(f"{path}: {error.strerror}", reason=Reason.CONFIG, hint=hint) from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise Fatal(f"{path}: others on this machine may read this key", reason=Reason.CONFIG, hint=f"chmod 600 {path}")
     try:

@@ -128,6 +128,13 @@ def test_elsewhere_nothing_is_believed_unless_somebody_says_what_was_released(pl
     told = ("restore", kept, "--record-keys", keys, "--config", elsewhere / "hub.toml")
     refused = run(*told, code=3)
     assert "no record of the log's last checkpoint" in refused.stderr
+    refused = run(*told, "--checkpoint", kept / "logs" / "uk" / "checkpoint", code=3)
+    assert "each log takes a --checkpoint of its own, as `exchange checkpoint --community directory`" in refused.stderr
+    (elsewhere / "data" / "keys").rename(elsewhere / "kept-apart")
+    refused = run(*told, "--adopt", code=3)
+    assert "directory.seed: No such file or directory" in refused.stderr
+    assert "are no part of a backup: put them back from the copy that is kept apart" in refused.stderr
+    (elsewhere / "kept-apart").rename(elsewhere / "data" / "keys")
     assert not (elsewhere / "data" / "logs").exists()
     first, *_ = sorted((keys / "uk").iterdir())
     first.unlink()  # as a run does once that day has come
