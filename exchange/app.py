@@ -40,7 +40,7 @@ from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.following import Following
 from exchange.opening import Judging, Memory, OpenLog, Room, keeper_of, open_log
 from exchange.ops import clocks
-from exchange.ops.grpc_ops import HUB, ops_server
+from exchange.ops.grpc_ops import HUB
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
 from exchange.ops.tls_files import TLSFiles
@@ -285,12 +285,14 @@ class App:
         main = server.build(hub, guard, self.metrics, clocks.wall_ms, heartbeat_s=heartbeat_s, connections=connections)
         if config.ops.listen:
             refresh = partial(self._refresh_metrics, main)
-            await self._http(ops_api.ops_app(self.health, self.metrics, refresh), config.ops.listen)
+            await self._http(ops_api.ops_app(self.health, self.metrics, refresh), config.ops.listen, "`[ops] listen`")
         if config.tiles.listen:
-            await self._http(ops_api.tiles_app(self._logs, self._entries_are_public), config.tiles.listen)
+            await self._http(
+                ops_api.tiles_app(self._logs, self._entries_are_public), config.tiles.listen, "`[tiles] listen`"
+            )
         if config.ops.grpc_listen:
-            plain = await ops_server(config.ops.grpc_listen, HUB, lambda: self.health.ready)
-            self._ports.push_async_callback(plain.stop, 0)
+            stop = await process.grpc_port(config.ops.grpc_listen, HUB, lambda: self.health.ready)
+            self._ports.push_async_callback(stop, 0)
         self.port = server.listen(main.grpc, config.listen, self._trust)
         await main.grpc.start()
         self._ports.push_async_callback(self._drain, main)
@@ -299,8 +301,8 @@ class App:
         community = self._view.directory.communities.get(origin)
         return community is not None and community.public_entries
 
-    async def _http(self, app: Starlette, address: str) -> None:
-        self._ports.push_async_callback(await process.http_port(self._tasks, app, address))
+    async def _http(self, app: Starlette, address: str, setting: str) -> None:
+        self._ports.push_async_callback(await process.http_port(self._tasks, app, address, setting))
 
     def _refresh_metrics(self, main: server.MemberServer) -> None:
         process.show_process(self.metrics, self.health, self._trust, "hub")

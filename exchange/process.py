@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol, TypeVar
 
@@ -17,10 +17,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from exchange.api.guard import Guard
+from exchange.api.listening import cannot_listen
 from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import split_address
-from exchange.errors import Fatal, Reason
 from exchange.ops import collector, service_manager
+from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics
 
@@ -88,8 +89,10 @@ async def until_told(serving: AbstractAsyncContextManager[S], ready: Callable[[S
     _log.info("stopped")
 
 
-async def http_port(tasks: asyncio.TaskGroup, app: Starlette, address: str) -> Callable[[], Awaitable[None]]:
-    """Serve plain HTTP on this address; return what stops it. Raises `Fatal` (CONFIG) when it cannot be had."""
+async def http_port(
+    tasks: asyncio.TaskGroup, app: Starlette, address: str, setting: str
+) -> Callable[[], Awaitable[None]]:
+    """Serve plain HTTP on the address of a setting; return what stops it. Raises `Fatal` (CONFIG) when it cannot be."""
     host, port = split_address(address)
     # Signals are ours: uvicorn would take them for itself.
     settings = uvicorn.Config(
@@ -97,7 +100,7 @@ async def http_port(tasks: asyncio.TaskGroup, app: Starlette, address: str) -> C
     )
     http = uvicorn.Server(settings)
     http.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
-    serving = tasks.create_task(_serve_http(http, address))
+    serving = tasks.create_task(_serve_http(http, address, setting))
     while not http.started:  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.01)
 
@@ -108,11 +111,21 @@ async def http_port(tasks: asyncio.TaskGroup, app: Starlette, address: str) -> C
     return stop
 
 
-async def _serve_http(http: uvicorn.Server, address: str) -> None:
+async def _serve_http(http: uvicorn.Server, address: str, setting: str) -> None:
     try:
         await http.serve()
-    except SystemExit as error:
-        raise Fatal(f"cannot listen on {address}", reason=Reason.CONFIG) from error
+    except SystemExit as error:  # uvicorn has told the log why
+        raise cannot_listen(address, setting) from error
+
+
+async def grpc_port(
+    address: str, services: Sequence[str], ready: Callable[[], bool]
+) -> Callable[[float | None], Awaitable[None]]:
+    """Serve health and reflection without TLS; return what stops it. Raises `Fatal` (CONFIG) when it cannot be."""
+    try:
+        return (await ops_server(address, services, ready)).stop
+    except RuntimeError as error:
+        raise cannot_listen(address, "`[ops] grpc_listen`", error) from error
 
 
 async def follow_tls_files(trust: Trust, guard: Guard, health: Health, host: str, port: int) -> None:

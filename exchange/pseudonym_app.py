@@ -31,7 +31,7 @@ from exchange.domain.kinds import Role
 from exchange.domain.policy import Workload, may_evaluate
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ops import clocks
-from exchange.ops.grpc_ops import PSEUDONYMS, ops_server
+from exchange.ops.grpc_ops import PSEUDONYMS
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics, create_metrics
 from exchange.ops.tls_files import TLSFiles
@@ -125,10 +125,10 @@ class PseudonymApp:
         config = self._config
         if config.ops.listen:
             app = ops_api.ops_app(self.health, self.metrics, self._refresh_gauges)
-            self._closing.push_async_callback(await process.http_port(tasks, app, config.ops.listen))
+            self._closing.push_async_callback(await process.http_port(tasks, app, config.ops.listen, "`[ops] listen`"))
         if config.ops.grpc_listen:
-            plain = await ops_server(config.ops.grpc_listen, PSEUDONYMS, lambda: self.health.ready)
-            self._closing.push_async_callback(plain.stop, 0)
+            stop = await process.grpc_port(config.ops.grpc_listen, PSEUDONYMS, lambda: self.health.ready)
+            self._closing.push_async_callback(stop, 0)
         self._trust = Trust(TLSFiles(*astuple(config.tls)), time.time, time.monotonic)
         bounds = Bounds(config.connections.call_s, config.connections.stalled_s, config.connections.calls)
         limits = Limits(calls_per_minute=config.calls.per_minute, calls=config.calls.at_once)

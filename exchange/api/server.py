@@ -13,13 +13,13 @@ from exchange.api.directory import DirectoryServicer
 from exchange.api.feed import FeedServicer
 from exchange.api.guard import Guard
 from exchange.api.ledger import LedgerServicer
+from exchange.api.listening import cannot_listen
 from exchange.api.logs import Hub
 from exchange.api.messages import MAX_MESSAGE_BYTES
 from exchange.api.publish import PublishServicer
 from exchange.api.referrals import ReferralServicer
 from exchange.api.reports import ReportServicer
 from exchange.api.tls import Trust
-from exchange.errors import Fatal, Reason
 from exchange.ops.metrics import Metrics
 from exchange.v1 import (
     admin_pb2_grpc,
@@ -109,5 +109,5 @@ def listen(server: grpc.aio.Server, address: str, trust: Trust) -> int:
     try:
         port = server.add_secure_port(address, trust.credentials())
     except (RuntimeError, OSError) as error:
-        raise Fatal(f"cannot listen on {address}: {error}", reason=Reason.CONFIG) from error
+        raise cannot_listen(address, "`listen`", error) from error
     return port
