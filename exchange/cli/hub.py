@@ -103,7 +103,7 @@ def init(
     place = parse_place(store, folder.absolute()) if store else None
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "data" / "logs" / Origin.DIRECTORY_LOG).is_dir() or (folder / "hub.toml").exists():
-        raise Rejected(Reason.CONFIG, f"{folder}: there is an exchange already", hint="nothing was changed")
+        raise Rejected(Reason.CONFIG, f"{folder}: there is an exchange already", hint=_already(folder / "hub.toml"))
     pki = folder / "pki"
     try:
         certificates.create_authority(pki, name)
@@ -130,6 +130,12 @@ def init(
         {"exchange": name, "genesis": pin.hex(), "config": str(folder / "hub.toml"), "operator_client": str(client)},
         as_json=as_json,
     )
+
+
+def _already(file: Path) -> str:
+    """Return the next step where a folder has an exchange."""
+    serve = f"`exchange serve --config {file}` runs it, " if file.exists() else ""
+    return f"nothing was changed: {serve}another --folder is for another exchange"
 
 
 def _further_keys(texts: Sequence[str], threshold: int) -> list[bytes]:

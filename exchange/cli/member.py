@@ -133,6 +133,12 @@ def _make_client(settings: ClientConfig, pki: Path, folder: Path, id_: str, role
     place = folder / role.word
     try:
         certificates.issue(pki, id_, role.word)
+    except FileExistsError as error:
+        raise Rejected(
+            Reason.CONFIG,
+            str(error),
+            hint=f"{id_} may be a member already (`exchange member list`); the directory was not changed",
+        ) from error
     except (ValueError, OSError) as error:
         raise Rejected(Reason.CONFIG, str(error)) from error
     key = make_key(place / "signing.seed")

@@ -109,7 +109,8 @@ def init(
     base = folder.resolve()
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (base / "pseudonyms.toml").exists():
-        raise Rejected(Reason.CONFIG, f"{folder}: there is a service already", hint="nothing was changed")
+        already = f"nothing was changed: `exchange pseudonyms serve --config {folder / 'pseudonyms.toml'}` runs it"
+        raise Rejected(Reason.CONFIG, f"{folder}: there is a service already", hint=already)
     if pki is None:
         tls = (base / "tls" / "server.pem", base / "tls" / "server-key.pem", base / "tls" / "members-ca.pem")
     else:

@@ -249,6 +249,15 @@ def test_a_community_is_made_once(place: Place) -> None:
     assert "exists already" in again.stderr
 
 
+def test_a_member_is_made_once(place: Place) -> None:
+    known = run("member", "list", "--client", place.operator).stdout
+    made = ("--development-pki", place.folder / "hub" / "pki", "--folder", place.folder / "alpha")
+    again = run("member", "add", "alpha", "--community", "uk", "--client", place.operator, *made, code=1)
+    assert "alpha-pipeline.pem: exists already" in again.stderr
+    assert "alpha may be a member already (`exchange member list`); the directory was not changed" in again.stderr
+    assert run("member", "list", "--client", place.operator).stdout == known
+
+
 def test_a_key_is_renewed_by_hand(place: Place) -> None:
     own = place.client("alpha", "liaison")
     seed = own.with_name("signing.seed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from exchange import pseudonym_config
+from exchange.cli import main
 from exchange.cli.client_files import client_toml
 from exchange.cli.community import _log_key
 from exchange.cli.hub import init
@@ -26,6 +27,21 @@ def test_a_folder_for_bundles_goes_with_a_store(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "--bundles goes with --store" in done.stderr
     assert not folder.exists()
+
+
+def test_a_folder_that_has_an_exchange_is_left_as_it_is_and_the_next_step_told(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    words = ["--exchange", "my.exchange", "--operator", "my-org", "--folder", str(folder)]
+    assert CliRunner().invoke(init, words).exit_code == 0
+    written = (folder / "hub.toml").read_bytes()
+    again = CliRunner().invoke(main, ["init", *words])
+    assert again.exit_code == 1
+    assert "nothing was changed: " in again.stderr
+    assert f"`exchange serve --config {folder}/hub.toml` runs it" in again.stderr
+    assert (folder / "hub.toml").read_bytes() == written
+    (folder / "hub.toml").unlink()
+    again = CliRunner().invoke(main, ["init", *words])
+    assert (again.exit_code, "exchange serve" in again.stderr) == (1, False), "it would not find its file"
 
 
 async def test_a_log_of_which_there_is_the_key_alone_is_made_with_it(tmp_path: Path) -> None:
@@ -52,3 +68,6 @@ def test_a_service_is_set_up_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert settings.client.resolve() == client
     assert settings.tls.client_authority.resolve() == authority_files(pki).certificate
     assert settings.communities == ("uk",)
+    again = CliRunner().invoke(main, ["pseudonyms", "init", *words, "--development-pki", str(pki)])
+    assert again.exit_code == 1
+    assert f"`exchange pseudonyms serve --config {tmp_path}/service/pseudonyms.toml` runs it" in again.stderr
