@@ -87,6 +87,8 @@ def report(
     build = of_extra("report", "building", WHAT)
     if first is not None and last is not None and last < first:
         raise click.UsageError("--to lies before --from")
+    if first is not None and day_number(first.date()) > wall_ms() // DAY_MS:
+        raise click.UsageError("--from lies in the future: a report counts what has been said, and nothing is yet")
 
     async def job(client: ExchangeClient, settings: ClientConfig) -> dict[str, bytes]:
         if settings.role_number not in SIGNERS:

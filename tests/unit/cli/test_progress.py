@@ -69,3 +69,6 @@ def test_what_is_no_report_or_no_question_is_told_so(tmp_path: Path) -> None:
     backwards = ["report", str(tmp_path), "--from", "2027-05-02", "--to", "2027-05-01"]
     done = run(main, [*backwards, "--community", "uk", "--client", "x"])
     assert (done.exit_code, "lies before" in done.output) == (2, True)
+    to_come = ["report", str(tmp_path / "report"), "--from", "9000-05-01", "--to", "9000-05-31"]
+    done = run(main, [*to_come, "--community", "uk", "--client", "x"])
+    assert (done.exit_code, "--from lies in the future" in done.output) == (2, True)
