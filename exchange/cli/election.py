@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from exchange.cli.connect import origin_of, with_client
 from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.domain.bodies import Election, TargetClass
 from exchange.domain.elections import ElectionFacts
+from exchange.errors import Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.json_words import time_of
 
@@ -105,6 +107,17 @@ def list_elections(name: str, client_path: Path, *, as_json: bool) -> None:
         emit(_json(each), as_json=as_json, lines=_lines(each))
     if not found and not as_json:
         say("no election can be named here")
+
+
+def one_of(known: Iterable[ElectionFacts], named: str, where: str) -> ElectionFacts:
+    """Return one of these elections by its name or its id in hexadecimal. Raises `Rejected` (NOT_FOUND)."""
+    found = list(known)
+    for each in found:
+        if named.lower() in (each.election.name, each.id.hex()):
+            return each
+    names = ", ".join(sorted(each.election.name for each in found))
+    hint = f"there is: {names}" if names else "there is none: an operator announces one with `exchange election create`"
+    raise Rejected(Reason.NOT_FOUND, f"there is no election {named[:80]!r} {where}", hint=hint)
 
 
 def _lines(facts: ElectionFacts) -> list[str]:

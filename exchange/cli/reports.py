@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from exchange.cli.connect import origin_of, with_client
+from exchange.cli.election import one_of
 from exchange.cli.output import client_option, community_option, emit, json_option, say
 from exchange.domain.bodies import (
     DispositionState,
@@ -21,7 +22,6 @@ from exchange.domain.bodies import (
 from exchange.domain.elections import ElectionFacts
 from exchange.domain.labels import Label
 from exchange.domain.lag import Histogram, Stage, upper_bound_ms
-from exchange.errors import Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient
 from exchange_client.json_words import id_of, name_of
 from exchange_client.reports import Debt, LagReport, LagRow, SignalReport
@@ -62,12 +62,7 @@ async def _election_of(client: ExchangeClient, origin: str, named: str) -> Elect
     """Return the election that was asked for; None for no election. Raises `Rejected` (NOT_FOUND)."""
     if not named:
         return None
-    known = await client.elections(origin)
-    for each in known:
-        if named.lower() in (each.election.name, each.id.hex()):
-            return each
-    names = ", ".join(sorted(each.election.name for each in known)) or "none"
-    raise Rejected(Reason.NOT_FOUND, f"there is no election {named[:80]!r} here", hint=f"there is: {names}")
+    return one_of(await client.elections(origin), named, "here")
 
 
 @click.command()

@@ -170,6 +170,7 @@ def test_who_may_not_vouch_is_told_so(place: Place) -> None:
     assert "a pipeline does not vouch for reports" in run(*wrong, place.client("alpha"), code=1).stderr
     unknown = run(*wrong, place.operator, "--election", "no-such", code=1)
     assert "no election 'no-such'" in unknown.stderr
+    assert "there is none: an operator announces one with `exchange election create`" in unknown.stderr
 
 
 def test_a_report_of_an_election_counts_what_names_it_and_shows_its_title_as_text(place: Place) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from exchange.cli.connect import origin_of, with_client
+from exchange.cli.election import one_of
 from exchange.cli.made_files import of_extra, write
 from exchange.cli.output import client_option, community_option, emit, json_option
 from exchange.cli.progress.counting import Wanted, counted, day_number, day_of
@@ -128,12 +129,7 @@ def _end_ms(day: date) -> int:
 
 def election_of(ledger: Ledger, named: str) -> ElectionFacts:
     """Return an election of the ledger by its name or its id in hexadecimal. Raises `Rejected` (NOT_FOUND)."""
-    known = ledger.folded_elections().entries.values()
-    for each in known:
-        if named in (each.election.name, each.id.hex()):
-            return each
-    names = ", ".join(sorted(each.election.name for each in known)) or "none"
-    raise Rejected(Reason.NOT_FOUND, f"the ledger has no election {named[:80]!r} in this time", hint=f"it has: {names}")
+    return one_of(ledger.folded_elections().entries.values(), named, "in the ledger in this time")
 
 
 def election_line(chosen: ElectionFacts | None) -> Election | None:

@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 
 from exchange.cli import reports
+from exchange.cli.election import one_of
 from exchange.domain.bodies import DispositionState, Election, RetractionReason
+from exchange.domain.elections import ElectionFacts
 from exchange.domain.labels import Label
 from exchange.domain.lag import Stage
+from exchange.errors import Rejected
 from exchange_client.reports import ClockRow, Debt, LagReport, LagRow
 
 
@@ -64,6 +67,15 @@ def test_a_pair_is_too_slow_where_one_in_twenty_surely_took_longer_than_the_aler
     assert not reports._tell_alert(vote, [slow, replace(slow, label=Label.VIOLENCE_THREATS, counts=(5,))], as_json=True)
     data = {"alert": "polls", "publisher": "alpha", "receiver": "gamma", "late": 1, "of": 24, "too_slow": False}
     assert json.loads(capsys.readouterr().out) == data
+
+
+def test_an_election_that_is_not_there_is_told_with_what_is_there_or_how_one_is_announced() -> None:
+    vote = ElectionFacts(b"e" * 32, 7, Election("polls", "Polls", 1, 2, (1,), 4, 8, 14))
+    assert one_of([vote], "Polls", "here") == one_of([vote], vote.id.hex(), "here") == vote
+    for known, hint in (([vote], "there is: polls"), ([], "`exchange election create`")):
+        with pytest.raises(Rejected, match="no election 'no-such' here") as refused:
+            one_of(known, "no-such", "here")
+        assert hint in refused.value.hint
 
 
 def test_clocks_stand_apart() -> None:
