@@ -114,6 +114,30 @@ async def test_a_break_is_said_and_so_is_its_end(tmp_path: Path, caplog: pytest.
     ]
 
 
+async def test_a_wait_for_a_hub_that_puts_off_is_said_once_and_so_is_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, transport = client_of(FakeHub(), tmp_path)
+    closed = Unavailable("this log is not open on this hub", retry_after_ms=0, hint="ask its operator")
+    with caplog.at_level(logging.WARNING, "exchange_client"):
+        async with client, client.publisher(UK) as session:
+            transport.refusals.extend([closed] * 4)
+            await session.publish([signal("T-1"), signal("T-2", backfill=True)])
+            # Soon after: what a quota puts off in a bulk is said once a minute at most.
+            transport.refusals.append(closed)
+            await session.publish([signal("T-3")])
+            session._put_off._say_from_s = 0.0
+            transport.refusals.extend([Unavailable("draining", retry_after_ms=0), Rejected(Reason.INVALID, "wrong")])
+            await session.publish([signal("T-4")])
+    over = "publishing goes on: the hub takes what it had put off"
+    assert [record.getMessage() for record in caplog.records] == [
+        "publishing waits: this log is not open on this hub; ask its operator",
+        over,
+        "publishing waits: draining",
+        over,
+    ]
+
+
 async def test_what_is_refused_is_in_the_outbox_until_it_was_told(tmp_path: Path) -> None:
     hub = FakeHub()
     client, transport = client_of(hub, tmp_path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -22,11 +21,12 @@ from exchange.domain.statement import Statement, statement_id
 from exchange.domain.validation import Rules
 from exchange.errors import ExchangeError, Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.note import Verifier
-from exchange_client.backoff import MOST_ASKED_S, Backoff
+from exchange_client.backoff import Backoff
 from exchange_client.connections import Moved
 from exchange_client.giving_back import GivingBack
 from exchange_client.in_flight import InFlight, Outcome, Said, end_of, settle, settled, size_of
 from exchange_client.outbox import Job, Outbox, things_in
+from exchange_client.put_off import PutOff
 from exchange_client.receipt import Receipt, receipt_of
 from exchange_client.referring import Referring
 from exchange_client.signals import Draft, Drafter, Signal, signals_of
@@ -70,6 +70,7 @@ class Publisher(Statements, Referring):
         self._waiting: dict[bytes, InFlight] = {}
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
+        self._put_off = PutOff(self._again)
         self._refusals = 0
         #: What an earlier run left, until `earlier` has told what became of it.
         self._earlier: deque[InFlight] = deque()
@@ -339,6 +340,7 @@ class Publisher(Statements, Referring):
         for waiting, answer in answered:
             self._waiting.pop(statement_id(waiting.statement.payload), None)
             settle(waiting.answer, answer)
+        self._put_off.keep(self._waiting)
 
     async def _forget(self, *told: InFlight) -> None:
         """Take out of the outbox what was refused for good, now that somebody else has it."""
@@ -351,12 +353,12 @@ class Publisher(Statements, Referring):
         id_ = statement_id(waiting.statement.payload)
         try:
             if isinstance(error, Unavailable):
-                self._send_later(id_, error)
+                self._put_off.add(id_, error)
                 return True
             if error.reason not in _OF_THE_KEY or not await self._under_another_key(waiting, error.reason):
                 return False
         except Unavailable as later:
-            self._send_later(id_, later)
+            self._put_off.add(id_, later)
             return True
         self._again(id_)
         return True
@@ -381,11 +383,6 @@ class Publisher(Statements, Referring):
         await self.outbox.replace(other)
         waiting.statement = replace(other, resubmission=True)
         return True
-
-    def _send_later(self, id_: bytes, error: Unavailable) -> None:
-        asked_s = min(max(error.retry_after_ms, 50) / 1000, MOST_ASKED_S)
-        spread = random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, guards nothing
-        asyncio.get_running_loop().call_later(asked_s * spread, self._again, id_)
 
     def _again(self, id_: bytes) -> None:
         if id_ in self._waiting:
