@@ -156,7 +156,7 @@ def test_a_refused_line_is_mended_where_it_stands_and_published_again(place: Pla
         ("nonsense", "not JSON"),
         ("[]", "not a JSON object"),
         (pdq_line("AB"), "lower-case"),
-        (pdq_line("ab", label="nope"), "label 'nope' is not known"),
+        (pdq_line("ab", label="nope"), "this label is not known"),
         (pdq_line("ab", label="child_safety_csam"), "routed elsewhere"),
         (pdq_line("ab", surprise=1), "`surprise` is not a known key"),
         (pdq_line("ab", audience=[]), "an empty audience is an error"),

@@ -82,6 +82,46 @@ def test_a_wrong_line_is_refused_by_name(change: dict[str, Any]) -> None:
         signal_from_json(PLAIN | change, now_ms=START_MS)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": "harasment_targeted"}, "this label is not known\ndid you mean `harassment_targeted`"),
+        ({"label": "Misleading Scam"}, "did you mean `misleading_scam`"),
+        ({"label": "nope"}, "this label is not known\ndocs/labels.md lists them all"),
+        ({"label": None}, "label is missing\ndocs/labels.md lists them all"),
+        ({"confidence": "hihg"}, "this confidence is not known\ndid you mean `high`?; one of: low, moderate, high"),
+        (
+            {"indicators": [{"type": "pqd", "value": "ab"}]},
+            "this indicator type is not known\none of: pdq, vpdq,",
+        ),
+        ({"lable": "x"}, "`lable` is not a known key\ndid you mean `label`?"),
+        ({"surprise": 1}, "`surprise` is not a known key"),
+        ({"expires_in_days": 0}, "`expires_in_days` must be a number of days, above 0 and at most 10,000,000"),
+        ({"expires_in_days": "30"}, "`expires_in_days` must be a number of days"),
+        ({"expires_at": START_MS}, "say when it expires once: either `expires_in_days` or `expires_at`"),
+    ],
+)
+def test_a_refusal_says_what_may_have_been_meant(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        signal_from_json(PLAIN | change, now_ms=START_MS)
+    assert said in caught.value.diagnostics()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": "secret@example.org"}, {"label": "harassment_targete secret"}, {"confidence": "high_secret"},
+        {"secret@example.org": 1}, {"indicators": [{"type": "secret", "value": "x"}]}, {"observed_at": "secret"},
+        {"source_action": "secret"}, {"quality": "secret"}, {"expires_in_days": "secret"}, {"replaces": ["secret"]},
+        {"indicators": [{"type": "url", "value": "https://user@secret.example:x/"}]}, {"audience": "secret"},
+    ],
+)  # fmt: skip
+def test_no_refusal_repeats_a_value(change: dict[str, Any]) -> None:
+    with pytest.raises(Rejected) as caught:
+        signal_from_json(PLAIN | change, now_ms=START_MS)
+    assert "secret" not in caught.value.diagnostics()
+
+
 def test_a_line_may_name_accounts_beside_indicators_or_in_their_place() -> None:
     accounts = [
         {"type": "email", "value": "Some.One@gmail.com"},

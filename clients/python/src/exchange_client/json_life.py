@@ -37,7 +37,7 @@ from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange_client.in_flight import Said
 from exchange_client.json_referrals import addressed_to_json
-from exchange_client.json_words import ids_of, invalid, name_of, optional_word, text_of, time_of, word_of
+from exchange_client.json_words import ids_of, invalid, known_keys, name_of, optional_word, text_of, time_of, word_of
 
 #: What a line of each kind may hold, beside its ``kind``.
 KEYS: dict[Kind, frozenset[str]] = {
@@ -60,9 +60,7 @@ class LifeLine:
 
 def life_from_json(data: Mapping[str, Any], kind: Kind) -> LifeLine:
     """Return what a JSON object says, which is of this kind. Unknown keys are errors. Raises `Rejected`."""
-    unknown = data.keys() - KEYS[kind] - {"kind"}
-    if unknown:
-        raise invalid(f"`{min(unknown)}` is not a known key of a {kind.name.lower()}")
+    known_keys(data, KEYS[kind] | {"kind"}, f" of a {kind.name.lower()}")
     if data.get("kind", kind.name.lower()) != kind.name.lower():
         raise invalid(f"its `kind` is not {kind.name.lower()}")
     case_ref = text_of(data.get("case_ref", ""), "case_ref")

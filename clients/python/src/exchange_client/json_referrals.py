@@ -20,7 +20,17 @@ from exchange.domain.contacts import ContactPurpose
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange_client.in_flight import Said
-from exchange_client.json_words import id_of, ids_of, invalid, name_of, optional_word, text_of, time_of, word_of
+from exchange_client.json_words import (
+    id_of,
+    ids_of,
+    invalid,
+    known_keys,
+    name_of,
+    optional_word,
+    text_of,
+    time_of,
+    word_of,
+)
 from exchange_client.referrals import MemberContacts, NoteReport, ReferralReport, ReferralStep
 from exchange_client.referring import UNSALTED
 
@@ -62,9 +72,7 @@ class AddressedLine:
 
 def addressed_from_json(data: Mapping[str, Any], what: str, *, now_ms: int) -> AddressedLine:
     """Return what a JSON object says; ``what`` is a key of `KEYS`. Unknown keys are errors. Raises `Rejected`."""
-    unknown = data.keys() - KEYS[what]
-    if unknown:
-        raise invalid(f"`{min(unknown)}` is not a known key of what is said by {what}")
+    known_keys(data, KEYS[what], f" of what is said by {what}")
     if what == "refer":
         return AddressedLine(_referral(data, now_ms))
     if what == "note":

@@ -42,6 +42,7 @@ from exchange_client.json_words import (
     id_of,
     ids_of,
     invalid,
+    known_keys,
     name_of,
     optional_word,
     text_of,
@@ -154,9 +155,7 @@ def signal_from_json(data: Mapping[str, Any], *, now_ms: int) -> Signal:
 
 def signal_and_accounts(data: Mapping[str, Any], *, now_ms: int) -> tuple[Signal, tuple[Account, ...]]:
     """Return the signal that a JSON object describes, and the accounts whose pseudonyms it lacks. Raises `Rejected`."""
-    unknown = data.keys() - _KEYS
-    if unknown:
-        raise invalid(f"`{min(unknown)}` is not a known key")
+    known_keys(data, _KEYS)
     accounts = _listed(data, "accounts", account_from_json)
     indicators = _listed(data, "indicators", indicator_from_json)
     if not 0 < len(indicators) + len(accounts) <= MAX_INDICATORS:
@@ -301,9 +300,10 @@ def _expiry(data: Mapping[str, Any], now_ms: int) -> int:
         raise invalid("say when it expires: `expires_in_days`, a number of days, or `expires_at`, a time")
     if days is None:
         return time_of(data.get("expires_at"), "expires_at")
-    plain = isinstance(days, int | float) and not isinstance(days, bool) and 0 < days <= MAX_EXPIRY_DAYS
-    if not plain or "expires_at" in data:
-        raise invalid("say when it expires: either `expires_in_days`, a number of days, or `expires_at`, a time")
+    if "expires_at" in data:
+        raise invalid("say when it expires once: either `expires_in_days` or `expires_at`")
+    if not isinstance(days, int | float) or isinstance(days, bool) or not 0 < days <= MAX_EXPIRY_DAYS:
+        raise invalid(f"`expires_in_days` must be a number of days, above 0 and at most {MAX_EXPIRY_DAYS:,}")
     return now_ms + int(days * DAY_MS)
 
 
