@@ -46,6 +46,9 @@ class Lines:
         self.descriptor = descriptor
         #: Bytes read from the source.
         self.taken = 0
+        #: Where in the source each line of the last bulk stands, counted from 1 as editors do.
+        self.places: list[int] = []
+        self._before = 0
         self._rest = bytearray()
         self._over = False
         self._failed: OSError | None = None
@@ -67,9 +70,12 @@ class Lines:
         Without empty lines. Raises `Rejected` (CONFIG) when reading fails, behind what was read before.
         """
         while not self._over:
-            bulk = [line for line in await self._bulk() if line.strip()]
-            if bulk:
-                yield bulk
+            lines = await self._bulk()
+            placed = [(place, line) for place, line in enumerate(lines, self._before + 1) if line.strip()]
+            self._before += len(lines)
+            self.places = [place for place, _ in placed]
+            if placed:
+                yield [line for _, line in placed]
         if self._failed is not None:
             raise Rejected(Reason.CONFIG, f"the source cannot be read on: {self._failed.strerror}") from self._failed
 

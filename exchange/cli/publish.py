@@ -28,7 +28,7 @@ from exchange.cli.output import (
     say_progress,
 )
 from exchange.cli.refusals import refuse_own, rejects_option
-from exchange.cli.tally import GRACE_S, Tally, say_ending
+from exchange.cli.tally import GRACE_S, Given, Tally, say_ending
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.normal.accounts import Account
 from exchange.ops.clocks import wall_ms
@@ -118,31 +118,32 @@ class _Run:
             self.tally.begun = self.waits = True
             await interruption.unless(self._publish(publisher, bulk), grace_s=GRACE_S)
             self.waits = False
+            self.tally.progress = True
             say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
         await interruption.unless(self.tally.give_back(publisher), grace_s=GRACE_S)
 
     async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.
         now = wall_ms()
-        read: list[dict[str, object] | str] = []
+        read: list[tuple[Given, int]] = []
         drafts: list[tuple[Signal, tuple[Account, ...]]] = []
-        for line in lines:
+        for place, line in zip(self.lines.places, lines, strict=True):
             given = line_of(line)
             try:
                 if len(line) > MAX_LINE_BYTES:
                     raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
                 drafts.append(signal_and_accounts(object_of(given), now_ms=now))
             except ExchangeError as error:
-                self.tally.refuse(given, error)
+                self.tally.refuse_line(given, place, error)
             else:
-                read.append(given)
+                read.append((given, place))
         signals: list[Signal] = []
-        of_signals: list[dict[str, object] | str] = []
-        for given, named in zip(read, await self.naming.named(drafts), strict=True):
+        of_signals: list[tuple[Given, int]] = []
+        for line_read, named in zip(read, await self.naming.named(drafts), strict=True):
             if isinstance(named, ExchangeError):
-                self.tally.refuse(given, named)
+                self.tally.refuse_line(*line_read, named)
             else:
                 signals.append(named)
-                of_signals.append(given)
+                of_signals.append(line_read)
         if signals:
-            await publisher.publish(signals, tell=lambda place, outcome: self.tally.take(outcome, of_signals[place]))
+            await publisher.publish(signals, tell=lambda at, outcome: self.tally.take(outcome, *of_signals[at]))

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from exchange.cli.lines import Lines
-from exchange.cli.output import REFUSED, emit, say
+from exchange.cli.output import REFUSED, emit, end_progress, say
 from exchange.domain.bodies import AboutSignals, Acknowledgement, Quarantine, Release
 from exchange.errors import ExchangeError, InvalidStatement, Unavailable
 from exchange_client import Outcome, Publisher, RejectFile, Said
@@ -17,6 +17,8 @@ from exchange_client.outbox import things_in
 
 #: How long an interrupted run waits for receipts before it leaves what it has sent to the next one.
 GRACE_S = 5.0
+#: So many refused lines of a run are told with their reasons, where people read; the rest is counted.
+SHOWN = 3
 _NOTHING_TAKEN = "nothing was taken from the source"
 #: A line as it was given: the object in it, or its text.
 Given = dict[str, object] | str
@@ -36,6 +38,9 @@ class Tally:
     kept: int = 0
     #: What kept the last of them there, where it was refused.
     why: str = ""
+    #: Whether a line of progress stands, with no end behind it.
+    progress: bool = False
+    _shown: int = 0
 
     @property
     def summary(self) -> str:
@@ -61,7 +66,23 @@ class Tally:
         self.refused.write_line(given, error)
         self.failed += 1
 
-    def take(self, outcome: Outcome, given: Given | None = None) -> None:
+    def refuse_line(self, given: Given, place: int, error: ExchangeError | None) -> None:
+        """Note a line that was refused, of a source that may have many such; tell people of the first few."""
+        self.refuse(given, error)
+        if self.as_json or error is None or self._shown > SHOWN:
+            return
+        self._shown += 1
+        if self.progress:
+            end_progress()
+            self.progress = False
+        if self._shown > SHOWN:
+            say("what else is refused is counted only", err=True)
+            return
+        say(f"line {place}: {error.message}", mark=("refused: ", "red"), err=True)
+        if error.hint:
+            say(f"  hint: {error.hint}", err=True)
+
+    def take(self, outcome: Outcome, given: Given | None = None, place: int = 0) -> None:
         """Count and tell what became of a signal; ``given`` is its line, None for one of an earlier run."""
         if outcome.receipt is None or outcome.signal_id is None:
             if outcome.kept and outcome.error is not None:
@@ -71,7 +92,7 @@ class Tally:
                 self.refused.write(outcome)
                 self.failed += 1
             else:
-                self.refuse(given, outcome.error)
+                self.refuse_line(given, place, outcome.error)
             return
         self.done += 1
         if self.as_json:

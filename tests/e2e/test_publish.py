@@ -180,6 +180,36 @@ def test_a_bad_line_is_refused_with_its_reason_and_the_rest_goes_on(place: Place
     assert rejects.stat().st_mode & 0o077 == 0
 
 
+def test_the_first_refused_lines_are_told_with_place_and_reason_and_no_identifier(place: Place, tmp_path: Path) -> None:
+    source, rejects = tmp_path / "signals.jsonl", tmp_path / "rejects.jsonl"
+    bad = [
+        pdq_line("c1", label="harasment_targeted"),
+        "",
+        pdq_line("c2", election="ab" * 32, case_ref="someone@example.org"),
+        pdq_line("c3", label="someone@example.org"),
+        *(pdq_line("c4", lable=f"someone{number}@example.org") for number in range(9)),
+    ]
+    source.write_text("\n".join(["", pdq_line("c5"), *bad]) + "\n")
+    publishing_to = ("--community", "uk", "--client", place.client("alpha"), "--rejects", rejects)
+    done = run("publish", source, *publishing_to, code=1)
+    assert "1 in the ledger, 12 refused" in done.stdout
+    told = [line for line in done.stderr.splitlines() if line.startswith("refused: ")]
+    assert told[:3] == [
+        "refused: line 3: this label is not known",
+        "refused: line 6: this label is not known",
+        "refused: line 7: `lable` is not a known key",
+    ]
+    assert "  hint: did you mean `label`?" in done.stderr
+    assert len(told) == 3
+    assert done.stderr.count("what else is refused is counted only") == 1
+    assert "someone" not in done.stderr
+    source.write_text(bad[2])
+    done = run("publish", source, *publishing_to, code=1)
+    assert "refused: line 1: signal.election: names no election" in done.stderr
+    assert "someone" not in done.stderr
+    assert "refused: " not in run("publish", source, *publishing_to, "--json", code=1).stderr
+
+
 def test_a_line_that_is_no_text_does_not_end_the_others(place: Place, tmp_path: Path) -> None:
     source, rejects = tmp_path / "signals.jsonl", tmp_path / "rejects.jsonl"
     source.write_bytes(b"\xff\xfe\n" + f"{pdq_line('ce')}\n".encode())

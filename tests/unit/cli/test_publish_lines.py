@@ -57,6 +57,16 @@ async def test_lines_come_whole_and_in_order_and_empty_ones_are_left_out(
     assert await reading == lines
 
 
+async def test_a_line_knows_its_place_in_the_source(tmp_path: Path) -> None:
+    text = "".join(f"{number}\n" if number % 3 else "\n" for number in range(1, 2 * BULK + 1))
+    (tmp_path / "file").write_text(text)
+    with (tmp_path / "file").open("rb") as file:
+        lines = Lines(file.fileno())
+        bulks = [zip(lines.places, map(int, bulk), strict=True) async for bulk in lines.bulks()]
+    found = [placed for bulk in bulks for placed in bulk]
+    assert found == [(number, number) for number in range(1, 2 * BULK + 1) if number % 3]
+
+
 async def test_nothing_and_a_terminal_are_read_too() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     ours, theirs = os.openpty()
