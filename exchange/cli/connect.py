@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from exchange.domain.identifiers import Origin
-from exchange.errors import Reason, Rejected
+from exchange.domain.kinds import KINDS, Kind
+from exchange.errors import Denied, Reason, Rejected
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient
 
@@ -36,3 +37,14 @@ def origin_of(exchange: str, name: str) -> str:
     if origin is None or origin.exchange != exchange:
         raise Rejected(Reason.INVALID, f"{name!r} is not a community of {exchange}")
     return str(origin)
+
+
+def require_role(settings: ClientConfig, client_path: Path, kind: Kind) -> None:
+    """Raise `Denied` where a hub would refuse all of it, for the role of this client file: before anything is taken."""
+    row = KINDS[kind]
+    if settings.role_number not in row.publishers:
+        roles = " or ".join(role.word for role in sorted(row.publishers))
+        raise Denied(
+            f"{client_path}: its role is {settings.role}, which may not publish a {row.name}",
+            hint=f"name the client file of the role {roles} with --client; without it, EXCHANGE_CLIENT names the file",
+        )

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import click
 
-from exchange.cli.connect import as_client, origin_of
+from exchange.cli.connect import as_client, origin_of, require_role
 from exchange.cli.interruption import Interrupted, Interruption
 from exchange.cli.lines import MAX_LINE_BYTES, Lines, Source
 from exchange.cli.naming import Naming
@@ -29,6 +29,7 @@ from exchange.cli.output import (
 )
 from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.cli.tally import GRACE_S, Given, Tally, say_ending
+from exchange.domain.kinds import Kind
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange.normal.accounts import Account
 from exchange.ops.clocks import wall_ms
@@ -69,6 +70,7 @@ def publish(
     tally = Tally(as_json)
     with tally.of_source():
         settings = ClientConfig.load(client_path)
+        require_role(settings, client_path, Kind.SIGNAL)
         tally.refused = RejectFile(rejects or settings.state / "rejects.jsonl")
         refuse_own(source, tally.refused.path)
         run = _Run(tally, Lines(source.fileno()), origin_of(settings.exchange, name), shorten)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from exchange.cli.connect import origin_of
+from exchange.cli.connect import origin_of, require_role
 from exchange.cli.cosigning import write_to_sign
 from exchange.cli.interruption import Interruption
 from exchange.cli.output import emit
@@ -51,6 +51,10 @@ class _Run(Run[LifeLine]):
     def __init__(self, kind: Kind, asked: Asked) -> None:
         super().__init__(asked)
         self._kind = kind
+
+    def _load(self) -> None:
+        super()._load()
+        require_role(self.settings, self.asked.client, self._kind)
 
     def read(self, values: Mapping[str, Any]) -> LifeLine:
         return life_from_json(values, self._kind)

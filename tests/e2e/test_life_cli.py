@@ -91,7 +91,8 @@ def test_what_is_wrong_is_said_and_changes_nothing(place: Place) -> None:
     assert "`signal_ids`, or a `case_ref`" in neither.stderr
     assert "64 hexadecimal" in run("erase", "abc", "--reason", "legal", *as_alpha(place), code=1).stderr
     denied = run("quarantine", "alpha", "--reason", "burst", *as_beta(place), code=1)
-    assert "may not publish a quarantine" in denied.stderr
+    assert "its role is pipeline, which may not publish a quarantine" in denied.stderr
+    assert "name the client file of the role operator or automation with --client" in denied.stderr
     no_such = run("signal", "ab" * 32, *as_beta(place), code=1)
     assert "no such signal" in no_such.stderr
 

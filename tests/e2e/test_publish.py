@@ -122,6 +122,17 @@ def test_without_a_hub_nothing_is_taken_and_that_is_said(place: Place) -> None:
     assert unsent(place, "alpha") == 0
 
 
+def test_a_client_of_another_role_is_told_which_to_name_and_nothing_is_taken(place: Place, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    done = run(
+        "publish", "-", "--community", "uk", "--client", place.operator, "--rejects", rejects,
+        stdin=pdq_line("05"), code=1,
+    )  # fmt: skip
+    assert "its role is operator, which may not publish a signal" in done.stderr
+    assert "nothing was taken from the source; name the client file of the role pipeline or liaison" in done.stderr
+    assert not rejects.exists()
+
+
 def test_a_source_that_is_closed_is_told(place: Place) -> None:
     command = [EXCHANGE, "publish", "-", "--community", "uk", "--client", str(place.client("alpha"))]
     done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False)
