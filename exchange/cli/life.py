@@ -23,7 +23,9 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.kinds import Kind
 
-_CASE = click.option("--case", "case_ref", metavar="REF", help="All signals that you published under this case.")
+_CASE = click.option(
+    "--case-ref", "--case", "case_ref", metavar="REF", help="All signals that you published under this case."
+)
 _IDS = click.argument("signal_ids", metavar="[SIGNAL_ID]...", nargs=-1)
 
 
@@ -67,7 +69,7 @@ def retract(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) 
       {"case_ref": "T-1042", "reason": "overturned_on_appeal", "decided_at": "2026-11-02T09:00:00Z"}
       {"signal_ids": ["<64 hex>"], "reason": "error"}
     Examples:
-      exchange retract --case T-1042 --reason error --community uk-elections --client alpha/pipeline/client.toml
+      exchange retract --case-ref T-1042 --reason error --community uk-elections --client alpha/pipeline/client.toml
       appeals | exchange retract --lines - --reason overturned_on_appeal \\
           --community uk-elections --client alpha/pipeline/client.toml --json
     """
@@ -89,7 +91,7 @@ def erase(name: str, client_path: Path, *, to_sign: Path | None, **said: Any) ->
     A line of --lines:
       {"case_ref": "T-1042", "reason": "on_request"}
     Example:
-      exchange erase --case T-1042 --reason on_request --community uk-elections --client alpha/pipeline/client.toml
+      exchange erase --case-ref T-1042 --reason on_request --community uk-elections --client alpha/pipeline/client.toml
     """
     _say(Kind.ERASURE, name, client_path, to_sign=to_sign, **said)
 

@@ -106,7 +106,7 @@ def test_what_an_operator_took_back_of_a_case_is_left_out_and_the_rest_is_taken_
     assert "retraction.targets[1]: has been taken back already" in refused.stderr
     (taken,) = lines(run("retract", "--case", "T-6", "--reason", "error", *as_alpha(place), "--json").stdout)
     assert sorted(taken["signal_ids"]) == sorted([ids[0], ids[2]])
-    (nothing,) = lines(run("retract", "--case", "T-6", "--reason", "error", *as_alpha(place), "--json").stdout)
+    (nothing,) = lines(run("retract", "--case-ref", "T-6", "--reason", "error", *as_alpha(place), "--json").stdout)
     assert nothing["index"] is None
 
 
