@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,29 @@ def ids_of(outcomes: Sequence[Outcome]) -> list[bytes]:
 
 
 ID = b"i" * 32
+
+
+async def test_what_is_no_member_of_its_enum_is_refused_with_the_name_of_the_enum(hub: FakeHub, tmp_path: Path) -> None:
+    client, _ = client_of(hub, tmp_path)
+    word: Any = "overturned_on_appeal"
+    async with client, client.publisher(UK) as session:
+        for saying, name in [
+            (session.retract(case_ref="T-1", reason=word), "`reason` must be of the enum RetractionReason"),
+            (session.retract([ID], reason=ErasureReason.LEGAL), "`reason` must be of the enum RetractionReason"),
+            (session.erase([ID], reason=word), "`reason` must be of the enum ErasureReason"),
+            (session.opine([ID], word, OpinionReason.REVIEWED), "`category` must be of the enum OpinionCategory"),
+            (session.opine([ID], OpinionCategory.NEGATIVE_CLASS, word), "`reason` must be of the enum OpinionReason"),
+            (session.dispose([ID], word), "`state` must be of the enum DispositionState"),
+            (
+                session.dispose([ID], DispositionState.ACTIONED, action=word),
+                "`action` must be of the enum SourceAction",
+            ),
+            (session.quarantine("alpha", 0, word), "`reason` must be of the enum QuarantineReason"),
+        ]:
+            with pytest.raises(Rejected, match=name) as caught:
+                await saying
+            assert "overturned_on_appeal" not in caught.value.diagnostics()
+        assert await session.outbox.kept() == []
 
 
 async def test_each_method_says_its_kind(hub: FakeHub, tmp_path: Path) -> None:

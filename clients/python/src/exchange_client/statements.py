@@ -11,17 +11,26 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from enum import IntEnum
 from weakref import WeakValueDictionary
 
 from exchange.domain.bodies import (
     AboutSignals,
     Body,
     Disposition,
+    DispositionReason,
+    DispositionState,
     Erasure,
+    ErasureReason,
     Opinion,
+    OpinionCategory,
+    OpinionReason,
     Quarantine,
+    QuarantineReason,
     Release,
     Retraction,
+    RetractionReason,
+    SourceAction,
 )
 from exchange.domain.life import MAX_TARGETS
 from exchange.errors import ExchangeError, InvalidStatement, Reason, Rejected, Unavailable
@@ -64,14 +73,17 @@ class Statements:
         Of a case, one signal that is refused keeps no other from being taken back. Raises `Rejected` (NOT_FOUND) when
         we have published nothing under the case.
         """
+        _check(reason=(reason, RetractionReason))
         return _receipts(await self.say_of(Retraction(tuple(signal_ids), reason, decided_at_ms), case_ref))
 
     async def erase(self, signal_ids: Sequence[bytes] = (), *, case_ref: str = "", reason: int) -> list[Receipt]:
         """Let salt and data of signals of ours leave every store. ``reason`` is an `ErasureReason`. As `retract`."""
+        _check(reason=(reason, ErasureReason))
         return _receipts(await self.say_of(Erasure(tuple(signal_ids), reason), case_ref))
 
     async def opine(self, signal_ids: Sequence[bytes], category: int, reason: int) -> list[Receipt]:
         """Say what we think of signals of others: an `OpinionCategory`, and the `OpinionReason` that it rests on."""
+        _check(category=(category, OpinionCategory), reason=(reason, OpinionReason))
         return _receipts(await self.say_of(Opinion(tuple(signal_ids), category, reason)))
 
     async def dispose(
@@ -85,11 +97,13 @@ class Statements:
         actioned_at_ms: int = 0,
     ) -> list[Receipt]:
         """Say what we did with signals of others: a `DispositionState`, with a `SourceAction` where we acted."""
+        _check(state=(state, DispositionState), action=(action, SourceAction), reason=(reason, DispositionReason))
         body = Disposition(tuple(signal_ids), state, action, reason, matched_at_ms, actioned_at_ms)
         return _receipts(await self.say_of(body))
 
     async def quarantine(self, member: str, from_index: int, reason: int) -> Receipt:
         """Flag a member's entries from an index on, as an operator. ``reason`` is a `QuarantineReason`."""
+        _check(reason=(reason, QuarantineReason))
         return await self.say(Quarantine(member, from_index, reason))
 
     async def release(self, member: str) -> Receipt:
@@ -163,6 +177,18 @@ class Statements:
         for waiting in [each for each in self._waiting.values() if about & each.about]:
             await settled(waiting.answer)
         return tuple(await self.outbox.not_ended(case_ref, erased=isinstance(body, Erasure)))
+
+
+def _check(**given: tuple[object, type[IntEnum]]) -> None:
+    """Raise `Rejected` for a word where a number of an enum belongs, and for a member of another enum."""
+    for name, (value, words) in given.items():
+        if not isinstance(value, int) or (isinstance(value, IntEnum) and not isinstance(value, words)):
+            known = ", ".join(words.__members__)
+            raise Rejected(
+                Reason.INVALID,
+                f"`{name}` must be of the enum {words.__name__} (exchange.domain.bodies)",
+                hint=f"such as {words.__name__}.{next(iter(words)).name}; one of: {known}",
+            )
 
 
 def _named_by(error: ExchangeError | None, targets: Sequence[bytes]) -> Mapping[bytes, None]:
