@@ -49,7 +49,7 @@ def test_a_connection_is_counted_with_its_cache_or_its_file_whichever_is_less(tm
     assert said(hub(tmp_path), 2)[2] == 2 + 2 * 2 + 3
     file_of(logs / "long" / "ledger.sqlite", 1024 * MIB)
     file_of(logs / "long" / "folds" / "life", 40 * MIB)
-    assert said(hub(tmp_path), 3)[2] == 9 + 2 * 16 + 40 + 2 * 16
+    assert said(hub(tmp_path), 3)[2] == 9 + 2 * 16 + 3 * 16
 
 
 def test_long_communities_that_the_machine_cannot_hold_are_told(tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_long_communities_that_the_machine_cannot_hold_are_told(tmp_path: Path) 
     for number in range(7):
         file_of(tmp_path / "logs" / f"c{number}" / "ledger.sqlite", 1024 * MIB)
         file_of(tmp_path / "logs" / f"c{number}" / "folds" / "life", 1024 * MIB)
-    assert said(hub(tmp_path), 7) == ("warning", before + 7 * 128, 7 * 128)
+    assert said(hub(tmp_path), 7) == ("warning", before + 7 * 80, 7 * 80)
