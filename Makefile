@@ -9,7 +9,9 @@ MAKEFLAGS += --no-print-directory
 export UV_SYSTEM_CERTS ?= 1
 # Hubs of the demo and the tests are on this machine, and gRPC would ask a proxy of the environment for them too.
 COMMA := ,
-export no_proxy := localhost,127.0.0.1,::1$(if $(no_proxy),$(COMMA)$(no_proxy))
+DIRECT := $(or $(no_proxy),$(NO_PROXY))
+export no_proxy := localhost,127.0.0.1,::1$(if $(DIRECT),$(COMMA)$(DIRECT))
+unexport no_grpc_proxy
 .SUFFIXES:
 
 PYTHON ?= python3

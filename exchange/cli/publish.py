@@ -102,7 +102,8 @@ class _Run:
                     await self._all(publisher, interruption)
                 finally:
                     await self.tally.note_kept(publisher)
-                    end_progress()
+                    if self.tally.progress:
+                        end_progress()
         return interruption.number
 
     def _end(self) -> None:

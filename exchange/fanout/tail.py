@@ -22,6 +22,8 @@ from exchange.ports import LogStore
 PACE = 2.0
 LONGEST_PAUSE_S = 0.050
 RING_BYTES = 64 * 1024 * 1024
+#: The alarm for those who wait rings again no sooner: each time it looks at all of them.
+_ALARM_S = 0.05
 _READ = 1024
 MAX_PAGE_BYTES = 1_000_000
 MAX_PAGE_ITEMS = 4096
@@ -165,7 +167,7 @@ class Tail:
                 _resolve(waiter)
         later = [until for until in self._waiters.values() if until > now]
         if later:
-            self._set_alarm(min(later))
+            self._set_alarm(max(min(later), now + _ALARM_S))
 
     async def page(self, cursor: int, sight: Sight) -> Page:
         """Return the items from the cursor that fit into one message, at least one. Raises `CursorBelowFloor`.

@@ -14,7 +14,7 @@ from clients.python.tests.fake_hub import START_MS, UK, FakeHub, client_of
 from clients.python.tests.speech import sha, signal
 from exchange.domain.statement import Indicator, VideoFrame
 from exchange.errors import Denied, ExchangeError, InvalidStatement, Reason, Rejected, Unavailable, Violation
-from exchange_client import Outcome, Signal, backoff
+from exchange_client import Outcome, Signal, backoff, put_off
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +115,9 @@ async def test_a_break_is_said_and_so_is_its_end(tmp_path: Path, caplog: pytest.
 
 
 async def test_a_wait_for_a_hub_that_puts_off_is_said_once_and_so_is_its_end(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(put_off, "SAY_EVERY_S", 3_600.0)
     client, transport = client_of(FakeHub(), tmp_path)
     closed = Unavailable("this log is not open on this hub", retry_after_ms=0, hint="ask its operator")
     with caplog.at_level(logging.WARNING, "exchange_client"):
@@ -129,13 +130,31 @@ async def test_a_wait_for_a_hub_that_puts_off_is_said_once_and_so_is_its_end(
             session._put_off._say_from_s = 0.0
             transport.refusals.extend([Unavailable("draining", retry_after_ms=0), Rejected(Reason.INVALID, "wrong")])
             await session.publish([signal("T-4")])
-    over = "publishing goes on: the hub takes what it had put off"
+    over = "publishing goes on: nothing is put off any more"
     assert [record.getMessage() for record in caplog.records] == [
         "publishing waits: this log is not open on this hub; ask its operator",
         over,
         "publishing waits: draining",
         over,
     ]
+
+
+async def test_the_end_of_a_wait_is_not_said_where_all_were_told_that_it_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are in the outbox still: no hub has taken them."""
+    client, transport = client_of(FakeHub(), tmp_path)
+    with caplog.at_level(logging.WARNING, "exchange_client"):
+        async with client, client.publisher(UK) as session:
+            transport.refusals.append(Unavailable("this log is not open on this hub", retry_after_ms=60_000))
+            waiting = asyncio.create_task(session.publish([signal("T-1")]))
+            while transport.refusals or not caplog.records:
+                await asyncio.sleep(0.001)
+            session._fail_all(Rejected(Reason.NOT_PERMITTED, "suspended"))
+            (failed,) = await waiting
+            (taken,) = await session.publish([signal("T-2")])
+    assert (failed.receipt, taken.error) == (None, None)
+    assert [record.getMessage() for record in caplog.records] == ["publishing waits: this log is not open on this hub"]
 
 
 async def test_what_is_refused_is_in_the_outbox_until_it_was_told(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, InvalidURL
 from urllib.parse import unquote, urlsplit
 
 #: In this order: the first that is there counts, even where it is empty.
 _NAMES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
-#: Where a proxy's URL names none: gRPC takes the port of its scheme.
-_PORT = 80
+#: Where a proxy's URL names none: not that of `http`, as other programs take it.
+_PORT = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,12 @@ class Proxy:
 
     def tunnel(self, host: str, port: int, timeout_s: float) -> socket.socket:
         """Return a connection to a host through this proxy. Raises OSError, where the proxy refuses too."""
-        connection = HTTPConnection(self.host, self.port, timeout=timeout_s)
-        connection.set_tunnel(host, port, {"Proxy-Authorization": self.credentials} if self.credentials else None)
+        headers = {"Proxy-Authorization": self.credentials} if self.credentials else None
+        try:
+            connection = HTTPConnection(self.host, self.port, timeout=timeout_s)
+        except InvalidURL as error:
+            raise OSError(f"its name can be no host's: {error}") from error
+        connection.set_tunnel(host, port, headers)
         try:
             connection.connect()
         except (OSError, HTTPException) as error:

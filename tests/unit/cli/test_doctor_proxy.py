@@ -57,6 +57,19 @@ def test_the_proxy_of_an_environment(environment: dict[str, str], host: str, var
     assert (found.variable if found else "") == variable
 
 
+def test_a_proxy_without_a_port_is_asked_where_grpc_asks_it() -> None:
+    """Its resolver's default, whatever the scheme: seen of gRPC 1.85, which says the port where it fails to connect."""
+    found = proxy_to("hub.example", {"https_proxy": "http://127.0.0.1"})
+    assert found is not None
+    assert found.port == 443
+
+
+def test_a_proxy_whose_name_can_be_no_hosts_is_told(client: ClientConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://our proxy:3128")
+    (found,) = look_at_address(client, "localhost:7443")
+    assert (found.what, found.state) == ("address localhost:7443", BAD)
+
+
 @pytest.mark.parametrize(("environment", "host", "variable"), WAYS)
 async def test_grpc_takes_the_same(
     environment: dict[str, str], host: str, variable: str, monkeypatch: pytest.MonkeyPatch

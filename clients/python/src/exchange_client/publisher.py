@@ -394,3 +394,4 @@ class Publisher(Statements, Referring):
         for waiting in self._waiting.values():
             settle(waiting.answer, error)
         self._waiting.clear()
+        self._put_off.forget()

@@ -45,4 +45,9 @@ class PutOff:
         self._ids = {id_ for id_ in self._ids if id_ in waiting}
         if self._said and not self._ids:
             self._said = False
-            _LOG.warning("publishing goes on: the hub takes what it had put off")
+            _LOG.warning("publishing goes on: nothing is put off any more")
+
+    def forget(self) -> None:
+        """Forget them all: those who waited have been told that it is over, and why."""
+        self._ids.clear()
+        self._said = False
