@@ -47,16 +47,25 @@ def watched() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+class _Progress:
+    """The line of progress on stderr."""
+
+    #: Whether it is there, with no end behind it.
+    open = False
+
+
 def say_progress(text: str) -> None:
     """Print a line that the next such line replaces; only where somebody watches."""
     if watched():
         click.echo(f"\r{visible(text)}", err=True, nl=False)
+        _Progress.open = True
 
 
 def end_progress() -> None:
-    """Let the last such line stand."""
-    if watched():
+    """Let the last such line stand, where there is one."""
+    if _Progress.open and watched():
         click.echo(err=True)
+    _Progress.open = False
 
 
 def with_progress(each: Iterable[T], length: int, label: str, *, quiet: bool = False) -> Iterator[T]:

@@ -102,8 +102,7 @@ class _Run:
                     await self._all(publisher, interruption)
                 finally:
                     await self.tally.note_kept(publisher)
-                    if self.tally.progress:
-                        end_progress()
+                    end_progress()
         return interruption.number
 
     def _end(self) -> None:
@@ -121,7 +120,6 @@ class _Run:
             self.tally.begun = self.waits = True
             await interruption.unless(self._publish(publisher, bulk), grace_s=GRACE_S)
             self.waits = False
-            self.tally.progress = True
             say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
         await interruption.unless(self.tally.give_back(publisher), grace_s=GRACE_S)
 

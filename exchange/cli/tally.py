@@ -38,8 +38,6 @@ class Tally:
     kept: int = 0
     #: What kept the last of them there, where it was refused.
     why: str = ""
-    #: Whether a line of progress stands, with no end behind it.
-    progress: bool = False
     _shown: int = 0
 
     @property
@@ -72,9 +70,7 @@ class Tally:
         if self.as_json or error is None or self._shown > SHOWN:
             return
         self._shown += 1
-        if self.progress:
-            end_progress()
-            self.progress = False
+        end_progress()
         if self._shown > SHOWN:
             say("what else is refused is counted only", err=True)
             return

@@ -100,6 +100,14 @@ def test_progress_is_said_to_watchers_only(capsys: pytest.CaptureFixture[str], m
     assert capsys.readouterr().err == "\r1 of 2 \\x1b]0;owned\\x07"
 
 
+def test_a_line_of_progress_is_ended_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    say_progress("1 of 2")
+    end_progress()
+    end_progress()
+    assert capsys.readouterr().err == "\r1 of 2\n"
+
+
 def test_without_a_place_to_say_it_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", None)
     assert not watched()
