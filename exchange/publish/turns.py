@@ -2,8 +2,8 @@
 
 `FairQueue` is a line for each member, taken from in turn. `Turns` hands out the event loop: checking statements is the
 dearest thing that a caller can ask for, so it is done in small pieces, one a round of the loop, and members take turns.
-While a light member is about, the heavy ones also rest between their pieces, so that its statements meet a loop, a
-store and a group that are mostly free. Without a light one nobody rests, and nothing is lost.
+While a light member publishes, the heavy ones also rest between their pieces, so that its statements meet a loop, a
+store and a group that are mostly free. Otherwise nobody rests, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Generic, TypeVar
 
 #: Work a second, in records checked, up to which a member is light; a statement alone, with its signature, is about 40.
 LIGHT_WORK = 4_000
-#: How long a member counts as being about after its last statement.
+#: How long a member counts as being about after its last statement. What it reads does not count: it is served before
+#: the heavy, and their going on to rest would gain it nothing.
 ABOUT_S = 2.0
 #: Work done in one turn of a member, in records checked.
 TURN_WORK = 120
@@ -114,9 +115,19 @@ class Turns:
         self._unrested = 0
 
     async def take(self, member: str, work: int) -> None:
-        """Return when this member may do so much work, at once and without waiting in between."""
+        """Return when this member may do so much work for what it publishes, at once and without waiting in between."""
         now = self._clock()
         heavy = self._is_heavy(member, work, now)
+        if not heavy:
+            self._last_light = (member, now)
+        await self._take(member, work, now, heavy=heavy)
+
+    async def read(self, member: str, work: int) -> None:
+        """Return when this member may do so much work for what it reads: as `take`, but nobody goes on resting then."""
+        now = self._clock()
+        await self._take(member, work, now, heavy=self._is_heavy(member, work, now))
+
+    async def _take(self, member: str, work: int, now: float, *, heavy: bool) -> None:
         if self._taken or (heavy and now < self._rests_until):
             turn = _Turn(asyncio.get_running_loop().create_future(), work)
             (self._heavy if heavy else self._light).push(member, turn)
@@ -130,9 +141,7 @@ class Turns:
         level = max(0.0, level - (now - at) * LIGHT_WORK) + work
         self._loads[member] = (min(level, 2.0 * LIGHT_WORK), now)
         heavy = level > LIGHT_WORK
-        if not heavy:
-            self._last_light = (member, now)
-        elif self._last_light[0] == member:
+        if heavy and self._last_light[0] == member:
             self._last_light = ("", 0.0)
         return heavy
 

@@ -33,13 +33,13 @@ Took = list[tuple[str, asyncio.Task[object] | None]]
 def took(monkeypatch: pytest.MonkeyPatch) -> Took:
     """Whose turns were taken, and in which call."""
     taken: Took = []
-    take = Turns.take
+    read = Turns.read
 
     async def noted(turns: Turns, member: str, work: int) -> None:
-        await take(turns, member, work)
+        await read(turns, member, work)
         taken.append((member, asyncio.current_task()))
 
-    monkeypatch.setattr(Turns, "take", noted)
+    monkeypatch.setattr(Turns, "read", noted)
     return taken
 
 
@@ -131,17 +131,17 @@ class Hold:
     may: asyncio.Event = field(default_factory=asyncio.Event)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        take = Turns.take
+        read = Turns.read
 
         async def held(turns: Turns, member: str, work: int) -> None:
-            await take(turns, member, work)
+            await read(turns, member, work)
             if member == self.member:
                 self.pieces += 1
                 if self.pieces == 2:
                     self.begun.set()
                     await self.may.wait()
 
-        monkeypatch.setattr(Turns, "take", held)
+        monkeypatch.setattr(Turns, "read", held)
 
 
 async def test_half_a_page_of_one_member_holds_nobody_else_up(

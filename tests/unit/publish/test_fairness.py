@@ -192,6 +192,41 @@ async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
     assert turns._rests_until == 0.0
 
 
+async def test_the_heavy_do_not_go_on_resting_for_one_that_reads() -> None:
+    """Else each feed that begins, and each signal that is looked at, would hold publishers up for two seconds."""
+    now = 0.0
+    turns = Turns(lambda: now)
+
+    async def rest_of_the_busy() -> float:
+        nonlocal now
+        now += REST_S
+        await soon(turns.take("busy", HEAVY))
+        await asyncio.sleep(0)
+        return turns._rests_until - now
+
+    for _ in range(8):
+        await soon(turns.take("busy", HEAVY))
+    await soon(turns.read("reader", 40))
+    await asyncio.sleep(0)
+    assert await rest_of_the_busy() <= 0
+    await soon(turns.take("reader", 40))
+    await asyncio.sleep(0)
+    assert await rest_of_the_busy() == pytest.approx(REST_S)
+
+
+async def test_who_reads_much_rests_beside_a_light_member_too() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    for _ in range(8):
+        await soon(turns.read("reader", HEAVY))
+    await soon(turns.take("quiet", 40))
+    await asyncio.sleep(0)
+    now += REST_S
+    await soon(turns.read("reader", HEAVY))
+    await asyncio.sleep(0)
+    assert turns._rests_until == now + REST_S
+
+
 async def test_a_light_member_is_served_also_when_the_last_light_one_turns_heavy() -> None:
     turns = Turns(asyncio.get_running_loop().time)
     served = 0
