@@ -27,18 +27,18 @@ from exchange.stores.opened import stores_in
 from exchange.stores.redis_place import RedisPlace, parse_place
 
 _HUB_TOML = """\
-# The hub of {exchange}. `exchange check-config` checks it; docs/configuration.md explains every key.
-exchange = "{exchange}"
+# The hub of {name}. `exchange check-config` checks it; docs/configuration.md explains every key.
+exchange = {exchange}
 data = "data"
-listen = "{listen}"
+listen = {listen}
 {store}
 [tls]
-certificate = "{certificate}"
-key = "{key}"
-client_authority = "{authority}"
+certificate = {certificate}
+key = {key}
+client_authority = {authority}
 
 [ops]
-listen = "{ops}"
+listen = {ops}
 """
 
 
@@ -116,13 +116,14 @@ def init(
     found = _Founding(name, operator, operator_name or operator, operator_key, further, threshold)
     pin = asyncio.run(_found(folders, found, place))
     text = _HUB_TOML.format(
-        exchange=name,
-        listen=listen,
+        name=name,
+        exchange=toml_text(name),
+        listen=toml_text(listen),
         store=_store_toml(store, bundles),
-        ops=ops_listen,
-        certificate=hub.certificate.relative_to(folder),
-        key=hub.key.relative_to(folder),
-        authority=certificates.authority_files(pki).certificate.relative_to(folder),
+        ops=toml_text(ops_listen),
+        certificate=toml_text(str(hub.certificate.relative_to(folder))),
+        key=toml_text(str(hub.key.relative_to(folder))),
+        authority=toml_text(str(certificates.authority_files(pki).certificate.relative_to(folder))),
     )
     write_new(folder / "hub.toml", text)
     client = client_toml(folder / "operator" / "client.toml", name, operator, Role.OPERATOR, listen, pki, pin)

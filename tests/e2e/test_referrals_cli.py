@@ -221,6 +221,23 @@ def test_words_are_not_said_of_what_is_refused(place: Place) -> None:
     assert shown["ends_at"] == shown["received_at"] + 400 * 86_400_000
 
 
+@pytest.mark.parametrize(
+    ("what", "who", "kind", "roles"),
+    [
+        ("refer", ("police", "authority"), "referral", "pipeline or liaison"),
+        ("note", ("alpha", "pipeline"), "note", "liaison or authority or operator"),
+        ("close", ("hub", "operator"), "referral_update", "pipeline or liaison or authority"),
+    ],
+)
+def test_a_client_file_of_another_role_is_told_before_anything_is_taken(
+    place: Place, what: str, who: tuple[str, str], kind: str, roles: str
+) -> None:
+    client = place.operator if who[1] == "operator" else place.client(*who)
+    refused = run("referrals", what, "--lines", "-", "--community", "uk", "--client", client, stdin="{}", code=1)
+    assert f"its role is {who[1]}, which may not publish a {kind}" in refused.stderr
+    assert f"name the client file of the role {roles} with --client" in refused.stderr
+
+
 def test_reports_are_cut_by_an_election_and_held_against_its_alert(place: Place) -> None:
     today = datetime.now(UTC)
     times = ("--begins", today.isoformat(), "--polling-ends", (today + timedelta(days=30)).isoformat())

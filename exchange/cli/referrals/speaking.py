@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from exchange.cli.connect import require_role
 from exchange.cli.interruption import Interruption
 from exchange.cli.output import end_progress, say_progress
 from exchange.cli.speaking import Asked, Run
 from exchange.cli.tally import GRACE_S, Given
 from exchange.domain.addressed import AddressedRecord, NoteRecord, ReferralRecord, ReferralState, UpdateRecord
-from exchange.domain.kinds import Role
+from exchange.domain.kinds import Kind, Role
 from exchange.domain.referrals import check_record
 from exchange.domain.statement import SALT_BYTES
 from exchange.domain.validation import Findings
@@ -21,6 +22,9 @@ from exchange_client import ExchangeClient, Publisher, Said
 from exchange_client.json_referrals import AddressedLine, addressed_from_json
 from exchange_client.referring import UNSALTED
 
+#: Of what a command says; all others say an update of a referral.
+_KINDS = {"refer": Kind.REFERRAL, "note": Kind.NOTE}
+
 
 class RunToMembers(Run[AddressedLine]):
     """One run of a command."""
@@ -29,6 +33,10 @@ class RunToMembers(Run[AddressedLine]):
         """``what`` is a key of `exchange_client.json_referrals.KEYS`."""
         super().__init__(asked)
         self._what = what
+
+    def _load(self) -> None:
+        super()._load()
+        require_role(self.settings, self.asked.client, _KINDS.get(self._what, Kind.REFERRAL_UPDATE))
 
     def read(self, values: Mapping[str, Any]) -> AddressedLine:
         """Return what an object says. Raises `ExchangeError`."""

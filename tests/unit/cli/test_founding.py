@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -42,6 +43,15 @@ def test_a_folder_that_has_an_exchange_is_left_as_it_is_and_the_next_step_told(t
     (folder / "hub.toml").unlink()
     again = CliRunner().invoke(main, ["init", *words])
     assert (again.exit_code, "exchange serve" in again.stderr) == (1, False), "it would not find its file"
+
+
+def test_whatever_a_hub_is_founded_with_stands_in_its_file_as_it_was_given(tmp_path: Path) -> None:
+    """Else a quote would end the text, and what comes behind it would be read as a setting."""
+    folder, address = tmp_path / "hub", 'localhost:1" # \\'
+    words = ["--exchange", "my.exchange", "--operator", "my-org", "--folder", str(folder)]
+    done = CliRunner().invoke(init, [*words, "--listen", address, "--ops-listen", address])
+    written = tomllib.loads((folder / "hub.toml").read_text())
+    assert (written["listen"], written["ops"]) == (address, {"listen": address}), done.output
 
 
 async def test_a_log_of_which_there_is_the_key_alone_is_made_with_it(tmp_path: Path) -> None:
