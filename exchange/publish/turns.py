@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 
 #: Work a second, in records checked, up to which a member is light; a statement alone, with its signature, is about 40.
 LIGHT_WORK = 4_000
-#: How long a member counts as being about after its last statement. What it reads does not count: it is served before
-#: the heavy, and their going on to rest would gain it nothing.
+#: How long a member counts as being about after its last statement. What it reads does not count: it waits for one turn
+#: of the heavy at most, and their rests would cost them far more than it gained.
 ABOUT_S = 2.0
 #: Work done in one turn of a member, in records checked.
 TURN_WORK = 120
@@ -123,7 +123,7 @@ class Turns:
         await self._take(member, work, now, heavy=heavy)
 
     async def read(self, member: str, work: int) -> None:
-        """Return when this member may do so much work for what it reads: as `take`, but nobody goes on resting then."""
+        """Return when this member may do so much work for what it reads: as `take`, but nobody rests because of it."""
         now = self._clock()
         await self._take(member, work, now, heavy=self._is_heavy(member, work, now))
 
@@ -149,20 +149,20 @@ class Turns:
         """End a turn and give the next. After a heavy one's, the heavy may have to rest."""
         now = self._clock()
         member, at = self._last_light
-        if heavy_work and (self._light or (member and now - at < ABOUT_S)):
+        if heavy_work and member and now - at < ABOUT_S:
             self._unrested += heavy_work
         if self._unrested >= _LEAST_WORK:
             self._rests_until = now + REST_S * min(1.0, self._unrested / TURN_WORK)
             self._unrested = 0
             asyncio.get_running_loop().call_at(self._rests_until, self._give)
         self._taken = False
-        self._give()
+        self._give(after_heavy=heavy_work > 0)
 
-    def _give(self) -> None:
-        """Give the turn to one who still wants it: a heavy member that has rested, else a light one."""
+    def _give(self, *, after_heavy: bool = False) -> None:
+        """Give the turn to one who still wants it: light and heavy members in turn, those that rest left out."""
         now = self._clock()
         while not self._taken:
-            heavy = bool(self._heavy) and now >= self._rests_until
+            heavy = bool(self._heavy) and now >= self._rests_until and not (after_heavy and self._light)
             if not heavy and not self._light:
                 return
             turn = (self._heavy if heavy else self._light).pop()

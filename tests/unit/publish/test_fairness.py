@@ -192,26 +192,40 @@ async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
     assert turns._rests_until == 0.0
 
 
-async def test_the_heavy_do_not_go_on_resting_for_one_that_reads() -> None:
+async def test_nobody_rests_because_of_what_is_read() -> None:
     """Else each feed that begins, and each signal that is looked at, would hold publishers up for two seconds."""
     now = 0.0
     turns = Turns(lambda: now)
-
-    async def rest_of_the_busy() -> float:
-        nonlocal now
-        now += REST_S
-        await soon(turns.take("busy", HEAVY))
-        await asyncio.sleep(0)
-        return turns._rests_until - now
-
     for _ in range(8):
         await soon(turns.take("busy", HEAVY))
-    await soon(turns.read("reader", 40))
-    await asyncio.sleep(0)
-    assert await rest_of_the_busy() <= 0
+        # Waits behind the busy one, and is next.
+        await soon(turns.read("reader", 40))
+        await asyncio.sleep(0)
+    assert turns._rests_until == 0.0
     await soon(turns.take("reader", 40))
     await asyncio.sleep(0)
-    assert await rest_of_the_busy() == pytest.approx(REST_S)
+    await soon(turns.take("busy", HEAVY))
+    await asyncio.sleep(0)
+    assert turns._rests_until == REST_S
+
+
+async def test_light_and_heavy_take_turns_whichever_wants_more() -> None:
+    turns = Turns(asyncio.get_running_loop().time)
+    served: list[str] = []
+
+    async def reading(member: str, work: int) -> None:
+        while len(served) < 200:
+            await turns.read(member, work)
+            served.append(member)
+
+    # One of many readers is heavy, or all but one of them are.
+    for heavy, light in ((1, 30), (30, 1)):
+        served.clear()
+        tasks = [asyncio.create_task(reading(f"heavy {n}", 2 * LIGHT_WORK)) for n in range(heavy)]
+        tasks += [asyncio.create_task(reading(f"light {n}", 1)) for n in range(light)]
+        async with asyncio.timeout(5):
+            await asyncio.gather(*tasks)
+        assert 80 <= sum(member.startswith("heavy") for member in served[:200]) <= 120
 
 
 async def test_who_reads_much_rests_beside_a_light_member_too() -> None:
