@@ -105,14 +105,14 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     ) -> pb.GetGuidanceResponse:
         workload = caller()
         log, _ = self._hub.log_to_read(workload, request.origin, self._now_ms())
-        await self._hub.turns.read(workload.member, PROOF_WORK)
+        await self._hub.turns.take(workload.member, PROOF_WORK)
         return await guidance(log, request.platform, request.language)
 
     async def GetSignal(self, request: pb.GetSignalRequest, context: _Context) -> pb.GetSignalResponse:  # noqa: ARG002, D102
         workload, directory = caller(), self._hub.view.directory
         log, _ = self._hub.log_to_read(workload, request.origin, self._now_ms())
         folds = await log.up_to_date()
-        await self._hub.turns.read(workload.member, PROOF_WORK)
+        await self._hub.turns.take(workload.member, PROOF_WORK)
         current = folds.life.current()
         signal = current.signals((request.signal_id,)).get(request.signal_id)
         entitled = signal is not None and (

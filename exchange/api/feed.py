@@ -150,9 +150,9 @@ class FeedServicer:
             last = open_checkpoint(request.last_checkpoint, log.verifier)
             if last.size > size:
                 raise CursorAboveSize(size)
-            await self._hub.turns.read(caller().member, PROOF_WORK)
+            await self._hub.turns.take(caller().member, PROOF_WORK)
             proof = await consistency_proof(log.history, last.size, size)
-        await self._hub.turns.read(caller().member, PROOF_WORK)
+        await self._hub.turns.take(caller().member, PROOF_WORK)
         prefix = await compact_range(log.history, request.cursor)
         hello = pb.Hello(
             floor=head.floor, checkpoint=head.checkpoint, compact_range=prefix.hashes, consistency_proof=proof

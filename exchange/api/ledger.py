@@ -99,7 +99,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         parts, total, member = list[bytes](), 0, caller().member
         for number, each in enumerate(page):
             if number % _PIECE == 0:
-                await self._hub.turns.read(member, _PIECE * _ENTRY_WORK)
+                await self._hub.turns.take(member, _PIECE * _ENTRY_WORK)
             part = part_of(each)
             total += len(part)
             if parts and total > MAX_PAGE_BYTES:
@@ -130,7 +130,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         if request.index >= size:
             raise Rejected(Reason.NOT_FOUND, "no such leaf in a tree of that size")
         async with self._one_at_a_time(caller().member):
-            await self._hub.turns.read(caller().member, PROOF_WORK)
+            await self._hub.turns.take(caller().member, PROOF_WORK)
             leaf_hash, proof = await proven_leaf(log.history, request.index, size)
         return pb.GetInclusionProofResponse(
             leaf_hash=leaf_hash,
@@ -148,7 +148,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         head = await log.store.head()
         size = _size(request.new_size, head.sealed.size)
         async with self._one_at_a_time(caller().member):
-            await self._hub.turns.read(caller().member, PROOF_WORK)
+            await self._hub.turns.take(caller().member, PROOF_WORK)
             proof = await consistency_proof(log.history, request.old_size, size)
         return pb.GetConsistencyProofResponse(
             proof=proof,
@@ -180,14 +180,14 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             following = min(request.start, folds.life.current().size)  # no table holds larger numbers
             found: Sequence[int] = ()
             while not found:
-                await self._hub.turns.read(workload.member, PROOF_WORK)
+                await self._hub.turns.take(workload.member, PROOF_WORK)
                 found, following = await folds.lost(workload.member, following, MAX_LOST)
                 if not following:
                     break
         return pb.ListLostRecordsResponse(indices=found, next=following)
 
     async def _proven(self, log: Log, index: int, size: int) -> pb.ProvenLeaf:
-        await self._hub.turns.read(caller().member, PROOF_WORK)
+        await self._hub.turns.take(caller().member, PROOF_WORK)
         (leaf,) = await Leaves(log.store, log.history).read(index, 1)
         return pb.ProvenLeaf(leaf=leaf, inclusion_proof=await inclusion_proof(log.history, index, size))
 

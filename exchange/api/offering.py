@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from exchange import codec
 from exchange.api.logs import Hub, Log
 from exchange.domain.addressed import Addressed
-from exchange.domain.bodies import AboutSignals, Body, Life, SignalHeader
+from exchange.domain.bodies import AboutSignals, Acknowledgement, Body, Disposition, Life, SignalHeader
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
@@ -86,7 +86,10 @@ class Offering:
         answers: list[Answer] = []
         for turn in _turns_of(judged, _judging_work):
             await self._turns.take(workload.member, turn.work)
-            answers += [(each.id, await self._offer(workload, each)) for each in turn.items]
+            offered = [(each.id, await self._offer(workload, each)) for each in turn.items]
+            if any(map(_is_waited_for, turn.items, offered)):
+                self._turns.said(workload.member)
+            answers += offered
         return answers
 
     async def _offer(self, workload: Workload, judged: _Judged) -> asyncio.Future[Receipt] | ExchangeError:
@@ -161,6 +164,14 @@ def _turns_of(items: Sequence[T], work_of: Callable[[T], int]) -> Iterator[_Turn
         if work >= TURN_WORK or end == len(items):
             yield _Turn(items[start:end], work)
             start, work = end, 0
+
+
+def _is_waited_for(judged: _Judged, answer: Answer) -> bool:
+    """Whether it is taken, and others are to act on it: what receivers have done they tell all the time."""
+    said = judged.said
+    if isinstance(said, ExchangeError) or isinstance(answer[1], ExchangeError):
+        return False
+    return not isinstance(said.header.body, Acknowledgement | Disposition)
 
 
 def _judging_work(judged: _Judged) -> int:

@@ -53,7 +53,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
         may_read_addressed(self._hub.view.directory, workload, origin, kind)
         log, _ = self._hub.log_to_read(workload, origin, self._now_ms())
         folds = await log.up_to_date()
-        await self._hub.turns.read(workload.member, _READING)
+        await self._hub.turns.take(workload.member, _READING)
         return workload, log, folds
 
     async def ListReferrals(  # noqa: D102 - as in the proto
@@ -66,7 +66,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
         limit, total, before = min(request.limit or MAX_REFERRALS, MAX_REFERRALS), 0, _place(request.page)
         for _ in range(_PAGES):
             found = await folds.referrals.of(workload.member, before, _LOOKED_AT)
-            await self._hub.turns.read(workload.member, _LOOKED_AT)
+            await self._hub.turns.take(workload.member, _LOOKED_AT)
             for facts in found:
                 if _wanted(request, facts, self._now_ms()):
                     summary = await self._summary(workload, log, folds, facts)
@@ -131,7 +131,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
 
     async def _record(self, workload: Workload, log: Log, index: int, kind: int) -> AddressedRecord | None:
         """Return the record of an entry; None where it is gone."""
-        await self._hub.turns.read(workload.member, _READING)
+        await self._hub.turns.take(workload.member, _READING)
         try:
             found = await log.store.read(index, 1)
         except CursorBelowFloor:

@@ -54,7 +54,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         workload = caller()
         log, _ = self._hub.log_to_read(workload, origin, self._now_ms())
         folds = await log.up_to_date()
-        await self._hub.turns.read(workload.member, _WORK)
+        await self._hub.turns.take(workload.member, _WORK)
         return folds
 
     async def GetLagReport(  # noqa: D102 - as in the proto
@@ -130,7 +130,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         members = await folds.reports.members()
         for _ in range(_PAGES):
             assert place is not None
-            await self._hub.turns.read(wanted.workload.member, len(wanted.directory.members) * _ENDINGS // 4)
+            await self._hub.turns.take(wanted.workload.member, len(wanted.directory.members) * _ENDINGS // 4)
             place = await _debts(folds, wanted, members, place, found, limit)
             if place is None or len(found) >= limit:
                 break

@@ -2,13 +2,14 @@
 
 `FairQueue` is a line for each member, taken from in turn. `Turns` hands out the event loop: checking statements is the
 dearest thing that a caller can ask for, so it is done in small pieces, one a round of the loop, and members take turns.
-While a light member publishes, the heavy ones also rest between their pieces, so that its statements meet a loop, a
+While a light member says what is waited for, the heavy ones also rest between their pieces, so that it meets a loop, a
 store and a group that are mostly free. Otherwise nobody rests, and nothing is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ from typing import Generic, TypeVar
 
 #: Work a second, in records checked, up to which a member is light; a statement alone, with its signature, is about 40.
 LIGHT_WORK = 4_000
-#: How long a member counts as being about after its last statement. What it reads does not count: it waits for one turn
-#: of the heavy at most, and their rests would cost them far more than it gained.
+#: How long a member counts as being about after it has said something that is waited for. What it reads does not count,
+#: nor what it acknowledges: it has its turns, and rests would cost the heavy far more than they gained.
 ABOUT_S = 2.0
 #: Work done in one turn of a member, in records checked.
 TURN_WORK = 120
@@ -108,26 +109,19 @@ class Turns:
         self._heavy: FairQueue[_Turn] = FairQueue()
         #: Recent work of each member, and when it was last looked at.
         self._loads: dict[str, tuple[float, float]] = {}
-        self._last_light = ("", 0.0)
+        #: When each light member was last about, the latest at the end.
+        self._said: dict[str, float] = {}
         self._taken = False
         self._rests_until = 0.0
         #: What the heavy have done since their last rest while a light member was about.
         self._unrested = 0
 
     async def take(self, member: str, work: int) -> None:
-        """Return when this member may do so much work for what it publishes, at once and without waiting in between."""
+        """Return when this member may do so much work, at once and without waiting in between."""
         now = self._clock()
         heavy = self._is_heavy(member, work, now)
-        if not heavy:
-            self._last_light = (member, now)
-        await self._take(member, work, now, heavy=heavy)
-
-    async def read(self, member: str, work: int) -> None:
-        """Return when this member may do so much work for what it reads: as `take`, but nobody rests because of it."""
-        now = self._clock()
-        await self._take(member, work, now, heavy=self._is_heavy(member, work, now))
-
-    async def _take(self, member: str, work: int, now: float, *, heavy: bool) -> None:
+        if heavy:
+            self._said.pop(member, None)
         if self._taken or (heavy and now < self._rests_until):
             turn = _Turn(asyncio.get_running_loop().create_future(), work)
             (self._heavy if heavy else self._light).push(member, turn)
@@ -136,20 +130,24 @@ class Turns:
             self._taken = True
             asyncio.get_running_loop().call_soon(self._ended, work if heavy else 0)
 
+    def said(self, member: str) -> None:
+        """Note that this member has said something that is waited for: if it is light, it is about now."""
+        now = self._clock()
+        self._said.pop(member, None)
+        if not self._is_heavy(member, 0, now):
+            self._said[member] = now
+
     def _is_heavy(self, member: str, work: int, now: float) -> bool:
         level, at = self._loads.get(member, (0.0, now))
         level = max(0.0, level - (now - at) * LIGHT_WORK) + work
         self._loads[member] = (min(level, 2.0 * LIGHT_WORK), now)
-        heavy = level > LIGHT_WORK
-        if heavy and self._last_light[0] == member:
-            self._last_light = ("", 0.0)
-        return heavy
+        return level > LIGHT_WORK
 
     def _ended(self, heavy_work: int) -> None:
         """End a turn and give the next. After a heavy one's, the heavy may have to rest."""
         now = self._clock()
-        member, at = self._last_light
-        if heavy_work and member and now - at < ABOUT_S:
+        last_said = next(reversed(self._said.values()), -math.inf)
+        if heavy_work and now - last_said < ABOUT_S:
             self._unrested += heavy_work
         if self._unrested >= _LEAST_WORK:
             self._rests_until = now + REST_S * min(1.0, self._unrested / TURN_WORK)

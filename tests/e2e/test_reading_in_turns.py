@@ -12,12 +12,14 @@ import grpc
 import pytest
 
 from exchange.codec import erased_frame, frame_leaf
+from exchange.domain.bodies import Acknowledgement
+from exchange.domain.kinds import Kind
 from exchange.domain.statement import signal_ids
 from exchange.errors import Reason
 from exchange.publish.turns import Turns
 from exchange.v1 import directory_pb2, ledger_pb2
 from tests.e2e.answers import refusal
-from tests.e2e.drafts import signal
+from tests.e2e.drafts import Draft, signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
 from tests.e2e.follower import Follower
 from tests.e2e.test_hardening import hub_with
@@ -33,13 +35,13 @@ Took = list[tuple[str, asyncio.Task[object] | None]]
 def took(monkeypatch: pytest.MonkeyPatch) -> Took:
     """Whose turns were taken, and in which call."""
     taken: Took = []
-    read = Turns.read
+    take = Turns.take
 
     async def noted(turns: Turns, member: str, work: int) -> None:
-        await read(turns, member, work)
+        await take(turns, member, work)
         taken.append((member, asyncio.current_task()))
 
-    monkeypatch.setattr(Turns, "read", noted)
+    monkeypatch.setattr(Turns, "take", noted)
     return taken
 
 
@@ -131,17 +133,17 @@ class Hold:
     may: asyncio.Event = field(default_factory=asyncio.Event)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        read = Turns.read
+        take = Turns.take
 
         async def held(turns: Turns, member: str, work: int) -> None:
-            await read(turns, member, work)
+            await take(turns, member, work)
             if member == self.member:
                 self.pieces += 1
                 if self.pieces == 2:
                     self.begun.set()
                     await self.may.wait()
 
-        monkeypatch.setattr(Turns, "read", held)
+        monkeypatch.setattr(Turns, "take", held)
 
 
 async def test_half_a_page_of_one_member_holds_nobody_else_up(
@@ -195,3 +197,21 @@ async def test_what_is_erased_meanwhile_is_not_sent(tmp_path: Path, monkeypatch:
         refused = await beta
         assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE.value)
         assert await page("beta") == ENTRIES
+
+
+async def test_only_what_is_waited_for_lets_the_heavy_rest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else receivers, which each acknowledge once a minute, would hold busy publishers down for good."""
+    alpha, said = world.party("alpha"), list[str]()
+    monkeypatch.setattr(Turns, "said", lambda _, member: said.append(member))
+
+    async def says(*drafts: Draft) -> tuple[bool, list[bool]]:
+        said.clear()
+        results = await alpha.stream([draft.sign(alpha.key) for draft in drafts])
+        return said == ["alpha"], [result.HasField("receipt") for result in results]
+
+    good = signal("alpha", UK)
+    acknowledged = Draft(UK, "alpha", Kind.ACKNOWLEDGEMENT, Acknowledgement(0))
+    assert await says(good) == (True, [True])
+    assert await says(acknowledged) == (False, [True])
+    assert await says(signal("alpha", "another.exchange/uk")) == (False, [False])
+    assert await says(acknowledged, signal("alpha", UK)) == (True, [True, True])

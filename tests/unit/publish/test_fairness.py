@@ -133,6 +133,12 @@ async def test_whoever_gave_up_waiting_holds_nobody_up() -> None:
         await soon(task)
 
 
+async def said(turns: Turns, member: str, work: int = 40) -> None:
+    """Say something that is waited for."""
+    await turns.take(member, work)
+    turns.said(member)
+
+
 async def heavy_pieces(turns: Turns, until: Callable[[], bool]) -> int:
     pieces = 0
     while not until():
@@ -148,7 +154,7 @@ async def test_the_heavy_rest_only_while_a_light_member_is_about() -> None:
     for _ in range(8):
         await soon(turns.take("flooder", HEAVY))
     assert turns._rests_until == 0.0
-    await soon(turns.take("quiet", 40))
+    await soon(said(turns, "quiet"))
     await asyncio.sleep(0)
     now += REST_S  # what the last piece before it may have begun
     # A heavy piece that takes a second of the fake clock: the rest begins when it has ended.
@@ -158,10 +164,10 @@ async def test_the_heavy_rest_only_while_a_light_member_is_about() -> None:
     assert turns._rests_until == now + REST_S
     waiting = loop.create_task(turns.take("flooder", HEAVY))
     await asyncio.sleep(0)
-    await soon(turns.take("quiet", 40))
+    await soon(said(turns, "quiet"))
     assert not waiting.done()
     now += 1.0
-    await soon(turns.take("quiet", 40))
+    await soon(said(turns, "quiet"))
     await soon(waiting)
 
 
@@ -171,7 +177,7 @@ async def test_who_does_little_at_a_time_rests_as_much_less() -> None:
     turns = Turns(lambda: now)
     for _ in range(8):
         await soon(turns.take("busy", HEAVY))
-    await soon(turns.take("quiet", 40))
+    await soon(said(turns, "quiet"))
     await asyncio.sleep(0)
     for works, rest in (((40,), 1 / 3), ((20, 10), 1 / 4), ((20, 100), 1.0), ((2 * TURN_WORK,), 1.0)):
         now += REST_S
@@ -199,10 +205,10 @@ async def test_nobody_rests_because_of_what_is_read() -> None:
     for _ in range(8):
         await soon(turns.take("busy", HEAVY))
         # Waits behind the busy one, and is next.
-        await soon(turns.read("reader", 40))
+        await soon(turns.take("reader", 40))
         await asyncio.sleep(0)
     assert turns._rests_until == 0.0
-    await soon(turns.take("reader", 40))
+    await soon(said(turns, "reader"))
     await asyncio.sleep(0)
     await soon(turns.take("busy", HEAVY))
     await asyncio.sleep(0)
@@ -215,7 +221,7 @@ async def test_light_and_heavy_take_turns_whichever_wants_more() -> None:
 
     async def reading(member: str, work: int) -> None:
         while len(served) < 200:
-            await turns.read(member, work)
+            await turns.take(member, work)
             served.append(member)
 
     # One of many readers is heavy, or all but one of them are.
@@ -228,15 +234,30 @@ async def test_light_and_heavy_take_turns_whichever_wants_more() -> None:
         assert 80 <= sum(member.startswith("heavy") for member in served[:200]) <= 120
 
 
+async def test_a_light_member_is_about_also_when_the_last_light_one_turns_heavy() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    for _ in range(8):
+        await soon(turns.take("busy", HEAVY))
+    for member, work in (("quiet", 40), ("other", 40), ("other", 2 * LIGHT_WORK)):
+        await soon(said(turns, member, work))
+        await asyncio.sleep(0)
+        now += REST_S
+    before = turns._rests_until
+    await soon(turns.take("busy", HEAVY))
+    await asyncio.sleep(0)
+    assert turns._rests_until > before
+
+
 async def test_who_reads_much_rests_beside_a_light_member_too() -> None:
     now = 0.0
     turns = Turns(lambda: now)
     for _ in range(8):
-        await soon(turns.read("reader", HEAVY))
-    await soon(turns.take("quiet", 40))
+        await soon(turns.take("reader", HEAVY))
+    await soon(said(turns, "quiet"))
     await asyncio.sleep(0)
     now += REST_S
-    await soon(turns.read("reader", HEAVY))
+    await soon(turns.take("reader", HEAVY))
     await asyncio.sleep(0)
     assert turns._rests_until == now + REST_S
 
