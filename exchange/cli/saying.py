@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from exchange.cli.connect import origin_of, require_role
+from exchange.cli.connect import origin_of
 from exchange.cli.cosigning import write_to_sign
 from exchange.cli.interruption import Interruption
 from exchange.cli.output import emit
@@ -48,16 +48,8 @@ def _write(kind: Kind, asked: Asked, path: Path) -> None:
 class _Run(Run[LifeLine]):
     """One run of a command."""
 
-    def __init__(self, kind: Kind, asked: Asked) -> None:
-        super().__init__(asked)
-        self._kind = kind
-
-    def _load(self) -> None:
-        super()._load()
-        require_role(self.settings, self.asked.client, self._kind)
-
     def read(self, values: Mapping[str, Any]) -> LifeLine:
-        return life_from_json(values, self._kind)
+        return life_from_json(values, self.kind)
 
     async def say_bulk(
         self,
@@ -103,7 +95,7 @@ class _Run(Run[LifeLine]):
             self.refuse(given, error)
             return
         if not said:
-            nothing = {"kind": self._kind.name.lower(), "case_ref": line.case_ref, "index": None}
+            nothing = {"kind": self.kind.name.lower(), "case_ref": line.case_ref, "index": None}
             text = f"nothing of case {line.case_ref} is left to say this of"
             emit(nothing, as_json=self.asked.as_json, lines=[text])
         for each in said:

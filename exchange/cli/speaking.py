@@ -15,12 +15,13 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 import click
 
-from exchange.cli.connect import as_client, origin_of
+from exchange.cli.connect import as_client, origin_of, require_role
 from exchange.cli.interruption import Interrupted, Interruption
 from exchange.cli.lines import MAX_LINE_BYTES, Lines, Source
 from exchange.cli.output import client_option, community_option, json_option, say
 from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.cli.tally import GRACE_S, Given, Tally, say_ending
+from exchange.domain.kinds import Kind
 from exchange.errors import ExchangeError, Reason, Rejected
 from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile
 from exchange_client.json_lines import line_of, object_of
@@ -70,8 +71,9 @@ class Asked:
 class Run(ABC, Generic[L]):
     """One run. Use `say`."""
 
-    def __init__(self, asked: Asked) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, kind: Kind, asked: Asked) -> None:
+        """Nothing is opened yet. ``kind`` is of what is said."""
+        self.kind = kind
         self.asked = asked
         self.tally = Tally(asked.as_json)
         self.settings: ClientConfig
@@ -115,6 +117,7 @@ class Run(ABC, Generic[L]):
         self.settings = ClientConfig.load(self.asked.client)
         self.tally.refused = RejectFile(self.asked.rejects or self.settings.state / "rejects.jsonl")
         self.origin = origin_of(self.settings.exchange, self.asked.community)
+        require_role(self.settings, self.asked.client, self.kind)
 
     async def _job(self, client: ExchangeClient, _: ClientConfig) -> int:
         """Say all there is; return the signal that ended it before that, or 0."""

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from exchange.cli.connect import require_role
 from exchange.cli.interruption import Interruption
 from exchange.cli.output import end_progress, say_progress
 from exchange.cli.speaking import Asked, Run
@@ -31,12 +30,8 @@ class RunToMembers(Run[AddressedLine]):
 
     def __init__(self, what: str, asked: Asked) -> None:
         """``what`` is a key of `exchange_client.json_referrals.KEYS`."""
-        super().__init__(asked)
+        super().__init__(_KINDS.get(what, Kind.REFERRAL_UPDATE), asked)
         self._what = what
-
-    def _load(self) -> None:
-        super()._load()
-        require_role(self.settings, self.asked.client, _KINDS.get(self._what, Kind.REFERRAL_UPDATE))
 
     def read(self, values: Mapping[str, Any]) -> AddressedLine:
         """Return what an object says. Raises `ExchangeError`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -139,20 +138,16 @@ async def said(turns: Turns, member: str, work: int = 40) -> None:
     turns.said(member)
 
 
-async def heavy_pieces(turns: Turns, until: Callable[[], bool]) -> int:
-    pieces = 0
-    while not until():
-        await turns.take("flooder", HEAVY)
-        pieces += 1
-    return pieces
+async def made_heavy(turns: Turns, member: str) -> None:
+    for _ in range(8):
+        await soon(turns.take(member, HEAVY))
 
 
 async def test_the_heavy_rest_only_while_a_light_member_is_about() -> None:
     now = 0.0
     turns = Turns(lambda: now)
     loop = asyncio.get_running_loop()
-    for _ in range(8):
-        await soon(turns.take("flooder", HEAVY))
+    await made_heavy(turns, "flooder")
     assert turns._rests_until == 0.0
     await soon(said(turns, "quiet"))
     await asyncio.sleep(0)
@@ -175,8 +170,7 @@ async def test_who_does_little_at_a_time_rests_as_much_less() -> None:
     """Else a member of some hundred single statements a second fell behind whenever another said something."""
     now = 0.0
     turns = Turns(lambda: now)
-    for _ in range(8):
-        await soon(turns.take("busy", HEAVY))
+    await made_heavy(turns, "busy")
     await soon(said(turns, "quiet"))
     await asyncio.sleep(0)
     for works, rest in (((40,), 1 / 3), ((20, 10), 1 / 4), ((20, 100), 1.0), ((2 * TURN_WORK,), 1.0)):
@@ -237,8 +231,7 @@ async def test_light_and_heavy_take_turns_whichever_wants_more() -> None:
 async def test_a_light_member_is_about_also_when_the_last_light_one_turns_heavy() -> None:
     now = 0.0
     turns = Turns(lambda: now)
-    for _ in range(8):
-        await soon(turns.take("busy", HEAVY))
+    await made_heavy(turns, "busy")
     for member, work in (("quiet", 40), ("other", 40), ("other", 2 * LIGHT_WORK)):
         await soon(said(turns, member, work))
         await asyncio.sleep(0)
@@ -252,8 +245,7 @@ async def test_a_light_member_is_about_also_when_the_last_light_one_turns_heavy(
 async def test_who_reads_much_rests_beside_a_light_member_too() -> None:
     now = 0.0
     turns = Turns(lambda: now)
-    for _ in range(8):
-        await soon(turns.take("reader", HEAVY))
+    await made_heavy(turns, "reader")
     await soon(said(turns, "quiet"))
     await asyncio.sleep(0)
     now += REST_S
