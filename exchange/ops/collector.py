@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 
 #: Objects made before a young collection; young ones before a middle one; middle ones before a full one.
-THRESHOLDS = (5_000, 20, 100)
+THRESHOLDS = (2_000, 5, 1_000)
 
 
 def calm() -> None:

@@ -1,13 +1,17 @@
-"""A transaction of SQLite that holds nobody else up.
+"""Transactions of SQLite that hold nobody else up: one that writes, and the one behind every question.
 
 apsw's own, ``with connection:``, keeps the interpreter's lock while it commits. A commit writes and syncs, and for as
 long as that takes no other thread of the process runs, the event loop's least of all. A statement lets go of the lock.
+
+A question that is not read to its end holds a read transaction until its cursor has gone. Where that is kept, or freed
+by another thread, as it is under a debugger or a profiler, the connection sees what the file held then, for good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import apsw
 
@@ -27,3 +31,9 @@ def transaction(connection: apsw.Connection, *, immediate: bool = False) -> Iter
             with suppress(apsw.Error):
                 connection.execute("ROLLBACK")
         raise
+
+
+def first_row(connection: apsw.Connection, query: str, values: apsw.Bindings = ()) -> tuple[Any, ...] | None:
+    """Return the first row that a query finds, None where it finds none. All that it finds is read, so it be little."""
+    rows: list[Any] = connection.execute(query, values).fetchall()
+    return rows[0] if rows else None

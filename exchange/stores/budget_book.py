@@ -11,7 +11,7 @@ import apsw
 
 from exchange.errors import Fatal, OtherFormat, Reason
 from exchange.ops.durable import make_folders
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import first_row, transaction
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.worker import Worker
@@ -90,7 +90,7 @@ class BudgetFile:
     def _read(self, epoch: int, member: str) -> Reserved | None:
         query = "SELECT users, daily_left, day FROM reserved WHERE epoch = ? AND member = ?"
         with schema.typed(self._path):
-            row = self._open_connection.execute(query, (epoch, member)).fetchone()
+            row = first_row(self._open_connection, query, (epoch, member))
         return None if row is None else Reserved(*map(int, row))
 
     async def write(self, epoch: int, member: str, reserved: Reserved, *, day: int, count: int) -> None:
@@ -118,7 +118,7 @@ class BudgetFile:
 
     def _told_through(self, origin: str) -> int | None:
         with schema.typed(self._path):
-            row = self._open_connection.execute("SELECT day FROM told WHERE origin = ?", (origin,)).fetchone()
+            row = first_row(self._open_connection, "SELECT day FROM told WHERE origin = ?", (origin,))
         return None if row is None else int(row[0])
 
     async def note_told(self, origin: str, day: int) -> None:

@@ -20,7 +20,7 @@ import apsw
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.errors import Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import first_row, transaction
 from exchange.ports import Doomed, ToldEntry
 from exchange.stores import facts_schema
 from exchange.stores import sqlite_schema as schema
@@ -182,7 +182,7 @@ class FactsFile:
     def member(self, member: str) -> MemberFacts:
         """See `Facts.member`."""
         with self._typed():
-            row = self._looking.execute(f"SELECT {MEMBER_COLUMNS} FROM members WHERE member = ?", (member,)).fetchone()  # noqa: S608
+            row = first_row(self._looking, f"SELECT {MEMBER_COLUMNS} FROM members WHERE member = ?", (member,))  # noqa: S608
         return MemberFacts(*row) if row else MemberFacts()
 
     def few(self) -> Sequence[int]:
@@ -200,7 +200,7 @@ class FactsFile:
                 if self.damaged:
                     raise
         with self._typed():
-            version = self._looking.execute("PRAGMA data_version").fetchone()
+            version = first_row(self._looking, "PRAGMA data_version")
         if self._none_doomed is not None and self._none_doomed[0] == version and now_ms < self._none_doomed[1]:
             return []
 

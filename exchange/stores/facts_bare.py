@@ -13,6 +13,7 @@ import apsw
 
 from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import SignalHeader
+from exchange.ops.transactions import first_row
 from exchange.ports import ToldEntry
 from exchange.stores.facts_signals import audience_column
 from exchange.stores.referrals_taking import take_addressed
@@ -82,18 +83,18 @@ def lost_in(
 
 def newest_whole_in(connection: apsw.Connection, *, now_ms: int) -> int | None:
     """Return the newest entry with signals that must have its records; None where there is none."""
-    row = connection.execute(f"{_WHOLE} ORDER BY idx DESC LIMIT 1", (now_ms,)).fetchone()
+    row = first_row(connection, f"{_WHOLE} ORDER BY idx DESC LIMIT 1", (now_ms,))
     return None if row is None else int(row[0])
 
 
 def is_whole(connection: apsw.Connection, index: int, *, now_ms: int) -> bool:
     """Whether an entry with signals must have its records."""
-    return connection.execute(f"{_WHOLE} AND idx = ?", (now_ms, index)).fetchone() is not None
+    return first_row(connection, f"{_WHOLE} AND idx = ?", (now_ms, index)) is not None
 
 
 def is_erased(connection: apsw.Connection, ids: Collection[bytes]) -> bool:
     """Whether an erasure names any of these."""
-    return any(connection.execute(_ERASED, (id_,)).fetchone() == (1,) for id_ in ids)
+    return any(first_row(connection, _ERASED, (id_,)) == (1,) for id_ in ids)
 
 
 def take_back(connection: apsw.Connection, entry: ToldEntry) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from exchange.domain.life import SignalFacts
+from exchange.ops.transactions import first_row
 from exchange.ports import Doomed
 from exchange.stores.facts_sayings import Sayings, first_place
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
@@ -96,9 +97,9 @@ def facts_of(
     """Return what is known of these signals. ``newest`` are places that are not in the index (`Sayings.newest`)."""
     found: dict[bytes, SignalFacts] = {}
     for id_ in ids:
-        row = connection.execute(SIGNAL, (id_,)).fetchone()
+        row = first_row(connection, SIGNAL, (id_,))
         if row is None and (place := first_place(connection, id_, newest.get(id_, ()))) is not None:
-            row = connection.execute(_UNTOUCHED, (id_, place)).fetchone()
+            row = first_row(connection, _UNTOUCHED, (id_, place))
         if row is not None:
             found[id_] = signal_of(row)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
+from exchange.ops.transactions import first_row
 from exchange.ports import ToldEntry
 from exchange.stores import facts_bare
 from exchange.stores.facts import FactsFile
@@ -21,7 +22,7 @@ class FactsLost:
     def is_bare(self, index: int) -> bool:
         """See `Lost.is_bare`."""
         query = "SELECT 1 FROM bare WHERE idx = ?"
-        return self._file.looks(lambda file: file.execute(query, (index,)).fetchone() is not None)
+        return self._file.looks(lambda file: first_row(file, query, (index,)) is not None)
 
     def is_erased(self, ids: Collection[bytes]) -> bool:
         """See `Lost.is_erased`."""

@@ -10,6 +10,7 @@ import apsw
 from exchange.domain.addressed import ReferralState
 from exchange.domain.kinds import Kind
 from exchange.domain.referral_facts import AddressedFacts, ReferralFacts, SaidBy
+from exchange.ops.transactions import first_row
 from exchange.ports import SaidOf
 from exchange.stores.facts import FactsFile
 from exchange.stores.referrals_taking import REFERRAL, STEPS, facts_of
@@ -47,13 +48,13 @@ class FactsReferrals:
         query = "SELECT 1 FROM tombs WHERE id = ?"
 
         def job(connection: apsw.Connection) -> bool:
-            return any(connection.execute(query, (id_,)).fetchone() for id_ in ids)
+            return any(first_row(connection, query, (id_,)) for id_ in ids)
 
         return self._file.looks(job)
 
     def _referral(self, id_: bytes) -> ReferralFacts | None:
         def job(connection: apsw.Connection) -> ReferralFacts | None:
-            row: tuple[Any, ...] | None = connection.execute(f"{REFERRAL} WHERE id = ?", (id_,)).fetchone()
+            row: tuple[Any, ...] | None = first_row(connection, f"{REFERRAL} WHERE id = ?", (id_,))
             return None if row is None else facts_of(row)
 
         return self._file.looks(job)

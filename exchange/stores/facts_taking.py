@@ -30,7 +30,7 @@ from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Unavailable
 from exchange.ledger.merkle import CompactRange
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import first_row, transaction
 from exchange.ports import ToldEntry
 from exchange.stores.facts_bare import note_bare
 from exchange.stores.facts_sayings import Sayings
@@ -220,9 +220,9 @@ class _Taking:
     def _disposition(self, entry: ToldEntry, body: Disposition) -> None:
         member = entry.header.publisher
         for id_ in body.targets:
-            before = self._db.execute(
-                "SELECT counted FROM dispositions WHERE signal_id = ? AND member = ?", (id_, member)
-            ).fetchone()
+            before = first_row(
+                self._db, "SELECT counted FROM dispositions WHERE signal_id = ? AND member = ?", (id_, member)
+            )
             counted = before[0] if before is not None and isinstance(before[0], int) else 0
             signal = self._signal_of(id_)
             if signal is not None and not entry.late:
@@ -234,7 +234,7 @@ class _Taking:
             )
 
     def _signal_of(self, id_: bytes) -> _Signal | None:
-        row: tuple[Any, ...] | None = self._db.execute(_OF_SIGNAL, (id_,)).fetchone()
+        row: tuple[Any, ...] | None = first_row(self._db, _OF_SIGNAL, (id_,))
         return None if row is None else _Signal(row[:3], *row[3:])
 
     def _note_disposition(self, entry: ToldEntry, body: Disposition, signal: _Signal, counted: int) -> int:

@@ -14,6 +14,7 @@ import apsw
 from exchange.domain.addressed import ReferralRecord, UpdateRecord
 from exchange.domain.kinds import Kind
 from exchange.domain.referral_facts import ReferralFacts, after, target_of
+from exchange.ops.transactions import first_row
 from exchange.ports import Doomed, ToldEntry
 
 REFERRAL = (
@@ -37,7 +38,7 @@ def take_addressed(connection: apsw.Connection, entry: ToldEntry) -> None:
     target = target_of(ids[0], record)
     query = "SELECT min(idx) FROM tombs WHERE id IN (?, ?)"
     ((erased_at,),) = connection.execute(query, (ids[0], target)).fetchall()
-    first = connection.execute("SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids).fetchone() is None
+    first = first_row(connection, "SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids) is None
     counts = first and erased_at is None
     match record:
         case ReferralRecord() if counts:
@@ -62,7 +63,7 @@ def _refer(connection: apsw.Connection, entry: ToldEntry, record: ReferralRecord
 
 def _update(connection: apsw.Connection, entry: ToldEntry, record: UpdateRecord) -> bool:
     """Whether an update changes its referral: then it does."""
-    row: tuple[Any, ...] | None = connection.execute(f"{REFERRAL} WHERE id = ?", (record.referral,)).fetchone()
+    row: tuple[Any, ...] | None = first_row(connection, f"{REFERRAL} WHERE id = ?", (record.referral,))
     now = None if row is None else after(facts_of(row), entry.header.publisher, record)
     if now is None:
         return False

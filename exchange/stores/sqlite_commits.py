@@ -15,6 +15,7 @@ from typing import Any
 import apsw
 
 from exchange.errors import Conflict, ExchangeError, Fatal
+from exchange.ops.transactions import first_row
 from exchange.ports import AlreadyCommitted, Group, Head, StoredEntry, TreeHead
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.entries import hash_of_leaf_in
@@ -64,7 +65,7 @@ class Commits:
         return Head(TreeHead(row[0], row[1]), TreeHead(row[2], row[3]), row[4], row[5], row[6], row[7])
 
     def _one(self, query: str, values: tuple[apsw.SQLiteValue, ...] = ()) -> Any:  # noqa: ANN401 - a row's types vary
-        row = self._connection.execute(query, values).fetchone()
+        row = first_row(self._connection, query, values)
         if row is None:
             raise Fatal(f"{self._path}: a row is missing")
         return row
@@ -116,7 +117,7 @@ class Commits:
         found = {}
         for entry in entries:
             query = "SELECT idx FROM entries WHERE statement_id = ? AND idx < ?"
-            row = self._connection.execute(query, (entry.statement_id, start)).fetchone()
+            row = first_row(self._connection, query, (entry.statement_id, start))
             if row is not None:
                 found[entry.statement_id] = int(row[0])
         return AlreadyCommitted(found) if found else Fatal(f"{self._path}: a row is in the way: {error}")
@@ -134,7 +135,7 @@ class Commits:
         """Replace one frame. Raises `Conflict` when it is another, and as `erase`."""
 
         def change() -> None:
-            row = self._connection.execute("SELECT frame FROM entries WHERE idx = ?", (index,)).fetchone()
+            row = first_row(self._connection, "SELECT frame FROM entries WHERE idx = ?", (index,))
             if row is None or row[0] not in {was, frame}:
                 raise Conflict(f"entry {index} is not as it was")
             self._replace(index, frame)
@@ -142,9 +143,9 @@ class Commits:
         self._transaction(change)
 
     def _replace(self, index: int, frame: bytes) -> None:
-        row = self._connection.execute(
-            "SELECT leaf_hash, statement_id, received_at_ms FROM entries WHERE idx = ?", (index,)
-        ).fetchone()
+        row = first_row(
+            self._connection, "SELECT leaf_hash, statement_id, received_at_ms FROM entries WHERE idx = ?", (index,)
+        )
         if row is None:
             return
         leaf_hash_, id_, received_at_ms = row

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from exchange.errors import Fatal
 from exchange.ledger.tiles import TILE_WIDTH, entries_path
+from exchange.ops.transactions import first_row
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.entries import read_bundle
 from exchange.stores.sqlite import FILE_NAME
@@ -68,10 +69,11 @@ class LogFiles:
         """Return the log's head. Raises `Fatal`."""
         schema.require_format(self._path, schema.SCHEMA_VERSION)
         with schema.typed(self._path):
-            row = self._connection.execute(
+            row = first_row(
+                self._connection,
                 "SELECT origin, durable_size, sealed_size, durable_root, sealed_root, checkpoint, floor,"
-                " last_received_at_ms, last_directory_size FROM log WHERE id = 1"
-            ).fetchone()
+                " last_received_at_ms, last_directory_size FROM log WHERE id = 1",
+            )
         types = (str, int, int, bytes, bytes, bytes, int, int, int)
         if row is None or not all(map(isinstance, row, types)):
             raise Fatal(f"{self._path}: has no readable head")
@@ -103,7 +105,7 @@ class LogFiles:
         """Return a whole hash tile as it is stored, with its root; None when it is not there. Raises `Fatal`."""
         query = "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?"
         with schema.typed(self._path):
-            row = self._connection.execute(query, (level, index)).fetchone()
+            row = first_row(self._connection, query, (level, index))
         match row:
             case None:
                 return None
@@ -114,7 +116,7 @@ class LogFiles:
     def damage(self) -> str:
         """Return what SQLite itself finds wrong with the file, such as an index that is not its table's; or nothing."""
         with schema.typed(self._path):
-            (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone() or ("",)
+            (found,) = first_row(self._connection, "PRAGMA integrity_check(1)") or ("",)
         return "" if found == "ok" else str(found).strip()
 
     def sizes(self) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """The embedded store's reading side: cold entries, hash tiles and entry bundles. Runs on the reader thread.
 
 Nothing read from disk is handed on unchecked: a frame has the checksum and leaf hash that it was stored with, a tile
-the root that was stored with it, a bundle the leaf hashes of its tile. No statement outlives its call, so that the
-write-ahead log can always be cut; cutting it happens on this thread, where no read of ours can be in the way.
+the root that was stored with it, a bundle the leaf hashes of its tile. No statement outlives its call, so that the next
+one sees what is durable by then, and the write-ahead log can always be cut; that happens on this thread, where no read
+of ours can be in the way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from exchange.errors import CursorBelowFloor, ExchangeError, Fatal, Rejected
 from exchange.ledger.merkle import HASH_BYTES, leaf_hash
 from exchange.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, HashTile, decode_bundle, encode_bundle, entries_path
 from exchange.ops.durable import write_once
+from exchange.ops.transactions import first_row
 from exchange.ports import StoredEntry
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.disk import explained
@@ -89,13 +91,13 @@ class Rows:
     def _missing(self, index: int) -> ExchangeError:
         """Say why a row is not there. The floor on disk is asked: memory learns of a raised one only later."""
         with schema.typed(self._path):
-            (floor,) = self._connection.execute("SELECT floor FROM log").fetchone() or (0,)
+            (floor,) = first_row(self._connection, "SELECT floor FROM log") or (0,)
         return CursorBelowFloor(floor) if index < floor else Fatal(f"{self._path}: entry {index} is missing")
 
     def find(self, statement_id: bytes) -> int | None:
         """Return the index of a statement."""
         with schema.typed(self._path):
-            row = self._connection.execute("SELECT idx FROM entries WHERE statement_id = ?", (statement_id,)).fetchone()
+            row = first_row(self._connection, "SELECT idx FROM entries WHERE statement_id = ?", (statement_id,))
         return None if row is None else int(row[0])
 
     def tile(self, level: int, index: int, width: int) -> HashTile:
@@ -122,9 +124,9 @@ class Rows:
         if known is not None:
             return known
         with schema.typed(self._path):
-            row = self._connection.execute(
-                "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?", (level, index)
-            ).fetchone()
+            row = first_row(
+                self._connection, "SELECT hashes, root FROM tiles WHERE level = ? AND idx = ?", (level, index)
+            )
         if row is None:
             return None
         match row:
@@ -191,7 +193,7 @@ class Rows:
         """Move the write-ahead log into the file and cut it to nothing; False when something was in the way."""
         with schema.typed(self._path):
             try:
-                row = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                row = first_row(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             except apsw.BusyError:
                 return False
         return row is not None and not row[0]

@@ -15,7 +15,7 @@ from exchange.errors import ExchangeError, Fatal, OtherFormat, Reason, Rejected,
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ops.database_format import format_in
 from exchange.ops.durable import sync_folder
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import first_row, transaction
 
 SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
@@ -149,7 +149,7 @@ def make(path: Path, origin: str) -> None:
                 connection.execute("INSERT INTO log VALUES (1, ?, 0, ?, 0, ?, x'', 0, 0, 0)", row)
                 connection.pragma("user_version", SCHEMA_VERSION)
             # What is still in the write-ahead log would not be renamed with the file.
-            left_behind, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1,)
+            left_behind, *_ = first_row(connection, "PRAGMA wal_checkpoint(TRUNCATE)") or (1,)
     finally:
         connection.close()
     if left_behind:
@@ -195,7 +195,7 @@ def require_format(path: Path, *known: int) -> None:
 def check_file(connection: apsw.Connection, path: Path, origin: str) -> None:
     """Return if the file is the log of this origin. Raises `Fatal` otherwise."""
     try:
-        row = connection.execute("SELECT origin FROM log WHERE id = 1").fetchone()
+        row = first_row(connection, "SELECT origin FROM log WHERE id = 1")
     except READ_FAILURES as error:
         raise Fatal(f"{path}: not a readable store: {error}") from error
     if row is None or row[0] != origin:

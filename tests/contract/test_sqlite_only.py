@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -322,3 +323,27 @@ async def test_no_piece_of_an_erased_record_is_left_anywhere_in_the_files(folder
         (data,) = decode_frame(chain.entries[index].frame).records
         assert not any(data[at : at + 20] in files for at in range(2, len(data) - 20, max(20, len(data) // 16)))
     await store.aclose()
+
+
+async def test_a_kept_cursor_does_not_make_the_reader_stand_still(store: SqliteStore) -> None:
+    """A debugger or a profiler may keep one: what is sealed afterwards must be seen, and erased bytes be cut away."""
+    assert store._rows is not None
+    rows, connection = store._rows, store._rows._connection
+    kept: list[apsw.Cursor] = []
+
+    def keep(cursor: apsw.Cursor, _query: str, _values: object) -> bool:
+        kept.append(cursor)
+        return True
+
+    connection.exec_trace = keep
+    chain = Chain()
+    for _ in range(3):
+        chain = await commit(store, chain, 300)
+        whole = chain.size // 256 - 1
+        found = await store._reader.call(partial(rows.tile, 0, whole, 256))
+        assert found.hashes == naive_tile(chain.leaf_hashes, 0, whole, 256)
+        assert await store.find(chain.entries[-1].statement_id) == chain.size - 1
+        assert await store.bundle(whole) == naive_bundle(chain.leaves, whole)
+        assert connection.txn_state("main") == apsw.SQLITE_TXN_NONE
+    assert await store._reader.call(rows.cut_log)
+    assert len(kept) > 3

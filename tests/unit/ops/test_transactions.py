@@ -1,4 +1,4 @@
-"""A transaction: all of it or nothing, and nobody else stands still meanwhile."""
+"""A transaction: all of it or nothing, nobody else stands still meanwhile, and no question leaves one behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import first_row, transaction
 
 ROOT = Path(__file__).parents[3]
 #: What returns a connection.
@@ -96,6 +96,31 @@ def test_an_immediate_one_has_the_file_before_anything_is_read(connection: apsw.
         other.execute("INSERT INTO rows VALUES (4, NULL)")
     other.close()
     assert rows(connection) == [4]
+
+
+def test_a_question_leaves_no_transaction_behind_whoever_keeps_its_cursor(connection: apsw.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    kept: list[apsw.Cursor] = []
+
+    def keep(cursor: apsw.Cursor, _query: str, _values: object) -> bool:
+        kept.append(cursor)
+        return True
+
+    reader = apsw.Connection(connection.filename)
+    reader.exec_trace = keep
+    for number in range(1, 4):
+        connection.execute("INSERT INTO rows VALUES (?, NULL)", (number,))
+        assert first_row(reader, "SELECT number FROM rows ORDER BY number DESC") == (number,)
+        assert reader.txn_state("main") == apsw.SQLITE_TXN_NONE
+    assert first_row(reader, "SELECT number FROM rows WHERE number = ?", (4,)) is None
+    assert len(kept) == 4
+    reader.close()
+
+
+def test_no_question_is_left_before_its_end() -> None:
+    """Ask for one row with `first_row`."""
+    modules = [path for folder in ("exchange", "clients/python/src") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in modules if ".fetchone(" in path.read_text()] == []
 
 
 def test_nothing_but_what_only_reads_uses_the_transaction_of_apsw() -> None:

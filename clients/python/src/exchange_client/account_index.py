@@ -20,6 +20,7 @@ import apsw
 
 from exchange.errors import Fatal, Reason, Rejected
 from exchange.ops.durable import write_secret
+from exchange.ops.transactions import first_row
 from exchange_client.account_indexing import Own, Progress, index_accounts
 from exchange_client.private_database import PrivateDatabase
 from exchange_client.pseudonyms import EpochKey, Pseudonyms
@@ -183,5 +184,5 @@ def _key_beside(index: Path) -> bytes:
 
 
 def _known(connection: apsw.Connection, digests: Iterable[bytes]) -> set[bytes]:
-    query = "SELECT 1 FROM accounts WHERE digest = ?"
-    return {digest for digest in digests if connection.execute(query, (digest,)).fetchone() is not None}
+    query = "SELECT 1 FROM accounts WHERE digest = ? LIMIT 1"
+    return {digest for digest in digests if first_row(connection, query, (digest,)) is not None}

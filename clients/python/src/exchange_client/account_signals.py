@@ -18,6 +18,7 @@ import apsw
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.errors import Fatal, Reason
+from exchange.ops.transactions import first_row
 from exchange_client.cursors import POSITION_COLUMNS, Position, position_of, position_row
 from exchange_client.delivery import Delivery
 from exchange_client.following import Effect, Ended, Flagged, Released, effect_of
@@ -183,7 +184,7 @@ class AccountSignals:
             return [
                 signal
                 for signal in found
-                if connection.execute(query, (signal.publisher, signal.index)).fetchone() is None
+                if first_row(connection, query, (signal.publisher, signal.index)) is None
                 and not _is_ended(connection, signal)
             ]
 
@@ -256,7 +257,7 @@ class AccountSignals:
         query = "SELECT 1 FROM told WHERE signal_id = ? AND reference = ?"
 
         def job(connection: apsw.Connection) -> set[tuple[bytes, str]]:
-            return {pair for pair in pairs if connection.execute(query, pair).fetchone() is None}
+            return {pair for pair in pairs if first_row(connection, query, pair) is None}
 
         return await self._file.run(job)
 
@@ -295,7 +296,7 @@ def _apply(connection: apsw.Connection, taken: NamingSignal | Effect) -> None:
 
 def _is_ended(connection: apsw.Connection, signal: NamingSignal) -> bool:
     query = "SELECT 1 FROM ended WHERE signal_id = ? AND publisher IN ('', ?)"
-    return connection.execute(query, (signal.signal_id, signal.publisher)).fetchone() is not None
+    return first_row(connection, query, (signal.signal_id, signal.publisher)) is not None
 
 
 def _insert(connection: apsw.Connection, signal: NamingSignal) -> None:

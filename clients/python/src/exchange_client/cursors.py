@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import apsw
 
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
+from exchange.ops.transactions import first_row
 from exchange_client.state import StateFile, checked
 
 
@@ -74,7 +75,7 @@ class Cursors:
 
         def job(connection: apsw.Connection) -> tuple[Any, ...] | None:
             query = f"SELECT {POSITION_COLUMNS} FROM cursors WHERE origin = ?"  # noqa: S608 - our own
-            return connection.execute(query, (origin,)).fetchone()
+            return first_row(connection, query, (origin,))
 
         row = await self._state.run(job)
         return None if row is None else position_of(row)

@@ -18,6 +18,7 @@ from exchange.domain.kinds import Kind
 from exchange.domain.lag import Histogram, added, bucket_of
 from exchange.domain.life import MAX_CELLS, MAX_CELLS_BYTES, cell_bytes
 from exchange.errors import Reason, Rejected
+from exchange.ops.transactions import first_row
 from exchange_client.delivery import Delivery
 from exchange_client.state import StateFile, checked
 
@@ -114,7 +115,7 @@ class DeliveryLag:
         """Go on with what an earlier run has counted. Raises `Rejected` (MALFORMED) when it is damaged."""
 
         def job(connection: apsw.Connection) -> tuple[object, ...] | None:
-            return connection.execute("SELECT through, counts FROM lag WHERE origin = ?", (self._origin,)).fetchone()
+            return first_row(connection, "SELECT through, counts FROM lag WHERE origin = ?", (self._origin,))
 
         row = await self._state.run(job)
         if row is None:

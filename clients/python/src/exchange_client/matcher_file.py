@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 
 from exchange.errors import Reason, Rejected
+from exchange.ops.transactions import first_row
 from exchange_client.cursors import POSITION_COLUMNS, Position, position_of, position_row
 from exchange_client.known_signals import Changes, StatementRow
 from exchange_client.matcher import Matcher
@@ -96,7 +97,7 @@ class MatcherFile:
     async def load(self, origin: str) -> Position | None:
         """Return the position behind what is on disk. Raises `Rejected` (MALFORMED) when it is damaged."""
         query = f"SELECT {POSITION_COLUMNS} FROM positions WHERE origin = ?"  # noqa: S608 - our own
-        row = await self._file.run(lambda connection: connection.execute(query, (origin,)).fetchone())
+        row = await self._file.run(lambda connection: first_row(connection, query, (origin,)))
         return None if row is None else position_of(row)
 
     async def store(self, origin: str, position: Position) -> None:

@@ -15,6 +15,7 @@ import apsw
 from exchange import codec
 from exchange.domain.bodies import Erasure, Retraction, SignalHeader
 from exchange.domain.statement import Statement, statement_id
+from exchange.ops.transactions import first_row
 from exchange_client.state import StateFile, checked
 
 #: A part of a transaction.
@@ -117,7 +118,7 @@ class Outbox:
     def _erased(self, connection: apsw.Connection, statement: Statement) -> bool:
         query = "SELECT 1 FROM ended WHERE origin = ? AND signal_id = ? AND erased = 1"
         ids = codec.decode_header(statement.payload, strict=False).signal_ids
-        return bool(ids) and all(connection.execute(query, (self._origin, id_)).fetchone() for id_ in ids)
+        return bool(ids) and all(first_row(connection, query, (self._origin, id_)) for id_ in ids)
 
     async def _read(self, condition: str) -> list[Statement]:
         query = f"SELECT statement FROM outbox WHERE origin = ? AND {condition} ORDER BY kept_at_ms, rowid"  # noqa: S608
@@ -160,7 +161,7 @@ class Outbox:
         ids = await self.signal_ids(case_ref)
 
         def job(connection: apsw.Connection) -> list[bytes]:
-            return [id_ for id_ in ids if connection.execute(query, (self._origin, id_, erased)).fetchone() is None]
+            return [id_ for id_ in ids if first_row(connection, query, (self._origin, id_, erased)) is None]
 
         return await self._state.run(job)
 

@@ -19,6 +19,7 @@ from exchange.domain.directory_rows import FORMAT, DirectoryRestore, directory_r
 from exchange.errors import Reason, Rejected
 from exchange.ledger.merkle import CompactRange
 from exchange.ledger.snapshot import Snapshot, joined, row_line
+from exchange.ops.transactions import first_row
 from exchange_client.signing import SigningKeys
 from exchange_client.state import StateFile
 
@@ -46,7 +47,7 @@ class RememberedDirectory:
         """Return what was kept; None when there is nothing that can be used."""
 
         def job(connection: apsw.Connection) -> bytes | None:
-            row = connection.execute("SELECT snapshot FROM folds WHERE origin = ?", (self._origin,)).fetchone()
+            row = first_row(connection, "SELECT snapshot FROM folds WHERE origin = ?", (self._origin,))
             return None if row is None or not isinstance(row[0], bytes) else row[0]
 
         data = await self._state.run(job)
