@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 from exchange import codec
 from exchange.api.logs import Hub, Log
 from exchange.domain.addressed import Addressed
-from exchange.domain.bodies import AboutSignals, Acknowledgement, Body, Disposition, Life, SignalHeader
+from exchange.domain.bodies import AboutSignals, Body, Life, SignalHeader
+from exchange.domain.kinds import SAID_AFTERWARDS
 from exchange.domain.policy import Workload
 from exchange.domain.statement import statement_id
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable, VerificationFailed
@@ -167,11 +168,11 @@ def _turns_of(items: Sequence[T], work_of: Callable[[T], int]) -> Iterator[_Turn
 
 
 def _is_waited_for(judged: _Judged, answer: Answer) -> bool:
-    """Whether it is taken, and others are to act on it: what receivers have done they tell all the time."""
+    """Whether it is taken, and others are to act on it."""
     said = judged.said
     if isinstance(said, ExchangeError) or isinstance(answer[1], ExchangeError):
         return False
-    return not isinstance(said.header.body, Acknowledgement | Disposition)
+    return said.header.kind not in SAID_AFTERWARDS
 
 
 def _judging_work(judged: _Judged) -> int:

@@ -221,3 +221,5 @@ FEW = frozenset({Kind.KEY_EPOCH, Kind.GUIDANCE, Kind.ELECTION})
 KINDS: dict[int, KindRow] = {row.kind.value: row for row in _ROWS}
 #: The kinds whose records are always for named members only.
 RESTRICTED = frozenset(number for number, row in KINDS.items() if row.restricted)
+#: What receivers say all the time of what they did: nobody is to act on it at once.
+SAID_AFTERWARDS = frozenset({Kind.ACKNOWLEDGEMENT.value, Kind.DISPOSITION.value})

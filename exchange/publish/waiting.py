@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from exchange.domain.kinds import SAID_AFTERWARDS
 from exchange.errors import ExchangeError, Unavailable
 from exchange.publish.intake import Candidate
 from exchange.publish.turns import ABOUT_S, FairQueue
@@ -70,7 +71,7 @@ class WaitingRoom:
         self._max_group = max_group
         self._lines: FairQueue[Waiting] = FairQueue(lambda waiting: waiting.candidate.size)
         self._wake = asyncio.Event()
-        #: When each member that was about lately last said something.
+        #: When each member that was about lately last said something that others are to act on.
         self._about: dict[str, float] = {}
 
     def offer(self, candidate: Candidate) -> asyncio.Future[Receipt]:
@@ -80,7 +81,8 @@ class WaitingRoom:
         if count >= MAX_WAITING or size + candidate.size > MAX_WAITING_BYTES:
             raise Unavailable("too many statements of this member are waiting", retry_after_ms=200)
         loop = asyncio.get_running_loop()
-        self._about[member] = loop.time()
+        if candidate.header.kind not in SAID_AFTERWARDS:
+            self._about[member] = loop.time()
         answer: asyncio.Future[Receipt] = loop.create_future()
         self._lines.push(member, Waiting(candidate, answer))
         self._wake.set()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.domain.kinds import Kind
 from exchange.errors import Unavailable
 from exchange.publish import waiting
 from exchange.publish.turns import LIGHT_WORK, REST_S, TURN_WORK, FairQueue, Turns
@@ -67,6 +68,17 @@ async def test_a_member_alone_has_more_room_in_a_group(monkeypatch: pytest.Monke
     assert [len(room.take()) for _ in range(2)] == [2 * SHARE, SHARE]
     await asyncio.sleep(0.3)
     flood(2 * ALONE)
+    assert len(room.take()) == ALONE
+
+
+@pytest.mark.parametrize("kind", [Kind.ACKNOWLEDGEMENT, Kind.DISPOSITION])
+async def test_a_member_is_alone_beside_those_that_only_tell_what_they_did(kind: Kind) -> None:
+    rig, room = Rig(), WaitingRoom()
+    told = rig.candidate(signal_statement(BETA))
+    _ = room.offer(replace(told, header=replace(told.header, kind=kind)))
+    assert len(room.take()) == 1
+    for n in range(2 * ALONE):
+        _ = room.offer(rig.candidate(signal_statement(ALPHA, seed=str(n))))
     assert len(room.take()) == ALONE
 
 
