@@ -3,8 +3,9 @@
 apsw's own, ``with connection:``, keeps the interpreter's lock while it commits. A commit writes and syncs, and for as
 long as that takes no other thread of the process runs, the event loop's least of all. A statement lets go of the lock.
 
-A question that is not read to its end holds a read transaction until its cursor has gone. Where that is kept, or freed
-by another thread, as it is under a debugger or a profiler, the connection sees what the file held then, for good.
+A question that is not read to its end holds a read transaction until its cursor has gone. While that is kept, as under
+a debugger or a profiler, the connection sees what the file held then; where another thread frees it while the
+connection is at work, for good.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ def transaction(connection: apsw.Connection, *, immediate: bool = False) -> Iter
         raise
 
 
+def all_rows(connection: apsw.Connection, query: str, values: apsw.Bindings = ()) -> list[Any]:
+    """Return what a query finds, read to its end before anything is done with it."""
+    return connection.execute(query, values).fetchall()
+
+
 def first_row(connection: apsw.Connection, query: str, values: apsw.Bindings = ()) -> tuple[Any, ...] | None:
-    """Return the first row that a query finds, None where it finds none. All that it finds is read, so it be little."""
-    rows: list[Any] = connection.execute(query, values).fetchall()
+    """Return the first row that a query finds, None where it finds none. It should find few, since all are read."""
+    rows = all_rows(connection, query, values)
     return rows[0] if rows else None

@@ -19,7 +19,7 @@ MAX_GROUP_BYTES = 4 * 1024 * 1024
 #: A group's room for each member that waits: who comes next waits for one such group, not for a large one.
 SHARE = 32
 SHARE_BYTES = 1024 * 1024
-#: The room of a member that has been alone with this log for a while: nobody else was about.
+#: The room of one that has been alone with this log for a while: nobody else said what others are to act on.
 ALONE = 128
 #: What one member may have waiting.
 MAX_WAITING = 8192
@@ -96,8 +96,8 @@ class WaitingRoom:
         """Take the next group's statements, the members in turn; statements sent twice wait behind their first."""
         taken: dict[bytes, Waiting] = {}
         members = self._lines.members
-        share = ALONE if self._is_alone() else SHARE
-        most, most_bytes = min(self._max_group, share * members), min(MAX_GROUP_BYTES, SHARE_BYTES * members)
+        room = SHARE * members + (ALONE - SHARE if self._is_alone() else 0)
+        most, most_bytes = min(self._max_group, room), min(MAX_GROUP_BYTES, SHARE_BYTES * members)
         size = 0
         while self._lines and len(taken) < most and size < most_bytes:
             waiting = self._lines.pop()

@@ -10,7 +10,7 @@ import apsw
 from exchange.domain.addressed import ReferralState
 from exchange.domain.kinds import Kind
 from exchange.domain.referral_facts import AddressedFacts, ReferralFacts, SaidBy
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange.ports import SaidOf
 from exchange.stores.facts import FactsFile
 from exchange.stores.referrals_taking import REFERRAL, STEPS, facts_of
@@ -40,7 +40,7 @@ class FactsReferrals:
         )
 
         def job(connection: apsw.Connection) -> dict[bytes, SaidBy]:
-            return {id_: SaidBy(*row) for id_ in ids for row in connection.execute(query, (id_,))}
+            return {id_: SaidBy(*row) for id_ in ids for row in all_rows(connection, query, (id_,))}
 
         return self._file.looks(job)
 

@@ -11,6 +11,7 @@ from exchange.domain.bodies import OpinionCategory
 from exchange.domain.debts import Ending, Said
 from exchange.domain.kinds import Kind
 from exchange.domain.life import MemberFacts
+from exchange.ops.transactions import all_rows
 from exchange.ports import ActivityRow, LagRow, OpinionRow, Period
 from exchange.stores.facts import FactsFile
 from exchange.stores.facts_looking import MEMBER_COLUMNS
@@ -59,7 +60,7 @@ class FactsReports:
         query = "SELECT member, category, reason, idx FROM opinions WHERE signal_id = ? ORDER BY member"
 
         def job(connection: apsw.Connection) -> list[OpinionRow]:
-            return [OpinionRow(*row) for row in connection.execute(query, (id_,))]
+            return [OpinionRow(*row) for row in all_rows(connection, query, (id_,))]
 
         return await self._facts.reads(job)
 
@@ -68,7 +69,7 @@ class FactsReports:
         query = f"SELECT member, {MEMBER_COLUMNS} FROM members"  # noqa: S608 - our own
 
         def job(connection: apsw.Connection) -> dict[str, MemberFacts]:
-            return {member: MemberFacts(*values) for member, *values in connection.execute(query)}
+            return {member: MemberFacts(*values) for member, *values in all_rows(connection, query)}
 
         return await self._facts.reads(job)
 
@@ -100,7 +101,7 @@ class FactsReports:
 
         def job(connection: apsw.Connection) -> list[LagRow]:
             found: dict[tuple[int, str, str, int], list[int]] = {}
-            for *key, bucket, count in connection.execute(query, (*_days(period), election, election)):
+            for *key, bucket, count in all_rows(connection, query, (*_days(period), election, election)):
                 stage, publisher, receiver, label = key
                 counts = found.setdefault((stage, publisher, receiver, label), [])
                 counts.extend([0] * (bucket + 1 - len(counts)))
@@ -117,7 +118,7 @@ class FactsReports:
         )
 
         def job(connection: apsw.Connection) -> list[ActivityRow]:
-            return [ActivityRow(*row) for row in connection.execute(query, (*_days(period), election, election))]
+            return [ActivityRow(*row) for row in all_rows(connection, query, (*_days(period), election, election))]
 
         return await self._facts.reads(job)
 

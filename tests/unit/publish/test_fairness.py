@@ -76,10 +76,10 @@ async def test_a_member_is_alone_beside_those_that_only_tell_what_they_did(kind:
     rig, room = Rig(), WaitingRoom()
     told = rig.candidate(signal_statement(BETA))
     _ = room.offer(replace(told, header=replace(told.header, kind=kind)))
-    assert len(room.take()) == 1
-    for n in range(2 * ALONE):
+    for n in range(3 * ALONE):
         _ = room.offer(rig.candidate(signal_statement(ALPHA, seed=str(n))))
-    assert len(room.take()) == ALONE
+    # What is told has its own share, and makes nobody else's larger.
+    assert [len(room.take()) for _ in range(2)] == [SHARE + ALONE, ALONE]
 
 
 async def test_a_member_that_fills_its_room_locks_nobody_out() -> None:

@@ -20,7 +20,7 @@ import apsw
 
 from exchange.errors import Fatal, Reason, Rejected
 from exchange.ops.durable import write_secret
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange_client.account_indexing import Own, Progress, index_accounts
 from exchange_client.private_database import PrivateDatabase
 from exchange_client.pseudonyms import EpochKey, Pseudonyms
@@ -140,7 +140,7 @@ class AccountIndex:
         query = "SELECT DISTINCT reference FROM accounts WHERE pseudonym = ? ORDER BY reference"
 
         def job(connection: apsw.Connection) -> dict[bytes, list[str]]:
-            found = {each: [str(row[0]) for row in connection.execute(query, (each,))] for each in asked}
+            found = {each: [str(row[0]) for row in all_rows(connection, query, (each,))] for each in asked}
             return {each: references for each, references in found.items() if references}
 
         return await self._file.run(job)
@@ -184,5 +184,5 @@ def _key_beside(index: Path) -> bytes:
 
 
 def _known(connection: apsw.Connection, digests: Iterable[bytes]) -> set[bytes]:
-    query = "SELECT 1 FROM accounts WHERE digest = ? LIMIT 1"
+    query = "SELECT 1 FROM accounts WHERE digest = ?"
     return {digest for digest in digests if first_row(connection, query, (digest,)) is not None}

@@ -18,7 +18,7 @@ import apsw
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.errors import Fatal, Reason
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange_client.cursors import POSITION_COLUMNS, Position, position_of, position_row
 from exchange_client.delivery import Delivery
 from exchange_client.following import Effect, Ended, Flagged, Released, effect_of
@@ -226,10 +226,12 @@ class AccountSignals:
             ids = {
                 bytes(signal_id)
                 for pseudonym in pseudonyms
-                for (signal_id,) in connection.execute("SELECT signal_id FROM named WHERE pseudonym = ?", (pseudonym,))
+                for (signal_id,) in all_rows(
+                    connection, "SELECT signal_id FROM named WHERE pseudonym = ?", (pseudonym,)
+                )
             }
             query = f"SELECT {_COLUMNS} FROM signals WHERE signal_id = ? AND expires_at_ms > ? AND {_NOT_HELD}"  # noqa: S608
-            rows = [row for id_ in ids for row in connection.execute(query, (id_, now_ms))]
+            rows = [row for id_ in ids for row in all_rows(connection, query, (id_, now_ms))]
             return sorted(_with_pseudonyms(connection, rows), key=lambda signal: (signal.index, signal.signal_id))
 
         return await self._file.run(job)

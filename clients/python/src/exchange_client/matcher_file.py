@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 
 from exchange.errors import Reason, Rejected
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange_client.cursors import POSITION_COLUMNS, Position, position_of, position_row
 from exchange_client.known_signals import Changes, StatementRow
 from exchange_client.matcher import Matcher
@@ -173,7 +173,7 @@ class MatcherFile:
 
     def _read(self, connection: apsw.Connection) -> None:
         origins = {}
-        for row in connection.execute("SELECT number, origin FROM logs"):
+        for row in all_rows(connection, "SELECT number, origin FROM logs"):
             number, origin = checked(row, int, str)
             origins[number] = origin
             self._numbers[origin] = number

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 
 import apsw
 
 from exchange import codec
 from exchange.domain.bodies import Erasure, Retraction, SignalHeader
 from exchange.domain.statement import Statement, statement_id
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange_client.state import StateFile, checked
 
 #: A part of a transaction.
@@ -99,8 +100,8 @@ class Outbox:
         )
 
         def job(connection: apsw.Connection) -> list[bytes]:
-            rows = (checked(row, int, bytes) for row in connection.execute(query, (self._origin,)))
-            return [id_ for index, id_ in rows if index in wanted]
+            with closing(connection.execute(query, (self._origin,))) as rows:
+                return [id_ for index, id_ in (checked(row, int, bytes) for row in rows) if index in wanted]
 
         return await self._state.run(job)
 
@@ -109,7 +110,7 @@ class Outbox:
         query = "SELECT statement FROM outbox WHERE statement_id = ?"
 
         def job(connection: apsw.Connection) -> list[Statement]:
-            rows = (checked(row, bytes) for id_ in ids for row in connection.execute(query, (id_,)))
+            rows = (checked(row, bytes) for id_ in ids for row in all_rows(connection, query, (id_,)))
             found = (codec.decode_statement(data) for (data,) in rows)
             return [statement for statement in found if not self._erased(connection, statement)]
 
@@ -124,7 +125,7 @@ class Outbox:
         query = f"SELECT statement FROM outbox WHERE origin = ? AND {condition} ORDER BY kept_at_ms, rowid"  # noqa: S608
 
         def job(connection: apsw.Connection) -> list[bytes]:
-            return [checked(row, bytes)[0] for row in connection.execute(query, (self._origin,))]
+            return [checked(row, bytes)[0] for row in all_rows(connection, query, (self._origin,))]
 
         return [codec.decode_statement(data) for data in await self._state.run(job)]
 
@@ -148,10 +149,8 @@ class Outbox:
         """Return the signal ids that were published under one of our case references, ended or not."""
 
         def job(connection: apsw.Connection) -> list[bytes]:
-            rows = connection.execute(
-                "SELECT signal_id FROM cases WHERE origin = ? AND case_ref = ?", (self._origin, case_ref)
-            )
-            return [checked(row, bytes)[0] for row in rows]
+            query = "SELECT signal_id FROM cases WHERE origin = ? AND case_ref = ?"
+            return [checked(row, bytes)[0] for row in all_rows(connection, query, (self._origin, case_ref))]
 
         return await self._state.run(job)
 
