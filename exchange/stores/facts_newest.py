@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 
 from exchange.domain.statement import ID_BYTES
+from exchange.ops.transactions import all_rows, first_row
 from exchange.stores.inserting import insert
 
 _KEY = struct.Struct(">q")
@@ -139,10 +140,9 @@ class Sorting:
             f"SELECT key, some.idx FROM (SELECT key, idx {part}) AS some JOIN said USING (key)"  # noqa: S608 - our own
             " WHERE some.idx != said.idx ORDER BY key, some.idx"
         )
-        again: list[Any] = self._db.execute(others, bounds).fetchall()
-        for key, index in again:
+        for key, index in all_rows(self._db, others, bounds):
             self._said_again(key, index)
 
     def _one(self, query: str, *values: int) -> Any:  # noqa: ANN401 - a number, or None where there is no row
-        rows: list[Any] = self._db.execute(query, values).fetchall()
-        return rows[0][0] if rows else None
+        row = first_row(self._db, query, values)
+        return None if row is None else row[0]

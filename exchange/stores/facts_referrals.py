@@ -54,7 +54,7 @@ class FactsReferrals:
 
     def _referral(self, id_: bytes) -> ReferralFacts | None:
         def job(connection: apsw.Connection) -> ReferralFacts | None:
-            row: tuple[Any, ...] | None = first_row(connection, f"{REFERRAL} WHERE id = ?", (id_,))
+            row = first_row(connection, f"{REFERRAL} WHERE id = ?", (id_,))
             return None if row is None else facts_of(row)
 
         return self._file.looks(job)

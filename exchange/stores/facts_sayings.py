@@ -19,6 +19,7 @@ from typing import Any, cast
 import apsw
 
 from exchange.domain.statement import ID_BYTES
+from exchange.ops.transactions import first_row
 from exchange.stores.facts_newest import Newest, Sorting, beginning_of, key_of, keys_in
 from exchange.stores.inserting import AT_ONCE, insert
 
@@ -111,8 +112,8 @@ class Sayings:
                 self._said_again(key, index, newest)
 
     def _first_of(self, id_: bytes) -> int | None:
-        rows: list[Any] = self._db.execute("SELECT idx FROM signals WHERE signal_id = ?", (id_,)).fetchall()
-        return int(rows[0][0]) if rows else None
+        row = first_row(self._db, "SELECT idx FROM signals WHERE signal_id = ?", (id_,))
+        return None if row is None else int(row[0])
 
     def sort_on(self, taken: int) -> None:
         """Sort in a part of the newest where they are many, beside so many signals that were taken just now.
@@ -162,10 +163,10 @@ class Sayings:
         first = "SELECT idx, ids FROM ids WHERE idx < ? ORDER BY idx LIMIT 1"
         found: list[bytes] = []
         while len(found) < most:
-            rows: list[Any] = self._db.execute(first, (below,)).fetchall()
-            if not rows:
+            row = first_row(self._db, first, (below,))
+            if row is None:
                 break
-            ((index, joined),) = rows
+            index, joined = row
             places = [(key, index) for key in keys_in(joined)]
             self._db.executemany("DELETE FROM said WHERE key = ? AND idx = ?", places)
             self._db.executemany("DELETE FROM said_again WHERE key = ? AND idx = ?", places)
@@ -212,9 +213,8 @@ def _in_file(connection: apsw.Connection, key: int) -> Iterator[int]:
 
 
 def _ids_at(connection: apsw.Connection, index: int) -> bytes:
-    rows: list[Any] = connection.execute("SELECT ids FROM ids WHERE idx = ?", (index,)).fetchall()
-    ids: bytes = rows[0][0] if rows else b""
-    return ids
+    row = first_row(connection, "SELECT ids FROM ids WHERE idx = ?", (index,))
+    return b"" if row is None else bytes(row[0])
 
 
 def _holds(ids: bytes, id_: bytes) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import apsw
 
@@ -234,7 +233,7 @@ class _Taking:
             )
 
     def _signal_of(self, id_: bytes) -> _Signal | None:
-        row: tuple[Any, ...] | None = first_row(self._db, _OF_SIGNAL, (id_,))
+        row = first_row(self._db, _OF_SIGNAL, (id_,))
         return None if row is None else _Signal(row[:3], *row[3:])
 
     def _note_disposition(self, entry: ToldEntry, body: Disposition, signal: _Signal, counted: int) -> int:

@@ -63,7 +63,7 @@ def _refer(connection: apsw.Connection, entry: ToldEntry, record: ReferralRecord
 
 def _update(connection: apsw.Connection, entry: ToldEntry, record: UpdateRecord) -> bool:
     """Whether an update changes its referral: then it does."""
-    row: tuple[Any, ...] | None = first_row(connection, f"{REFERRAL} WHERE id = ?", (record.referral,))
+    row = first_row(connection, f"{REFERRAL} WHERE id = ?", (record.referral,))
     now = None if row is None else after(facts_of(row), entry.header.publisher, record)
     if now is None:
         return False

@@ -117,34 +117,35 @@ def test_a_question_leaves_no_transaction_behind_whoever_keeps_its_cursor(connec
     reader.close()
 
 
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    """Yield all syntax of the modules that know apsw, each with its module."""
+    for path in (path for folder in ("exchange", "clients/python/src") for path in (ROOT / folder).rglob("*.py")):
+        if "apsw" in (text := path.read_text()):
+            for node in ast.walk(ast.parse(text)):
+                yield str(path.relative_to(ROOT)), node
+
+
 def test_no_question_is_asked_in_passing() -> None:
     """Ask with `first_row` and `all_rows`: a loop over a cursor is left where its body raises, and so is ``next``."""
     found = []
-    for path in (path for folder in ("exchange", "clients/python/src") for path in (ROOT / folder).rglob("*.py")):
-        text = path.read_text()
-        for node in ast.walk(ast.parse(text)) if "apsw" in text else ():
-            match node:
-                case ast.For(iter=asked) | ast.comprehension(iter=asked):
-                    passing = isinstance(asked, ast.Call) and ast.unparse(asked.func).endswith(".execute")
-                case ast.Call(func=ast.Attribute(attr="fetchone")):
-                    passing = True
-                case ast.Call(func=ast.Name(id="next"), args=[ast.Call(func=ast.Attribute(attr="execute")), *_]):
-                    passing = True
-                case _:
-                    continue
-            if passing:
-                found.append(f"{path.relative_to(ROOT)}: {ast.unparse(node)}")
+    for module, node in nodes():
+        match node:
+            case (
+                ast.For(iter=ast.Call(func=ast.Attribute(attr="execute")))
+                | ast.comprehension(iter=ast.Call(func=ast.Attribute(attr="execute")))
+                | ast.Call(func=ast.Attribute(attr="fetchone"))
+                | ast.Call(func=ast.Name(id="next"), args=[ast.Call(func=ast.Attribute(attr="execute")), *_])
+            ):
+                found.append(f"{module}: {ast.unparse(node)}")
     assert found == []
 
 
 def test_nothing_but_what_only_reads_uses_the_transaction_of_apsw() -> None:
     """Write in `transaction`. A connection that only reads has nothing to commit: `ENTERED` names it."""
     found = set()
-    for path in (path for folder in ("exchange", "clients/python/src") for path in (ROOT / folder).rglob("*.py")):
-        text = path.read_text()
-        for node in ast.walk(ast.parse(text)) if "import apsw" in text else ():
-            for item in node.items if isinstance(node, ast.With) else ():
-                entered = item.context_expr
-                if not isinstance(entered, ast.Call) or ast.unparse(entered.func).rpartition(".")[2] in OPENING:
-                    found.add(f"{path.relative_to(ROOT)}: {ast.unparse(entered)}")
+    for module, node in nodes():
+        for item in node.items if isinstance(node, ast.With) else ():
+            entered = item.context_expr
+            if not isinstance(entered, ast.Call) or ast.unparse(entered.func).rpartition(".")[2] in OPENING:
+                found.add(f"{module}: {ast.unparse(entered)}")
     assert found == ENTERED
