@@ -19,17 +19,7 @@ from google.protobuf.message import DecodeError, Message
 
 from exchange import codec_bodies
 from exchange.domain.kinds import RESTRICTED
-from exchange.domain.statement import (
-    HEADER_TYPE,
-    ID_BYTES,
-    LEAF_FORMAT,
-    Header,
-    Leaf,
-    Record,
-    RecordView,
-    Signature,
-    Statement,
-)
+from exchange.domain.statement import HEADER_TYPE, ID_BYTES, LEAF_FORMAT, Header, Leaf, RecordView, Signature, Statement
 from exchange.errors import Reason, Rejected
 from exchange.v1 import statement_pb2 as pb
 
@@ -109,7 +99,7 @@ def _header(message: pb.Header, *, strict: bool) -> Header:
     )
 
 
-def encode_record(record: Record) -> bytes:
+def encode_record(record: RecordView) -> bytes:
     """Return the bytes of a record; they begin with the salt."""
     return pb.SignalRecord(
         salt=record.salt,

@@ -25,7 +25,9 @@ from exchange.stores.redis_place import RedisPlace, anchored, is_redis, parse_pl
 
 C = TypeVar("C")
 
-_ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^\[\]\s]+)):(?P<port>[0-9]{1,5})")
+#: Of a host's name: neither brackets and white space nor what is no text.
+_OF_HOST = r"[^\[\]\s\x00-\x1f\x7f\ud800-\udfff]+"
+_ADDRESS = re.compile(rf"(?:\[(?P<six>{_OF_HOST})\]|(?P<host>{_OF_HOST})):(?P<port>[0-9]{{1,5}})")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from exchange.cli.addresses import Address
 from exchange.cli.client_files import Connecting, write_client
 from exchange.cli.output import emit, json_option
-from exchange.config import split_address
 from exchange.domain.identifiers import is_name
 from exchange.domain.kinds import CLASS_ROLES, MemberClass, Role
 from exchange.errors import Reason, Rejected
@@ -31,12 +31,6 @@ def _name(_: click.Context, __: click.Parameter, text: str) -> str:
     return text
 
 
-def _addresses(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts:
-        split_address(text, lambda _, text=text: click.BadParameter(f"{text!r} must be host:port"))
-    return texts
-
-
 @click.command()
 @click.option("--exchange", required=True, callback=_name, help="The exchange's name, such as my.exchange.")
 @click.option("--member", required=True, callback=_name, help="Your member id there.")
@@ -46,8 +40,7 @@ def _addresses(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) ->
     "addresses",
     required=True,
     multiple=True,
-    callback=_addresses,
-    metavar="HOST:PORT",
+    type=Address(),
     help="A hub. Repeat for more.",
 )
 @click.option("--genesis", required=True, callback=_genesis, help="The exchange's genesis hash, from its operator.")

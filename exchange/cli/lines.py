@@ -46,8 +46,6 @@ class Lines:
         self.descriptor = descriptor
         #: Bytes read from the source.
         self.taken = 0
-        #: Where in the source each line of the last bulk stands, counted from 1 as editors do.
-        self.places: list[int] = []
         self._before = 0
         self._rest = bytearray()
         self._over = False
@@ -64,18 +62,18 @@ class Lines:
         """Whether a line has begun whose end was not read."""
         return bool(self._rest)
 
-    async def bulks(self) -> AsyncIterator[list[bytes]]:
+    async def bulks(self) -> AsyncIterator[list[tuple[int, bytes]]]:
         """Yield lines in bulks: what has come within a moment, so that a live pipe never waits for a full one.
 
-        Without empty lines. Raises `Rejected` (CONFIG) when reading fails, behind what was read before.
+        Each with its place in the source, counted from 1 as editors do; empty ones are left out. Raises `Rejected`
+        (CONFIG) when reading fails, behind what was read before.
         """
         while not self._over:
             lines = await self._bulk()
             placed = [(place, line) for place, line in enumerate(lines, self._before + 1) if line.strip()]
             self._before += len(lines)
-            self.places = [place for place, _ in placed]
             if placed:
-                yield [line for _, line in placed]
+                yield placed
         if self._failed is not None:
             raise Rejected(Reason.CONFIG, f"the source cannot be read on: {self._failed.strerror}") from self._failed
 

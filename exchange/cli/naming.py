@@ -11,10 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from exchange.domain.key_epochs import KeyEpochEntry
-from exchange.domain.statement import Indicator
 from exchange.errors import ExchangeError, Reason, Rejected, Unavailable
 from exchange.normal.accounts import Account
-from exchange_client import AccountPseudonyms, ExchangeClient, Signal
+from exchange_client import AccountPseudonyms, ExchangeClient, Indicator, Signal
 
 #: Lines whose accounts are evaluated together: what is refused for lack of budget is refused for so many.
 _STEP = 64

@@ -123,12 +123,12 @@ class _Run:
             say_progress(f"{self.tally.done:,} in the ledger, {self.tally.failed:,} refused")
         await interruption.unless(self.tally.give_back(publisher), grace_s=GRACE_S)
 
-    async def _publish(self, publisher: Publisher, lines: Sequence[bytes]) -> None:
+    async def _publish(self, publisher: Publisher, bulk: Sequence[tuple[int, bytes]]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.
         now = wall_ms()
         read: list[tuple[Given, int]] = []
         drafts: list[tuple[Signal, tuple[Account, ...]]] = []
-        for place, line in zip(self.lines.places, lines, strict=True):
+        for place, line in bulk:
             given = line_of(line)
             try:
                 if len(line) > MAX_LINE_BYTES:

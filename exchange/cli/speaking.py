@@ -156,7 +156,7 @@ class Run(ABC, Generic[L]):
             self._waits = False
             async for bulk in self._lines.bulks():
                 self._waits = True
-                yield [read for line in bulk if (read := self._read(line)) is not None]
+                yield [read for _, line in bulk if (read := self._read(line)) is not None]
                 self._waits = False
 
     def _read(self, line: bytes) -> tuple[Given, L] | None:

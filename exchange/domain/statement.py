@@ -91,7 +91,7 @@ class IndicatorView(Protocol):
 class RecordView(Protocol):
     """The erasable part of a signal, as validation and matching read it.
 
-    Both `Record` and the wire's own parsed form satisfy it, so a thousand records are checked without a copy.
+    The SDK's `Record` and the wire's own parsed form both satisfy it, so a thousand records are checked without a copy.
     """
 
     @property
@@ -113,35 +113,6 @@ class RecordView(Protocol):
     def quality(self) -> int:
         """0 to 100."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class VideoFrame:
-    """One frame of a vpdq fingerprint."""
-
-    frame_ms: int
-    quality: int
-    pdq: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Indicator:
-    """A typed, normalised, hashed identifier."""
-
-    type: int
-    value: bytes = b""
-    profile: int = 1
-    frames: tuple[VideoFrame, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The erasable part of a signal: one piece of content or one account, by one or more indicators."""
-
-    salt: bytes
-    indicators: tuple[Indicator, ...]
-    case_ref: str = ""
-    quality: int = 0
 
 
 @dataclass(frozen=True, slots=True)

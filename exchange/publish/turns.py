@@ -122,7 +122,7 @@ class Turns:
         heavy = self._is_heavy(member, work, now)
         if heavy:
             self._said.pop(member, None)
-        if self._taken or (heavy and now < self._rests_until):
+        if self._taken or (heavy and (self._heavy or now < self._rests_until)):
             turn = _Turn(asyncio.get_running_loop().create_future(), work)
             (self._heavy if heavy else self._light).push(member, turn)
             await turn.given
@@ -152,9 +152,16 @@ class Turns:
         if self._unrested >= _LEAST_WORK:
             self._rests_until = now + REST_S * min(1.0, self._unrested / TURN_WORK)
             self._unrested = 0
-            asyncio.get_running_loop().call_at(self._rests_until, self._give)
+            asyncio.get_running_loop().call_at(self._rests_until, self._rested)
         self._taken = False
         self._give(after_heavy=heavy_work > 0)
+
+    def _rested(self) -> None:
+        """End the rest of the heavy. A timer may come a little early, by the clock that it is set by."""
+        if self._clock() < self._rests_until:
+            asyncio.get_running_loop().call_at(self._rests_until, self._rested)
+        else:
+            self._give()
 
     def _give(self, *, after_heavy: bool = False) -> None:
         """Give the turn to one who still wants it: light and heavy members in turn, those that rest left out."""

@@ -11,7 +11,7 @@ import apsw
 
 from exchange.errors import Fatal, OtherFormat, Reason
 from exchange.ops.durable import make_folders
-from exchange.ops.transactions import first_row, transaction
+from exchange.ops.transactions import all_rows, first_row, transaction
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.worker import Worker
@@ -66,7 +66,7 @@ class BudgetFile:
         try:
             with schema.typed(self._path):
                 version = connection.pragma("user_version")
-                if version == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchall():
+                if version == 0 and not all_rows(connection, "SELECT 1 FROM sqlite_schema"):
                     with transaction(connection):
                         connection.execute(_TABLES)
                         connection.pragma("user_version", _SCHEMA_VERSION)

@@ -20,7 +20,7 @@ import apsw
 from exchange.domain.life import MemberFacts, SignalFacts
 from exchange.errors import Fatal, Rejected, Unavailable
 from exchange.ledger.merkle import HASH_BYTES, CompactRange
-from exchange.ops.transactions import first_row, transaction
+from exchange.ops.transactions import all_rows, first_row, transaction
 from exchange.ports import Doomed, ToldEntry
 from exchange.stores import facts_schema
 from exchange.stores import sqlite_schema as schema
@@ -110,7 +110,7 @@ class FactsFile:
 
     def _read_place(self) -> None:
         with self._typed():
-            rows: list[tuple[Any, ...]] = self._writing.execute("SELECT size, hashes FROM place").fetchall()
+            rows = all_rows(self._writing, "SELECT size, hashes FROM place")
         ((size, hashes),) = rows
         cut = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
         try:
@@ -187,7 +187,7 @@ class FactsFile:
 
     def few(self) -> Sequence[int]:
         """See `Facts.few`."""
-        rows: list[Any] = self.looks(lambda file: file.execute("SELECT idx FROM few ORDER BY idx").fetchall())
+        rows: list[Any] = self.looks(lambda file: all_rows(file, "SELECT idx FROM few ORDER BY idx"))
         return [index for (index,) in rows]
 
     async def doomed(self, now_ms: int, limit: int) -> Sequence[Doomed]:

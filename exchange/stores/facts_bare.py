@@ -7,13 +7,12 @@ is not over, and no erasure names it. Then its publisher may bring them back.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import apsw
 
 from exchange.domain.addressed import Addressed
 from exchange.domain.bodies import SignalHeader
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange.ports import ToldEntry
 from exchange.stores.facts_signals import audience_column
 from exchange.stores.referrals_taking import take_addressed
@@ -69,7 +68,7 @@ def note_bare(connection: apsw.Connection, entry: ToldEntry) -> None:
 def bare_in(connection: apsw.Connection, *, now_ms: int) -> list[int]:
     """Return the entries that are bare; forget those that were over long before anything under way began."""
     connection.execute("DELETE FROM bare WHERE ends_at_ms > 0 AND ends_at_ms < ?", (now_ms - _LONG_MS,))
-    rows: list[tuple[Any, ...]] = connection.execute("SELECT idx FROM bare ORDER BY idx").fetchall()
+    rows = all_rows(connection, "SELECT idx FROM bare ORDER BY idx")
     return [index for (index,) in rows]
 
 
@@ -77,7 +76,7 @@ def lost_in(
     connection: apsw.Connection, publisher: str, start: int, limit: int, *, now_ms: int
 ) -> tuple[list[int], int]:
     """Look at so many of a publisher's bare entries, from an index on; return the lost ones, and where to look on."""
-    rows: list[tuple[Any, ...]] = connection.execute(_LOST, (now_ms, publisher, start, limit)).fetchall()
+    rows = all_rows(connection, _LOST, (now_ms, publisher, start, limit))
     return [index for index, is_lost in rows if is_lost], rows[-1][0] + 1 if len(rows) == limit else 0
 
 
@@ -114,9 +113,7 @@ def take_back(connection: apsw.Connection, entry: ToldEntry) -> None:
 
 def said_of(connection: apsw.Connection, target: bytes) -> list[int]:
     """Return the entries of what was said of a referral or noted on a signal, and of the referral itself."""
-    rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL", (target,)
-    ).fetchall()
+    rows = all_rows(connection, "SELECT idx FROM addressed WHERE target = ? AND erased_at IS NULL", (target,))
     return [index for (index,) in rows]
 
 

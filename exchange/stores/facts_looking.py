@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from exchange.domain.life import SignalFacts
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange.ports import Doomed
 from exchange.stores.facts_sayings import Sayings, first_place
 from exchange.stores.referrals_taking import doomed_addressed, forget_addressed, note_addressed_gone
@@ -42,21 +42,24 @@ def signal_of(row: tuple[Any, ...]) -> SignalFacts:
 
 def doomed_in(connection: apsw.Connection, now_ms: int, limit: int) -> list[Doomed]:
     """Return entries whose records have to go: what is over, what was erased, and wherever that was said again."""
-    over: list[tuple[Any, ...]] = connection.execute(
+    over = all_rows(
+        connection,
         "SELECT idx FROM statements WHERE gone = 0 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?",
         (now_ms, limit),
-    ).fetchall()
-    erased: list[tuple[Any, ...]] = connection.execute(
+    )
+    erased = all_rows(
+        connection,
         "SELECT signals.idx, endings.signal_id FROM endings JOIN signals USING (signal_id)"
         " WHERE erasure = 1 AND gone = 0 ORDER BY endings.idx LIMIT ?",
         (limit,),
-    ).fetchall()
-    again: list[tuple[Any, ...]] = connection.execute(
+    )
+    again = all_rows(
+        connection,
         "SELECT repeats.idx, repeats.signal_id FROM repeats JOIN signals USING (signal_id)"
         " JOIN statements ON statements.idx = signals.idx"
         " WHERE repeats.gone = 0 AND (erased_at IS NOT NULL OR expires_at_ms <= ?) ORDER BY repeats.idx LIMIT ?",
         (now_ms, limit),
-    ).fetchall()
+    )
     asked: dict[int, set[bytes]] = {}
     for index, id_ in (*erased, *again):
         asked.setdefault(index, set()).add(id_)
@@ -67,11 +70,12 @@ def doomed_in(connection: apsw.Connection, now_ms: int, limit: int) -> list[Doom
 
 def next_doom_ms(connection: apsw.Connection) -> float:
     """Return when the next records are over, wherever they were said; infinity where none are left to go."""
-    first: list[Any] = connection.execute("SELECT min(expires_at_ms) FROM statements WHERE gone = 0").fetchall()
-    again: list[Any] = connection.execute(
+    first = all_rows(connection, "SELECT min(expires_at_ms) FROM statements WHERE gone = 0")
+    again = all_rows(
+        connection,
         "SELECT min(expires_at_ms) FROM repeats JOIN signals USING (signal_id)"
-        " JOIN statements ON statements.idx = signals.idx WHERE repeats.gone = 0"
-    ).fetchall()
+        " JOIN statements ON statements.idx = signals.idx WHERE repeats.gone = 0",
+    )
     return min((at for ((at,),) in (first, again) if at is not None), default=math.inf)
 
 

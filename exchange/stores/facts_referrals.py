@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import apsw
 
@@ -63,7 +62,7 @@ class FactsReferrals:
         query = "SELECT member, category FROM opinions WHERE signal_id = ?"
 
         def job(connection: apsw.Connection) -> dict[str, int]:
-            rows: list[Any] = connection.execute(query, (signal_id,)).fetchall()
+            rows = all_rows(connection, query, (signal_id,))
             return dict(rows)
 
         return self._file.looks(job)
@@ -72,7 +71,7 @@ class FactsReferrals:
         query = "SELECT count(*) FROM addressed WHERE target = ? AND kind = ? AND counts = 1 AND erased_at IS NULL"
 
         def job(connection: apsw.Connection) -> int:
-            rows: list[tuple[Any, ...]] = connection.execute(query, (target, Kind.NOTE)).fetchall()
+            rows = all_rows(connection, query, (target, Kind.NOTE))
             return int(rows[0][0])
 
         return self._file.looks(job)
@@ -86,9 +85,7 @@ class FactsReferrals:
         )
 
         def job(connection: apsw.Connection) -> list[ReferralFacts]:
-            found: list[tuple[Any, ...]] = connection.execute(
-                query, (member, before, limit, member, before, limit, limit)
-            ).fetchall()
+            found = all_rows(connection, query, (member, before, limit, member, before, limit, limit))
             return [facts_of(row) for row in found]
 
         return await self._file.reads(job)
@@ -101,7 +98,7 @@ class FactsReferrals:
         )
 
         def job(connection: apsw.Connection) -> list[SaidOf]:
-            rows: list[tuple[Any, ...]] = connection.execute(query, (target, *STEPS, _MOST_SAID)).fetchall()
+            rows = all_rows(connection, query, (target, *STEPS, _MOST_SAID))
             return [
                 SaidOf(id_, index, kind, publisher, at_ms, frozenset(audience.split()))
                 for id_, index, kind, publisher, at_ms, audience in rows
@@ -114,7 +111,7 @@ class FactsReferrals:
         query = "SELECT count(*), coalesce(sum(due_ms > 0 AND due_ms < ?), 0) FROM referrals WHERE state != ?"
 
         def job(connection: apsw.Connection) -> tuple[int, int]:
-            rows: list[tuple[Any, ...]] = connection.execute(query, (now_ms, ReferralState.CLOSED)).fetchall()
+            rows = all_rows(connection, query, (now_ms, ReferralState.CLOSED))
             ((still_open, overdue),) = rows
             return int(still_open), int(overdue)
 

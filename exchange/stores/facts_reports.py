@@ -34,7 +34,7 @@ class FactsReports:
         )
 
         def job(connection: apsw.Connection) -> list[Ending]:
-            rows: list[tuple[Any, ...]] = connection.execute(query, (*after, limit)).fetchall()
+            rows = all_rows(connection, query, (*after, limit))
             return [_ending(*row) for row in rows]
 
         return await self._facts.reads(job)
@@ -49,7 +49,7 @@ class FactsReports:
         def job(connection: apsw.Connection) -> dict[tuple[bytes, str], Said]:
             found: dict[tuple[bytes, str], Said] = {}
             for id_ in ids:
-                rows: list[tuple[Any, ...]] = connection.execute(query, (id_,)).fetchall()
+                rows = all_rows(connection, query, (id_,))
                 found.update(((id_, row[0]), Said(*row[1:])) for row in rows)
             return found
 
@@ -84,8 +84,8 @@ class FactsReports:
         said = "SELECT coalesce(sum(signals), 0) FROM activity WHERE member = ? AND kind = ?"
 
         def job(connection: apsw.Connection) -> tuple[int, int]:
-            wrong = connection.execute(disputed, (member, OpinionCategory.NEGATIVE_CLASS, by)).fetchall()
-            signals = connection.execute(said, (member, Kind.SIGNAL)).fetchall()
+            wrong = all_rows(connection, disputed, (member, OpinionCategory.NEGATIVE_CLASS, by))
+            signals = all_rows(connection, said, (member, Kind.SIGNAL))
             counts: tuple[Any, Any] = (wrong[0][0], signals[0][0])
             return counts
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Any, cast
+from typing import Any
 
 import apsw
 
 from exchange.domain.statement import ID_BYTES
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange.stores.facts_newest import Newest, Sorting, beginning_of, key_of, keys_in
 from exchange.stores.inserting import AT_ONCE, insert
 
@@ -49,7 +49,7 @@ class Sayings:
             "CREATE TEMP TABLE IF NOT EXISTS"
             " sorting(key INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (key, idx)) WITHOUT ROWID"
         )
-        ((end,),) = cast("list[tuple[int]]", connection.execute("SELECT sorted FROM place").fetchall())
+        ((end,),) = all_rows(connection, "SELECT sorted FROM place")
         self._newest = Newest(end)
         #: Those that are being sorted in.
         self._sorting: Sorting | None = None
@@ -81,14 +81,14 @@ class Sayings:
 
     def _ended_among(self, said: Sequence[tuple[int, bytes]]) -> Iterator[list[bytes]]:
         """Yield those of these signals that are erased already: said again, their records go at once."""
-        if not self._db.execute("SELECT EXISTS (SELECT 1 FROM endings)").fetchall()[0][0]:
+        if not all_rows(self._db, "SELECT EXISTS (SELECT 1 FROM endings)")[0][0]:
             return
         ids = [id_ for _, joined in said for id_ in ids_in(joined)]
         for at in range(0, len(ids), AT_ONCE[0]):
             some = ids[at : at + AT_ONCE[0]]
             marks = ", ".join("?" * len(some))
             query = f"SELECT DISTINCT signal_id FROM endings WHERE erasure = 1 AND signal_id IN ({marks})"  # noqa: S608 - our own
-            found: list[Any] = self._db.execute(query, some).fetchall()
+            found = all_rows(self._db, query, some)
             yield [id_ for (id_,) in found]
 
     def settle(self, ids: Sequence[bytes]) -> None:
@@ -187,7 +187,7 @@ def _places(connection: apsw.Connection, id_: bytes, newest: Sequence[int]) -> I
     """
     repeated = "SELECT EXISTS (SELECT 1 FROM repeats WHERE signal_id = ? AND idx = ?)"
     for index in _asked(connection, key_of(id_), newest):
-        if _holds(_ids_at(connection, index), id_) and not connection.execute(repeated, (id_, index)).fetchall()[0][0]:
+        if _holds(_ids_at(connection, index), id_) and not all_rows(connection, repeated, (id_, index))[0][0]:
             yield index
 
 
@@ -207,7 +207,7 @@ def _in_file(connection: apsw.Connection, key: int) -> Iterator[int]:
     )
     last: Any = -1
     while last is not None:
-        ((last,),) = connection.execute(query, (key, last)).fetchall()
+        ((last,),) = all_rows(connection, query, (key, last))
         if last is not None:
             yield last
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from exchange.errors import Fatal
 from exchange.ops.durable import make_folders
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import all_rows, transaction
 from exchange.stores import sqlite_schema as schema
 
 #: Raised with every change of these tables, or of how an entry is taken into them.
@@ -153,9 +152,10 @@ def remove_file(path: Path) -> None:
 def _is_ours(connection: apsw.Connection, path: Path) -> bool:
     if connection.pragma("user_version") != FORMAT:
         return False
-    rows: list[Any] = connection.execute(
-        "SELECT page_count, page_size, (SELECT count(*) FROM place) FROM pragma_page_count, pragma_page_size"
-    ).fetchall()
+    rows = all_rows(
+        connection,
+        "SELECT page_count, page_size, (SELECT count(*) FROM place) FROM pragma_page_count, pragma_page_size",
+    )
     ((pages, page_bytes, places),) = rows
     in_log = path.with_name(f"{path.name}-wal").stat().st_size > 0
     return places == 1 and (in_log or path.stat().st_size >= pages * page_bytes)

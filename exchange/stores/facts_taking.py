@@ -29,7 +29,7 @@ from exchange.domain.lag import Stage, bucket_of, lags_of
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Unavailable
 from exchange.ledger.merkle import CompactRange
-from exchange.ops.transactions import first_row, transaction
+from exchange.ops.transactions import all_rows, first_row, transaction
 from exchange.ports import ToldEntry
 from exchange.stores.facts_bare import note_bare
 from exchange.stores.facts_sayings import Sayings
@@ -192,7 +192,7 @@ class _Taking:
             "SELECT coalesce(group_concat(member, ' '), '') FROM members"
             " WHERE processed_through >= (SELECT idx FROM signals WHERE signal_id = ?)"
         )
-        ((members,),) = self._db.execute(query, (signal_id,)).fetchall()
+        ((members,),) = all_rows(self._db, query, (signal_id,))
         return str(members)
 
     def _ending(self, entry: ToldEntry, targets: Sequence[bytes], reason: int, column: str) -> None:

@@ -14,7 +14,7 @@ import apsw
 from exchange.domain.addressed import ReferralRecord, UpdateRecord
 from exchange.domain.kinds import Kind
 from exchange.domain.referral_facts import ReferralFacts, after, target_of
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange.ports import Doomed, ToldEntry
 
 REFERRAL = (
@@ -37,7 +37,7 @@ def take_addressed(connection: apsw.Connection, entry: ToldEntry) -> None:
         return
     target = target_of(ids[0], record)
     query = "SELECT min(idx) FROM tombs WHERE id IN (?, ?)"
-    ((erased_at,),) = connection.execute(query, (ids[0], target)).fetchall()
+    ((erased_at,),) = all_rows(connection, query, (ids[0], target))
     first = first_row(connection, "SELECT 1 FROM addressed WHERE id = ? LIMIT 1", ids) is None
     counts = first and erased_at is None
     match record:
@@ -90,9 +90,9 @@ def erase_addressed(connection: apsw.Connection, entry: ToldEntry, ids: Sequence
 
 def doomed_addressed(connection: apsw.Connection, limit: int) -> list[Doomed]:
     """Return entries whose record was erased and is not known to be gone."""
-    rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT idx, id FROM addressed WHERE erased_at IS NOT NULL ORDER BY idx LIMIT ?", (limit,)
-    ).fetchall()
+    rows = all_rows(
+        connection, "SELECT idx, id FROM addressed WHERE erased_at IS NOT NULL ORDER BY idx LIMIT ?", (limit,)
+    )
     return [Doomed(index, frozenset({id_})) for index, id_ in rows]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from exchange.errors import Fatal
 from exchange.ledger.tiles import TILE_WIDTH, entries_path
-from exchange.ops.transactions import first_row
+from exchange.ops.transactions import all_rows, first_row
 from exchange.stores import sqlite_schema as schema
 from exchange.stores.entries import read_bundle
 from exchange.stores.sqlite import FILE_NAME
@@ -90,7 +90,7 @@ class LogFiles:
     def _rows(self, start: int, size: int) -> Iterator[RawEntry]:
         while start < size:
             with schema.typed(self._path):
-                rows = self._connection.execute(_ROWS, (start, min(size, start + _PAGE))).fetchall()
+                rows = all_rows(self._connection, _ROWS, (start, min(size, start + _PAGE)))
             if not rows:
                 raise Fatal(f"{self._path}: entry {start} is missing")
             for row in rows:

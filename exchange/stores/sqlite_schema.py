@@ -15,7 +15,7 @@ from exchange.errors import ExchangeError, Fatal, OtherFormat, Reason, Rejected,
 from exchange.ledger.merkle import EMPTY_ROOT
 from exchange.ops.database_format import format_in
 from exchange.ops.durable import sync_folder
-from exchange.ops.transactions import first_row, transaction
+from exchange.ops.transactions import all_rows, first_row, transaction
 
 SCHEMA_VERSION = 2
 #: Below this, two connections can corrupt the write-ahead log (fixed in SQLite 3.51.3).
@@ -166,7 +166,7 @@ def make_durable(connection: apsw.Connection, path: Path) -> None:
     into the file writes it anew and syncs both. Without room for that, the log itself is synced.
     """
     try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        all_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     except apsw.FullError:
         log = os.open(f"{path}-wal", os.O_RDWR)
         try:

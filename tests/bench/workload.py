@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from exchange import codec
 from exchange.codec import varint
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator, Record
 from exchange.ledger.ed25519 import SigningKey
+from exchange_client.records import Indicator, Record
 from tests.e2e.drafts import Draft, now_ms, signal
 
 RECORD_BYTES = 217

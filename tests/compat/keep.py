@@ -23,13 +23,12 @@ from typing import Any
 from clients.python.tests.fake_service import EPOCH, Service, email
 from exchange import __version__
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator
 from exchange.ops.clocks import wall_ms
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores.budget_book import BudgetFile
 from exchange.stores.epoch_keys import EpochKeys
 from exchange.v1 import ledger_pb2
-from exchange_client import AccountIndex, ClientConfig, ExchangeClient, MatcherFile, Own
+from exchange_client import AccountIndex, ClientConfig, ExchangeClient, Indicator, MatcherFile, Own
 from exchange_client.account_signals import AccountSignals
 from exchange_client.outbox import Outbox
 from exchange_client.pseudonyms import Pseudonyms

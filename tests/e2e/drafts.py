@@ -13,20 +13,11 @@ from exchange.domain.bodies import Audience, Body, SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
-from exchange.domain.statement import (
-    HEADER_TYPE,
-    Header,
-    Indicator,
-    Record,
-    Signature,
-    Statement,
-    VideoFrame,
-    audience_id,
-    signal_ids,
-)
+from exchange.domain.statement import HEADER_TYPE, Header, Signature, Statement, audience_id, signal_ids
 from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb
+from exchange_client.records import Indicator, Record, VideoFrame
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000

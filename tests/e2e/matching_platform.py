@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator
 from exchange.ops.clocks import wall_ms
-from exchange_client import ClientConfig, ExchangeClient, MatcherFile, content_matches
+from exchange_client import ClientConfig, ExchangeClient, Indicator, MatcherFile, content_matches
 
 
 def content_of(number: int) -> Indicator:

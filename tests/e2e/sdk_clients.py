@@ -9,10 +9,9 @@ from pathlib import Path
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Role
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator
 from exchange.ops.certificates import authority_files, issued_files
 from exchange.ops.clocks import wall_ms
-from exchange_client import ClientConfig, Signal
+from exchange_client import ClientConfig, Indicator, Signal
 from tests.e2e.exchange_fixture import NAME, Exchange
 
 

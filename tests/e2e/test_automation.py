@@ -22,10 +22,9 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind, MemberClass, Role
-from exchange.domain.statement import Indicator
 from exchange.errors import InvalidStatement
 from exchange.ledger.ed25519 import SigningKey
-from exchange_client import Delivery, ExchangeClient
+from exchange_client import Delivery, ExchangeClient, Indicator
 from tests.e2e.exchange_fixture import OPERATOR, TIMEOUT_S, UK, World, open_world
 from tests.e2e.sdk_clients import a_signal, client_config
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ import pytest
 from exchange import codec
 from exchange.domain.bodies import ErasureReason
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator, Record, Statement
+from exchange.domain.statement import Statement
 from exchange.errors import Reason, VerificationFailed
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, Delivery, ExchangeClient, Outcome, Signal, backoff
 from exchange_client.outbox import Outbox
+from exchange_client.records import Indicator, Record
 from tests.contract.redis_server import running
 from tests.e2e.command_line import DEADLINE_S, Place, founded, lines, pdq_line, run, serve
 from tests.e2e.sdk_clients import a_signal
+from tests.waits import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -246,12 +248,6 @@ def place_of(outcome: Outcome) -> int:
 
 def ids_of(statement: Statement) -> tuple[bytes, ...]:
     return codec.decode_header(statement.payload, strict=True).signal_ids
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 PUBLISHED = ("31", "32", "33", "34", "35", "36")

@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator
 from exchange.ops.clocks import wall_ms
 from exchange.pseudonyms.budget import Reserved
 from exchange.stores.budget_book import BudgetFile
 from exchange.stores.epoch_keys import EpochKeys
-from exchange_client import AccountIndex, ClientConfig, ExchangeClient, MatcherFile
+from exchange_client import AccountIndex, ClientConfig, ExchangeClient, Indicator, MatcherFile
 from exchange_client.account_signals import AccountSignals
 from exchange_client.outbox import Outbox
 from tests.compat.earlier import RELEASES, Earlier

@@ -19,12 +19,11 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.identifiers import IndicatorType, pseudonym_value
 from exchange.domain.kinds import MemberClass, Role
-from exchange.domain.statement import Indicator
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Denied, InvalidStatement, Reason, Rejected
 from exchange.ops.clocks import wall_ms
 from exchange.privacy.voprf import EvaluationKey
-from exchange_client import ExchangeClient
+from exchange_client import ExchangeClient, Indicator
 from tests.e2e.exchange_fixture import DIRECTORY, SIDE, UK, World, open_world
 from tests.e2e.sdk_clients import a_signal, client_config
 

@@ -17,13 +17,13 @@ from exchange.domain.bodies import Member, Retraction
 from exchange.domain.identifiers import IndicatorType, Origin
 from exchange.domain.kinds import Kind, MemberClass, Role
 from exchange.domain.policy import Workload
-from exchange.domain.statement import Indicator, statement_id
+from exchange.domain.statement import statement_id
 from exchange.opening import Judging, Memory, Room, at_once, open_log
 from exchange.ops.clocks import monotonic_ms, wall_ms
 from exchange.publish.clock import WatchedClock
 from exchange.publish.intake import Candidate
 from exchange.v1 import statement_pb2 as pb
-from exchange_client import Delivery, ExchangeClient, Matcher
+from exchange_client import Delivery, ExchangeClient, Indicator, Matcher
 from tests.e2e.command_line import run
 from tests.e2e.drafts import Draft, record, signal
 from tests.e2e.exchange_fixture import DIRECTORY, OPERATOR, UK, Exchange, LocalHub, open_world

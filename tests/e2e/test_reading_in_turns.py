@@ -10,14 +10,24 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from exchange.codec import erased_frame, frame_leaf
 from exchange.domain.bodies import Acknowledgement
-from exchange.domain.kinds import Kind
+from exchange.domain.kinds import Kind, Role
 from exchange.domain.statement import signal_ids
 from exchange.errors import Reason
 from exchange.publish.turns import Turns
-from exchange.v1 import directory_pb2, ledger_pb2
+from exchange.v1 import (
+    directory_pb2,
+    directory_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    referral_pb2,
+    referral_pb2_grpc,
+    report_pb2,
+    report_pb2_grpc,
+)
 from tests.e2e.answers import refusal
 from tests.e2e.drafts import Draft, signal
 from tests.e2e.exchange_fixture import TIMEOUT_S, UK, Party, World
@@ -27,6 +37,7 @@ from tests.e2e.test_hardening import hub_with
 pytestmark = pytest.mark.e2e
 
 ENTRIES = 60
+ID = bytes(32)
 Page = Callable[[str], Coroutine[Any, Any, int]]
 Took = list[tuple[str, asyncio.Task[object] | None]]
 
@@ -97,6 +108,27 @@ async def test_a_signal_is_looked_at_in_a_turn(world: World, took: Took) -> None
     request = directory_pb2.GetSignalRequest(origin=UK, signal_id=id_)
     assert (await alpha.directory.GetSignal(request, timeout=TIMEOUT_S)).publisher == "alpha"
     assert [member for member, _ in took] == ["alpha"]
+
+
+@pytest.mark.parametrize(
+    ("stub", "call", "request_"),
+    [
+        (report_pb2_grpc.ReportServiceStub, "GetLagReport", report_pb2.GetLagReportRequest(origin=UK)),
+        (report_pb2_grpc.ReportServiceStub, "GetActivity", report_pb2.GetActivityRequest(origin=UK)),
+        (report_pb2_grpc.ReportServiceStub, "ListDebts", report_pb2.ListDebtsRequest(origin=UK)),
+        (referral_pb2_grpc.ReferralServiceStub, "ListReferrals", referral_pb2.ListReferralsRequest(origin=UK)),
+        (referral_pb2_grpc.ReferralServiceStub, "ListNotes", referral_pb2.ListNotesRequest(origin=UK, signal_id=ID)),
+        (directory_pb2_grpc.DirectoryServiceStub, "GetGuidance", directory_pb2.GetGuidanceRequest(origin=UK)),
+        (ledger_pb2_grpc.LedgerServiceStub, "ListLostRecords", ledger_pb2.ListLostRecordsRequest(origin=UK)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_is_asked_of_the_folds_is_told_in_turns(
+    world: World, took: Took, stub: Callable[[grpc.aio.Channel], Any], call: str, request_: Message
+) -> None:
+    police = world.party("police", Role.AUTHORITY)
+    await getattr(stub(police.channel), call)(request_, timeout=TIMEOUT_S)
+    assert {member for member, _ in took} == {"police"}
 
 
 async def test_a_feed_waits_for_its_turn_behind_its_own_member_alone(

@@ -34,6 +34,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "--development-pki", found.folder / "hub" / "pki",
             "--folder", found.folder / "police",
         )  # fmt: skip
+        run(
+            "member", "contact", "set", "police",
+            "--purpose", "referrals",
+            "--address", "tel:101",
+            "--hours", "Mon-Fri 09:00-17:00",
+            "--language", "en",
+            "--language", "cy",
+            "--client", found.operator,
+        )  # fmt: skip
         yield found
 
 
@@ -80,15 +89,6 @@ def test_a_case_is_referred_asked_about_and_closed(place: Place) -> None:
 
 def test_the_desks_of_members(place: Place) -> None:
     operator = ("--client", place.operator)
-    run(
-        "member", "contact", "set", "police",
-        "--purpose", "referrals",
-        "--address", "tel:101",
-        "--hours", "Mon-Fri 09:00-17:00",
-        "--language", "en",
-        "--language", "cy",
-        *operator,
-    )  # fmt: skip
     # Said again, for whatever reason: what is not given stays.
     run("member", "add", "police", "--name", "The Police", "--community", "uk", *operator)
     run("member", "add", "police", "--community", "uk", *operator)

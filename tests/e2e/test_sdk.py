@@ -14,7 +14,6 @@ import pytest
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Role
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator
 from exchange.errors import CursorAboveSize, Denied, InvalidStatement, Rejected, Unavailable, VerificationFailed
 from exchange.ledger.merkle import leaf_hash
 from exchange.ops.clocks import wall_ms
@@ -23,6 +22,7 @@ from exchange_client import (
     Delivery,
     ExchangeClient,
     Filter,
+    Indicator,
     Matcher,
 )
 from tests.e2e import sdk_clients
@@ -196,9 +196,8 @@ async def test_the_blocking_face_does_the_same(world: World, tmp_path: Path) -> 
     script = (
         "import sys; sys.path.insert(0, {root!r})\n"
         "from pathlib import Path\n"
-        "from exchange_client import ClientConfig, SyncExchangeClient, Signal\n"
+        "from exchange_client import ClientConfig, Indicator, Signal, SyncExchangeClient\n"
         "from exchange.domain.labels import Label\n"
-        "from exchange.domain.statement import Indicator\n"
         "config = ClientConfig.load(Path({path!r}))\n"
         "with SyncExchangeClient(config) as client:\n"
         "    signal = Signal(Label.MISLEADING_SPAM, (Indicator(5, bytes(range(32))),), {expiry})\n"

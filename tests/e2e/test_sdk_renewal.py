@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from exchange_client import ClientConfig, ExchangeClient, backoff, client, ident
 from tests.e2e.certificates import forge
 from tests.e2e.exchange_fixture import NAME, UK, World
 from tests.e2e.sdk_clients import a_signal, client_config
+from tests.waits import until
 
 pytestmark = pytest.mark.e2e
 
@@ -60,12 +61,6 @@ def renewing(config: ClientConfig, world: World, member: str, *, seconds: float,
         "--seconds", str(seconds), "--fail-first", str(fail_first),
     )  # fmt: skip
     return replace(config, renew_command=command)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not happened():
-            await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
 from tests.e2e.bad_statements import ALPHA, good
 from tests.e2e.exchange_fixture import Party, World
+from tests.waits import until
 
 pytestmark = pytest.mark.e2e
 
@@ -145,13 +146,13 @@ async def test_what_closed_streams_asked_is_taken_back_and_what_is_held_is_bound
             call.cancel()
         await asyncio.gather(*writing, return_exceptions=True)
         # What waited is forgotten, but for the batch that the process was given.
-        await until(lambda: sum(each() is not None for each in admitted) <= 1)
+        await until(lambda: held(admitted) <= 1)
     finally:
         os.kill(child.process.pid, signal.SIGCONT)
     assert await outcomes(alpha) == expected()
 
 
-async def until(true: Callable[[], bool]) -> None:
-    while not true():
-        gc.collect()
-        await asyncio.sleep(0.02)
+def held(admitted: Sequence[Callable[[], object]]) -> int:
+    """Return how many of these weak references still lead somewhere."""
+    gc.collect()
+    return sum(each() is not None for each in admitted)

@@ -24,6 +24,7 @@ from tests.e2e.answers import Refusal, get, refusal
 from tests.e2e.certificates import forge
 from tests.e2e.exchange_fixture import NAME, TIMEOUT_S, UK, Party, World, open_world
 from tests.e2e.follower import Follower
+from tests.waits import until
 
 pytestmark = pytest.mark.e2e
 
@@ -65,12 +66,6 @@ async def put_back(world: World) -> AsyncIterator[None]:
             replace(path, data)
         trust = world.app._trust
         await until(lambda: trust.material.pem == trust._files._files.read() and not trust.failure)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not happened():
-            await asyncio.sleep(0.02)
 
 
 async def until_it(happens: Callable[[], Awaitable[bool]]) -> None:

@@ -10,23 +10,14 @@ from exchange.domain.bodies import SignalHeader
 from exchange.domain.directory import Directory
 from exchange.domain.key_epochs import KeyEpochs
 from exchange.domain.plain_records import Sifted, sift
-from exchange.domain.statement import (
-    HEADER_TYPE,
-    RECORD_PREFIX,
-    Header,
-    Indicator,
-    Leaf,
-    Record,
-    Signature,
-    Statement,
-    VideoFrame,
-)
+from exchange.domain.statement import HEADER_TYPE, RECORD_PREFIX, Header, Leaf, Signature, Statement
 from exchange.domain.validation import MAX_LEAF_BYTES, Findings, _check_record
 from exchange.errors import Reason, Rejected, Unavailable
 from exchange.publish.intake import Intake
 from exchange.publish.quota import Limits, Quotas
 from exchange.v1 import publish_pb2
 from exchange.v1 import statement_pb2 as pb
+from exchange_client.records import Indicator, Record, VideoFrame
 from tests.fuzz.target import Target
 from tests.unit.builders import (
     ALPHA,

@@ -8,8 +8,7 @@ from typing import Any, cast
 
 from exchange.domain.kinds import KINDS, Role
 from exchange.domain.policy import Workload
-from exchange.domain.statement import Indicator
-from exchange_client import Delivery, Filter, Match, Matcher
+from exchange_client import Delivery, Filter, Indicator, Match, Matcher
 from exchange_client.cursors import Position
 from exchange_client.directory import DirectoryReader
 from exchange_client.subscriber import Subscriber

@@ -12,6 +12,8 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
+from msgspec import structs
+
 from exchange import codec
 from exchange.codec_bodies import kind_of
 from exchange.domain.bodies import (
@@ -35,19 +37,11 @@ from exchange.domain.kinds import Kind, MemberClass, Role
 from exchange.domain.labels import Label
 from exchange.domain.life import LifeFacts, MemberFacts
 from exchange.domain.policy import Workload
-from exchange.domain.statement import (
-    HEADER_TYPE,
-    Header,
-    Indicator,
-    Record,
-    Signature,
-    Statement,
-    audience_id,
-    signal_ids,
-)
+from exchange.domain.statement import HEADER_TYPE, Header, Signature, Statement, audience_id, signal_ids
 from exchange.domain.validation import DAY_MS, Rules
 from exchange.ledger.dsse import pae
 from exchange.ledger.ed25519 import SigningKey
+from exchange_client.records import Indicator, Record
 
 EXCHANGE = "test.exchange"
 DIRECTORY = f"{EXCHANGE}/directory"
@@ -178,7 +172,7 @@ def pdq_record(seed: str = "a photograph", **changes: Any) -> Record:
         case_ref=f"case {seed}",
         quality=90,
     )
-    return replace(made, **changes)
+    return structs.replace(made, **changes)
 
 
 def signal_body(**changes: Any) -> SignalHeader:

@@ -27,21 +27,11 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.guidance_body import Guidance
 from exchange.domain.kinds import Kind
-from exchange.domain.statement import (
-    RECORD_PREFIX,
-    Header,
-    Indicator,
-    Leaf,
-    Record,
-    Signature,
-    Statement,
-    VideoFrame,
-    signal_ids,
-    statement_id,
-)
+from exchange.domain.statement import RECORD_PREFIX, Header, Leaf, Signature, Statement, signal_ids, statement_id
 from exchange.errors import Reason, Rejected
 from exchange.v1 import feed_pb2
 from exchange.v1 import statement_pb2 as pb
+from exchange_client.records import Indicator, Record, VideoFrame
 from tests.unit.builders import directory_header, genesis, pdq_record, signal_statement
 
 numbers = st.integers(0, 2**31 - 1)

@@ -18,7 +18,7 @@ from exchange.domain.identifiers import Origin
 from exchange.errors import ExchangeError, Fatal, Reason, Unavailable
 from exchange.ops.health import Health
 from exchange.stores.folders import Folders, make_key
-from tests.unit.waits import until
+from tests.waits import until
 
 NAME = "exchange.example"
 UK, SIDE = f"{NAME}/uk", f"{NAME}/side"

@@ -14,7 +14,7 @@ from exchange.errors import ExchangeError, Fatal, Unavailable
 from exchange.following import Following
 from exchange.ops.health import Health
 from exchange.views.keeper import SnapshotDiffers
-from tests.unit.waits import until
+from tests.waits import until
 
 UK = "exchange.example/uk"
 FULL = Unavailable("the store's disk is full")

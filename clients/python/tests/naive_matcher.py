@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from exchange.domain.bodies import Erasure, Opinion, Quarantine, Release, Retraction, SignalHeader
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator
-from exchange_client import ContentMatch, Delivery, Match, Opinions
+from exchange_client import ContentMatch, Delivery, Indicator, Match, Opinions
 
 HASHED = (IndicatorType.PDQ, IndicatorType.VPDQ)
 

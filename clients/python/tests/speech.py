@@ -12,14 +12,9 @@ from exchange.domain.bodies import Audience, Body, SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
-from exchange.domain.statement import (
-    Header,
-    Indicator,
-    Record,
-    Statement,
-    signal_ids,
-)
+from exchange.domain.statement import Header, Statement, signal_ids
 from exchange_client import Delivery, ReceivedSignal, Signal, Signals
+from exchange_client.records import Indicator, Record
 
 
 def sha(value: bytes | None = None) -> Indicator:

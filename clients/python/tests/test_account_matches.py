@@ -18,12 +18,13 @@ from exchange import codec
 from exchange.domain.bodies import Audience, SignalHeader
 from exchange.domain.identifiers import IndicatorType, pseudonym_value
 from exchange.domain.kinds import Kind
-from exchange.domain.statement import Header, Indicator, Record, signal_ids
+from exchange.domain.statement import Header, signal_ids
 from exchange.errors import Fatal, Reason
 from exchange.privacy.voprf import Evaluation
 from exchange_client import AccountIndexes, AccountMatches, AccountSignals, Own
 from exchange_client.jsonl import naming_to_json
 from exchange_client.pseudonyms import EpochKey, Pseudonyms
+from exchange_client.records import Indicator, Record
 
 ONE, TWO = EpochKey(1, KEY.public_key), EpochKey(2, OTHER.public_key)
 

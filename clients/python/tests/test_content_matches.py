@@ -17,8 +17,9 @@ from exchange import codec
 from exchange.domain.bodies import Opinion, OpinionCategory, Quarantine, Release, Retraction
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import Kind
-from exchange.domain.statement import Header, Indicator, Record, VideoFrame, signal_ids
+from exchange.domain.statement import Header, signal_ids
 from exchange_client import ContentMatch, Matcher, MatcherFile, Opinions, content_matches
+from exchange_client.records import Indicator, Record, VideoFrame
 
 NOW = START_MS
 OWN, OTHER = sha(b"1" * 32), sha(b"2" * 32)

@@ -11,8 +11,7 @@ import pytest
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
 from clients.python.tests.speech import received, statement
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator
-from exchange_client import Signals, breath
+from exchange_client import Indicator, Signals, breath
 
 
 def test_signals_are_a_sequence_of_values_and_equal_to_the_same_ones() -> None:

@@ -12,9 +12,8 @@ import pytest
 
 from clients.python.tests.fake_hub import START_MS, UK, FakeHub, client_of
 from clients.python.tests.speech import sha, signal
-from exchange.domain.statement import Indicator, VideoFrame
 from exchange.errors import Denied, ExchangeError, InvalidStatement, Reason, Rejected, Unavailable, Violation
-from exchange_client import Outcome, Signal, backoff, put_off
+from exchange_client import Indicator, Outcome, Signal, VideoFrame, backoff, put_off
 
 
 @pytest.fixture(autouse=True)

@@ -30,8 +30,8 @@ from exchange.domain.bodies import (
     RetractionReason,
 )
 from exchange.domain.identifiers import IndicatorType, pseudonym_value
-from exchange.domain.statement import Header, Indicator
-from exchange_client import AccountMatches, AccountSignals, Delivery, Signals
+from exchange.domain.statement import Header
+from exchange_client import AccountMatches, AccountSignals, Delivery, Indicator, Signals
 from exchange_client.following import Ended, Flagged, Released, effect_of
 
 VALUE = pseudonym_value(1, bytes(32))

@@ -22,9 +22,8 @@ from exchange.domain.bodies import (
 )
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator, VideoFrame
 from exchange.errors import ExchangeError, InvalidStatement, Reason, Rejected, Violation
-from exchange_client import ClientConfig, Outcome, RejectFile
+from exchange_client import ClientConfig, Indicator, Outcome, RejectFile, VideoFrame
 from exchange_client.jsonl import (
     _KEYS,
     delivery_to_json,

@@ -13,8 +13,7 @@ from clients.python.tests.fake_hub import START_MS
 from clients.python.tests.speech import delivery, received, saying, sha
 from exchange.domain.bodies import Retraction, RetractionReason
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator, VideoFrame
-from exchange_client import Matcher, Signals
+from exchange_client import Indicator, Matcher, Signals, VideoFrame
 
 NOW = START_MS
 

@@ -15,10 +15,9 @@ from clients.python.tests.fake_hub import START_MS, UK
 from clients.python.tests.speech import delivery, received, saying, sha
 from exchange.domain.bodies import Erasure, ErasureReason
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
 from exchange.ledger.merkle import CompactRange
-from exchange_client import MatcherFile
+from exchange_client import Indicator, MatcherFile
 from exchange_client.cursors import Position
 
 NOW = START_MS

@@ -21,9 +21,8 @@ from clients.python.tests.naive_matcher import NaiveMatcher, hashes
 from clients.python.tests.speech import delivery, received, saying
 from exchange.domain.bodies import Body, Disposition, Erasure, Opinion, Quarantine, Release, Retraction
 from exchange.domain.identifiers import IndicatorType
-from exchange.domain.statement import Indicator, VideoFrame
 from exchange.ledger.merkle import CompactRange
-from exchange_client import MatcherFile
+from exchange_client import Indicator, MatcherFile, VideoFrame
 from exchange_client.cursors import Position
 
 NOW = START_MS

@@ -17,7 +17,7 @@ from exchange import codec
 from exchange.domain.bodies import SignalHeader
 from exchange.domain.identifiers import IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator, VideoFrame, signal_ids
+from exchange.domain.statement import signal_ids
 from exchange.domain.validation import MAX_STATEMENT_BYTES
 from exchange.errors import (
     Denied,
@@ -30,7 +30,7 @@ from exchange.errors import (
     VerificationFailed,
     Violation,
 )
-from exchange_client import Distrusted, backoff, publisher
+from exchange_client import Distrusted, Indicator, VideoFrame, backoff, publisher
 from exchange_client.wire import WireReceipt
 
 

@@ -147,7 +147,7 @@ class _Run:
     async def _accounts(self) -> AsyncIterator[Own]:
         reader = AccountLines()
         async for bulk in self.lines.bulks():
-            for line in bulk:
+            for _, line in bulk:
                 if self.interrupted:
                     return
                 for found in reader.read(line):

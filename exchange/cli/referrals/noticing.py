@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import apsw
 
 from exchange.domain.addressed import ReferralState
 from exchange.errors import Fatal, Reason, Rejected
+from exchange.ops.transactions import all_rows
 from exchange_client import ReferralReport
 from exchange_client.private_database import PrivateDatabase
 
@@ -121,9 +122,11 @@ class Memory:
         digests = {sha256(id_).digest() for id_ in open_now}
 
         def job(connection: apsw.Connection) -> None:
-            known: list[Any] = connection.execute(
-                "SELECT DISTINCT referral FROM told WHERE origin = ? AND channel = ?", (self._origin, channel)
-            ).fetchall()
+            known = all_rows(
+                connection,
+                "SELECT DISTINCT referral FROM told WHERE origin = ? AND channel = ?",
+                (self._origin, channel),
+            )
             gone = [(self._origin, channel, referral) for (referral,) in known if referral not in digests]
             connection.executemany(
                 "DELETE FROM told WHERE origin = ? AND channel = ? AND referral = ? AND (sent = 1 OR notice IS NULL)",
@@ -141,18 +144,20 @@ class Memory:
         place = (self._origin, channel)
 
         def job(connection: apsw.Connection) -> Notice | None:
-            left: list[Any] = connection.execute(
+            left = all_rows(
+                connection,
                 "SELECT DISTINCT notice FROM told WHERE origin = ? AND channel = ? AND sent = 0 AND notice IS NOT NULL",
                 place,
-            ).fetchall()
+            )
             notice = str(left[0][0]) if left else secrets.token_hex(16)
             if not left:
                 query = "UPDATE told SET notice = ? WHERE origin = ? AND channel = ? AND notice IS NULL"
                 connection.execute(query, (notice, *place))
-            counted: list[Any] = connection.execute(
+            counted = all_rows(
+                connection,
                 "SELECT sort, count(*) FROM told WHERE origin = ? AND channel = ? AND notice = ? GROUP BY sort",
                 (*place, notice),
-            ).fetchall()
+            )
             counts: dict[str, int] = dict(counted)
             return Notice(notice, self._origin, **counts) if counts else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from exchange import pseudonym_config
@@ -47,11 +48,25 @@ def test_a_folder_that_has_an_exchange_is_left_as_it_is_and_the_next_step_told(t
 
 def test_whatever_a_hub_is_founded_with_stands_in_its_file_as_it_was_given(tmp_path: Path) -> None:
     """Else a quote would end the text, and what comes behind it would be read as a setting."""
-    folder, address = tmp_path / "hub", 'localhost:1" # \\'
+    folder, address = tmp_path / "hub", 'local"#\\host:1'
     words = ["--exchange", "my.exchange", "--operator", "my-org", "--folder", str(folder)]
     done = CliRunner().invoke(init, [*words, "--listen", address, "--ops-listen", address])
     written = tomllib.loads((folder / "hub.toml").read_text())
     assert (written["listen"], written["ops"]) == (address, {"listen": address}), done.output
+
+
+@pytest.mark.parametrize("command", [["init", "--operator", "my-org"], ["pseudonyms", "init", "--community", "uk"]])
+@pytest.mark.parametrize("option", ["--listen", "--ops-listen"])
+@pytest.mark.parametrize("text", ["localhost", "localhost:65536", "\udcff:1", "a\n:1"])
+def test_a_service_is_not_set_up_to_listen_where_none_can(
+    tmp_path: Path, command: list[str], option: str, text: str
+) -> None:
+    folder, client = tmp_path / "folder", tmp_path / "client.toml"
+    client.touch()
+    place = ["--client", str(client)] if "pseudonyms" in command else ["--exchange", "my.exchange"]
+    done = CliRunner().invoke(main, [*command, *place, "--folder", str(folder), option, text])
+    assert (done.exit_code, "must be host:port" in done.stderr) == (2, True), done.output
+    assert not folder.exists()
 
 
 async def test_a_log_of_which_there_is_the_key_alone_is_made_with_it(tmp_path: Path) -> None:

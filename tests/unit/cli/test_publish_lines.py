@@ -32,7 +32,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 async def taken(lines: Lines) -> list[bytes]:
-    return [line async for bulk in lines.bulks() for line in bulk]
+    return [line async for bulk in lines.bulks() for _, line in bulk]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,7 @@ async def test_a_line_knows_its_place_in_the_source(tmp_path: Path) -> None:
     text = "".join(f"{number}\n" if number % 3 else "\n" for number in range(1, 2 * BULK + 1))
     (tmp_path / "file").write_text(text)
     with (tmp_path / "file").open("rb") as file:
-        lines = Lines(file.fileno())
-        bulks = [zip(lines.places, map(int, bulk), strict=True) async for bulk in lines.bulks()]
-    found = [placed for bulk in bulks for placed in bulk]
+        found = [(place, int(line)) async for bulk in Lines(file.fileno()).bulks() for place, line in bulk]
     assert found == [(number, number) for number in range(1, 2 * BULK + 1) if number % 3]
 
 
@@ -75,7 +73,7 @@ async def test_nothing_and_a_terminal_are_read_too() -> None:
         lines = Lines(theirs)
         bulks = lines.bulks()
         os.write(ours, b"typed\n")
-        assert await anext(bulks) == [b"typed"]
+        assert await anext(bulks) == [(1, b"typed")]
         os.write(ours, b"\x04")
         with pytest.raises(StopAsyncIteration):
             await anext(bulks)
@@ -124,9 +122,9 @@ async def test_a_pipe_that_stays_open_is_read_as_it_comes_and_left_when_told(pip
     lines = Lines(pipe[0])
     with closing(os.fdopen(os.dup(pipe[1]), "wb", buffering=0)) as writing:
         bulks = lines.bulks()
-        for number in range(3):
+        for number in range(1, 4):
             writing.write(b"line %d\n" % number)
-            assert await anext(bulks) == [b"line %d" % number]
+            assert await anext(bulks) == [(number, b"line %d" % number)]
         writing.write(b"half a li")
         last = asyncio.ensure_future(anext(bulks))
         while not lines.unfinished:
@@ -141,7 +139,7 @@ async def test_a_source_that_fails_is_told_behind_what_it_gave(pipe: tuple[int, 
     os.write(pipe[1], b"one\n")
     lines = Lines(pipe[0])
     bulks = lines.bulks()
-    assert await anext(bulks) == [b"one"]
+    assert await anext(bulks) == [(1, b"one")]
     lines.descriptor = os.open("/proc/self/mem", os.O_RDONLY)  # its first page cannot be read
     try:
         with pytest.raises(Rejected, match="Input/output error"):

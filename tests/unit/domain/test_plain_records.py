@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from exchange import codec
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType, pseudonym_value
 from exchange.domain.plain_records import MAX_INDICATORS, Sifted, sift
-from exchange.domain.statement import Indicator, Record, VideoFrame
 from exchange.domain.validation import Findings, _check_record
 from exchange.errors import Rejected
+from exchange_client.records import Indicator, Record, VideoFrame
 
 VALUED = [row for row in INDICATOR_TYPES.values() if row.value_bytes]
 

@@ -7,19 +7,16 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from exchange import codec
 from exchange.domain.bodies import Audience
 from exchange.domain.identifiers import INDICATOR_TYPES, IndicatorType
 from exchange.domain.labels import ROUTED_ELSEWHERE, Label
-from exchange.domain.statement import (
-    Indicator,
-    Record,
-    VideoFrame,
-    audience_id,
-)
+from exchange.domain.statement import audience_id
 from exchange.domain.validation import DAY_MS, MAX_REPORTED, SKEW_MS, check_created, validate
 from exchange.errors import InvalidStatement, Reason
+from exchange_client.records import Indicator, Record, VideoFrame
 from tests.unit.builders import NOW_MS, RULES, UK, Said, digest, pdq_record, signal_statement
 
 
@@ -61,7 +58,7 @@ GOOD: dict[str, dict[str, Any]] = {
         Indicator(IndicatorType.IMAGE_MD5, digest("m", 16)), Indicator(IndicatorType.PDQ, digest("p"))
     ),
     "video": with_indicator(VIDEO),
-    "a long video": with_indicator(replace(VIDEO, frames=frames(*[(n, 1) for n in range(1500)]))),
+    "a long video": with_indicator(structs.replace(VIDEO, frames=frames(*[(n, 1) for n in range(1500)]))),
     "expires in a moment": {"expires_at_ms": NOW_MS + 1},
     "expires on the last day": {"expires_at_ms": NOW_MS + RULES.max_expiry_days * DAY_MS},
     "observed and actioned at once": {"observed_at_ms": NOW_MS, "actioned_at_ms": NOW_MS},
@@ -178,7 +175,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str, Reason]] = {
         Reason.TOO_LARGE,
     ),
     "long video record": (
-        with_indicator(replace(VIDEO, frames=frames(*[(n, 1) for n in range(1900)]))),
+        with_indicator(structs.replace(VIDEO, frames=frames(*[(n, 1) for n in range(1900)]))),
         "records[0]",
         "at most 65536",
         Reason.TOO_LARGE,
@@ -211,26 +208,26 @@ BAD: dict[str, tuple[dict[str, Any], str, str, Reason]] = {
         Reason.INVALID,
     ),
     "value in a video": (
-        with_indicator(replace(VIDEO, value=digest("v"))),
+        with_indicator(structs.replace(VIDEO, value=digest("v"))),
         "records[0].indicators[0].value",
         "must be empty",
         Reason.INVALID,
     ),
     "no frames": (with_indicator(Indicator(2)), "records[0].indicators[0].frames", "1 to 2000", Reason.INVALID),
     "short frame": (
-        with_indicator(replace(VIDEO, frames=(VideoFrame(0, 1, b"x" * 31),))),
+        with_indicator(structs.replace(VIDEO, frames=(VideoFrame(0, 1, b"x" * 31),))),
         "records[0].indicators[0].frames",
         "PDQ hash each",
         Reason.INVALID,
     ),
     "frame of quality 101": (
-        with_indicator(replace(VIDEO, frames=frames((0, 101)))),
+        with_indicator(structs.replace(VIDEO, frames=frames((0, 101)))),
         "records[0].indicators[0].frames",
         "quality is 0 to 100",
         Reason.INVALID,
     ),
     "frames out of order": (
-        with_indicator(replace(VIDEO, frames=frames((40, 1), (0, 1)))),
+        with_indicator(structs.replace(VIDEO, frames=frames((40, 1), (0, 1)))),
         "records[0].indicators[0].frames",
         "order of time",
         Reason.INVALID,

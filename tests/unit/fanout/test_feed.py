@@ -8,12 +8,12 @@ import pytest
 
 from exchange.domain.labels import Label
 from exchange.domain.policy import Sight, visible_to
-from exchange.domain.statement import Record
 from exchange.domain.validation import MAX_STATEMENT_BYTES
 from exchange.errors import CursorAboveSize, CursorBelowFloor, Denied
 from exchange.fanout.feed import Filter
 from exchange.fanout.item import item_of
 from exchange.v1 import statement_pb2 as pb
+from exchange_client.records import Record
 from tests.unit.builders import (
     ALPHA,
     ALPHA_LIAISON,

@@ -133,9 +133,9 @@ def test_no_question_is_asked_in_passing() -> None:
             case (
                 ast.For(iter=ast.Call(func=ast.Attribute(attr="execute")))
                 | ast.comprehension(iter=ast.Call(func=ast.Attribute(attr="execute")))
-                | ast.Call(func=ast.Attribute(attr="fetchone"))
+                | ast.Call(func=ast.Attribute(attr="fetchone" | "fetchall"))
                 | ast.Call(func=ast.Name(id="next"), args=[ast.Call(func=ast.Attribute(attr="execute")), *_])
-            ):
+            ) if module != "exchange/ops/transactions.py":
                 found.append(f"{module}: {ast.unparse(node)}")
     assert found == []
 

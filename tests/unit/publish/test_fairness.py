@@ -195,6 +195,24 @@ async def test_who_does_little_at_a_time_rests_as_much_less() -> None:
         assert turns._rests_until == pytest.approx(now + rest * REST_S)
 
 
+async def test_whoever_comes_as_a_rest_ends_is_served_after_those_that_rested() -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    for member in ("busy", "late"):
+        await made_heavy(turns, member)
+    await soon(said(turns, "quiet"))
+    await asyncio.sleep(0)
+    await soon(turns.take("busy", HEAVY))
+    rested = asyncio.create_task(turns.take("busy", HEAVY))
+    await asyncio.sleep(0)
+    now = turns._rests_until  # which no timer has noticed yet
+    late = asyncio.create_task(turns.take("late", HEAVY))
+    done, _ = await asyncio.wait({rested, late}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {rested}
+    now += REST_S
+    await soon(late)
+
+
 async def test_a_flooder_alone_does_not_hold_itself_up() -> None:
     now = 0.0
     turns = Turns(lambda: now)

@@ -20,13 +20,13 @@ import photographs
 from exchange.domain.bodies import DispositionState, RetractionReason, SourceAction
 from exchange.domain.identifiers import KEY_EPOCH_BYTES, IndicatorType
 from exchange.domain.labels import Label
-from exchange.domain.statement import Indicator
 from exchange_client import (
     AccountIndex,
     ClientConfig,
     Delivery,
     Ended,
     ExchangeClient,
+    Indicator,
     Matcher,
     Own,
     Publisher,

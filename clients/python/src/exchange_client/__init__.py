@@ -33,6 +33,7 @@ from exchange_client.matcher_file import MatcherFile
 from exchange_client.outbox import Outbox
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
+from exchange_client.records import Indicator, VideoFrame
 from exchange_client.referrals import MemberContacts, NoteReport, ReferralReport, ReferralStep
 from exchange_client.reject import RejectFile
 from exchange_client.signals import Signal
@@ -59,6 +60,7 @@ __all__ = [
     "Filter",
     "Flagged",
     "IdentityState",
+    "Indicator",
     "Match",
     "Matcher",
     "MatcherFile",
@@ -83,6 +85,7 @@ __all__ = [
     "Signal",
     "Signals",
     "SyncExchangeClient",
+    "VideoFrame",
     "WhoAmI",
     "accounts_of",
     "content_matches",

@@ -73,7 +73,7 @@ class AccountIndex:
             raise
 
     def _about(self) -> EpochKey:
-        rows = self._file.now(lambda connection: connection.execute("SELECT * FROM about").fetchall())
+        rows = self._file.now(lambda connection: all_rows(connection, "SELECT * FROM about"))
         if len(rows) != 1:
             raise Fatal(f"{self.path}: is no index of accounts", reason=Reason.CONFIG)
         number, public_key, check = checked(rows[0], int, bytes, bytes)
@@ -148,7 +148,7 @@ class AccountIndex:
     async def size(self) -> IndexSize:
         """Return how many identifiers are indexed, and of how many accounts."""
         query = "SELECT count(*), count(DISTINCT reference) FROM accounts"
-        (row,) = await self._file.run(lambda connection: connection.execute(query).fetchall())
+        (row,) = await self._file.run(lambda connection: all_rows(connection, query))
         return IndexSize(*checked(row, int, int))
 
     def close(self) -> None:

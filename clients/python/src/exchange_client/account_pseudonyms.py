@@ -15,13 +15,13 @@ from typing import Self
 
 from exchange.domain.identifiers import IndicatorType, pseudonym_value
 from exchange.domain.key_epochs import KeyEpochEntry, KeyEpochs
-from exchange.domain.statement import Indicator
 from exchange.errors import OverQuota, Reason, Rejected, Unavailable
 from exchange.normal.accounts import Account, data_versions
 from exchange.normal.protected import require_signallable
 from exchange.privacy.voprf import Evaluation
 from exchange_client.backoff import Backoff
 from exchange_client.pseudonyms import EpochKey, Evaluate, Pseudonyms
+from exchange_client.records import Indicator
 
 #: How old the view of the live epochs may get.
 READ_AGAIN_MS = 600_000

@@ -105,7 +105,7 @@ class AccountSignals:
 
         self._file = PrivateDatabase(path, _SCHEMA_VERSION, make)
         self._waiting: list[NamingSignal | Effect] = []
-        rows = self._file.now(lambda connection: connection.execute("SELECT origin FROM about").fetchall())
+        rows = self._file.now(lambda connection: all_rows(connection, "SELECT origin FROM about"))
         if rows != [(origin,)]:
             self._file.close()
             raise Fatal(f"{path}: holds the signals of another community", reason=Reason.CONFIG)
@@ -124,7 +124,7 @@ class AccountSignals:
         """Return the position behind what is on disk. Raises `Rejected` (MALFORMED) when it is damaged."""
         assert origin == self.origin
         query = f"SELECT {POSITION_COLUMNS} FROM position"  # noqa: S608 - our own
-        rows = await self._file.run(lambda connection: connection.execute(query).fetchall())
+        rows = await self._file.run(lambda connection: all_rows(connection, query))
         return position_of(rows[0]) if rows else None
 
     async def store(self, origin: str, position: Position) -> None:
@@ -172,7 +172,7 @@ class AccountSignals:
         """Return what is held back of a member."""
         await self._store(None, leave=1)
         query = f"SELECT {_COLUMNS} FROM signals WHERE publisher = ? AND NOT {_NOT_HELD} ORDER BY log_index, signal_id"  # noqa: S608
-        return await self._file.run(lambda c: _with_pseudonyms(c, c.execute(query, (member,)).fetchall()))
+        return await self._file.run(lambda c: _with_pseudonyms(c, all_rows(c, query, (member,))))
 
     async def _standing(self, found: list[NamingSignal]) -> list[NamingSignal]:
         """Return those of new signals that nobody has ended or flagged."""
@@ -246,7 +246,7 @@ class AccountSignals:
         while True:
 
             def job(connection: apsw.Connection, place: tuple[int, bytes] = place) -> list[NamingSignal]:
-                return _with_pseudonyms(connection, connection.execute(query, (*place, now_ms)).fetchall())
+                return _with_pseudonyms(connection, all_rows(connection, query, (*place, now_ms)))
 
             page = await self._file.run(job)
             if not page:
@@ -312,7 +312,7 @@ def _insert(connection: apsw.Connection, signal: NamingSignal) -> None:
 
 
 def _forget(connection: apsw.Connection, which: str, values: tuple[object, ...]) -> None:
-    ids = connection.execute(f"SELECT signal_id FROM signals WHERE {which}", values).fetchall()  # noqa: S608 - our own
+    ids = all_rows(connection, f"SELECT signal_id FROM signals WHERE {which}", values)  # noqa: S608 - our own
     for table in ("signals", "named", "told"):
         connection.executemany(f"DELETE FROM {table} WHERE signal_id = ?", ids)  # noqa: S608 - our own
 
@@ -321,7 +321,7 @@ def _with_pseudonyms(connection: apsw.Connection, rows: Iterable[tuple[Any, ...]
     found = []
     for row in rows:
         values = checked(row, bytes, int, str, *[int] * 7)
-        named = connection.execute("SELECT pseudonym FROM named WHERE signal_id = ?", values[:1]).fetchall()
+        named = all_rows(connection, "SELECT pseudonym FROM named WHERE signal_id = ?", values[:1])
         pseudonyms = tuple(checked(each, bytes)[0] for each in named)
         found.append(NamingSignal(*(*values, pseudonyms)))
     return found

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Protocol, overload
 
+import msgspec
+
 from exchange.codec import Delivered
 from exchange.domain.addressed import AddressedRecord
 from exchange.domain.bodies import SignalHeader
-from exchange.domain.statement import Header, Indicator, IndicatorView
+from exchange.domain.statement import Header, IndicatorView
+from exchange_client.records import Indicator
 from exchange_client.signals import indicators_of
 from exchange_client.verify import VerifiedEntry
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedSignal:
+class ReceivedSignal(msgspec.Struct, frozen=True, gc=False):
     """One signal with its record."""
 
     signal_id: bytes

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from exchange.domain.identifiers import INDICATOR_TYPES, PDQ_BYTES, IndicatorType
-from exchange.domain.statement import Indicator
 from exchange.errors import Reason, Rejected
 from exchange_client.hamming import HammingIndex
+from exchange_client.records import Indicator
 
 #: A darker or emptier frame looks like every other one.
 MIN_FRAME_QUALITY = 50

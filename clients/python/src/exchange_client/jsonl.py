@@ -26,7 +26,6 @@ from exchange.domain.identifiers import IndicatorType
 from exchange.domain.kinds import KINDS
 from exchange.domain.labels import Label
 from exchange.domain.plain_records import MAX_INDICATORS
-from exchange.domain.statement import Indicator, VideoFrame
 from exchange.domain.validation import DAY_MS
 from exchange.errors import Rejected
 from exchange.normal import text_forms
@@ -50,6 +49,7 @@ from exchange_client.json_words import (
     word_of,
 )
 from exchange_client.pdq import MIN_QUALITY, hash_image
+from exchange_client.records import Indicator, VideoFrame
 from exchange_client.signals import Signal
 
 #: Far beyond what any community allows, and within what a header can hold.

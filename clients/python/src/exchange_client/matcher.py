@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from exchange.domain.bodies import Erasure, Opinion, Quarantine, Release, Retraction, SignalHeader
-from exchange.domain.statement import Indicator
 from exchange_client.delivery import Delivery
 from exchange_client.indicator_index import IndicatorIndex, pack
 from exchange_client.known_signals import (
@@ -23,6 +22,7 @@ from exchange_client.known_signals import (
     statement_row,
 )
 from exchange_client.match import NO_OPINIONS, ContentMatch, Match, Opinions
+from exchange_client.records import Indicator
 
 _EXPIRES_AT: Final = 7
 assert KnownStatement._fields[_EXPIRES_AT] == "expires_at_ms"

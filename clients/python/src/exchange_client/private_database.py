@@ -20,7 +20,7 @@ from typing import TypeVar
 import apsw
 
 from exchange.errors import Fatal, OtherFormat, Reason
-from exchange.ops.transactions import transaction
+from exchange.ops.transactions import all_rows, transaction
 from exchange_client.state import open_private, typed_error
 
 T = TypeVar("T")
@@ -117,4 +117,4 @@ class PrivateDatabase:
 
 
 def _is_empty(connection: apsw.Connection) -> bool:
-    return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+    return not all_rows(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")

@@ -31,21 +31,11 @@ from exchange.domain.kinds import Kind
 from exchange.domain.labels import Label
 from exchange.domain.life import validate_words
 from exchange.domain.referrals import check_record
-from exchange.domain.statement import (
-    NONCE_BYTES,
-    SALT_BYTES,
-    Header,
-    Indicator,
-    IndicatorView,
-    Record,
-    Statement,
-    VideoFrame,
-    audience_id,
-    signal_ids,
-)
+from exchange.domain.statement import NONCE_BYTES, SALT_BYTES, Header, IndicatorView, Statement, audience_id, signal_ids
 from exchange.domain.validation import MAX_STATEMENT_BYTES, Findings, Rules, validate
 from exchange.errors import InvalidStatement, Rejected, Violation
 from exchange.signatures.signed import Signer, signed
+from exchange_client.records import Indicator, Record, VideoFrame
 
 MAX_RECORDS = 1_000
 _ADDRESSED: dict[type[AddressedRecord], type[Addressed]] = {

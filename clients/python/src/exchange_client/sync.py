@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 from exchange.domain.bodies import Body
 from exchange.domain.directory import Directory
 from exchange.domain.elections import ElectionFacts
-from exchange.domain.statement import Indicator
 from exchange.normal.accounts import Account
 from exchange_client.account_pseudonyms import AccountPseudonyms
 from exchange_client.client import ExchangeClient
@@ -22,6 +21,7 @@ from exchange_client.identity import IdentityState
 from exchange_client.in_flight import Outcome
 from exchange_client.publisher import Publisher
 from exchange_client.receipt import Receipt
+from exchange_client.records import Indicator
 from exchange_client.reports import ActivityRow, Debt, LagReport, SignalReport
 from exchange_client.signals import Signal
 from exchange_client.sync_referrals import SyncReferrals
