@@ -93,7 +93,7 @@ class Auditor:
                     await self._directory.reach(codec.decode_leaf(message.entries[-1].leaf).directory_size)
                     page = list[VerifiedEntry]()
                     for number, entry in enumerate(message.entries):
-                        verified = following.entry(self.directory, entry, known=number in held)
+                        verified = following.entry(self.directory, entry, known=held.get(number))
                         assert verified is not None
                         if until_ms is not None and verified.leaf.received_at_ms >= until_ms:
                             break

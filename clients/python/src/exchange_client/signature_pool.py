@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 
 from exchange import codec
 from exchange.domain.directory import Directory
+from exchange.domain.statement import Leaf
 from exchange.errors import Rejected
 from exchange.ledger.dsse import pae
 from exchange.signatures.batch import Signed
@@ -23,8 +25,8 @@ FEWEST = 32
 #: Messages read ahead of the one that is being taken apart.
 AHEAD = 2
 
-#: Positions of the entries of a message whose every signature holds.
-Known = Collection[int]
+#: By their position in a message: leaves as they were read, whose every signature holds.
+Known = Mapping[int, Leaf]
 #: What is under way for a message; None where nothing is.
 _Checking = asyncio.Task[Known] | None
 
@@ -46,26 +48,28 @@ class SignaturePool:
         """Begin to check a message's signatures, by the keys that the directory holds now. None for a small one."""
         if len(message.entries) < FEWEST:
             return None
-        checks = {
-            position: wanted
-            for position, entry in enumerate(message.entries)
-            if (wanted := _signed(directory, entry.leaf)) is not None
-        }
+        checks: dict[int, tuple[Leaf, Signed]] = {}
+        for position, entry in enumerate(message.entries):
+            with suppress(Rejected):  # the receiver says what is wrong with it
+                leaf = codec.decode_leaf(entry.leaf)
+                wanted = _signed(directory, leaf)
+                if wanted is not None:
+                    checks[position] = leaf, wanted
         task = asyncio.create_task(self._known(checks))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _known(self, checks: dict[int, Signed]) -> Known:
+    async def _known(self, checks: Mapping[int, tuple[Leaf, Signed]]) -> Known:
         child = await self._free.get()
         try:
             lost = child.given_up
-            answer = await child.holding(list(checks.values()))
+            answer = await child.holding([wanted for _, wanted in checks.values()])
             if child.failure is not None and not lost:
                 _log.warning("a process that checks signatures is given up: %r", child.failure)
         finally:
             self._free.put_nowait(child)
-        return frozenset(position for position, holds in zip(checks, answer, strict=False) if holds)
+        return {position: leaf for (position, (leaf, _)), holds in zip(checks.items(), answer, strict=False) if holds}
 
     async def ahead(
         self, messages: AsyncIterator[FeedMessage], directory: Callable[[], Directory]
@@ -88,7 +92,7 @@ class SignaturePool:
                 if isinstance(found, Exception):
                     raise found
                 message, checking = found
-                yield message, () if checking is None else await checking
+                yield message, {} if checking is None else await checking
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -101,22 +105,18 @@ class SignaturePool:
         await asyncio.gather(*(child.aclose() for child in self.children))
 
 
-def _signed(directory: Directory, leaf: bytes) -> Signed | None:
+def _signed(directory: Directory, leaf: Leaf) -> Signed | None:
     """Return what must hold of a leaf's signatures; None where that cannot be said now."""
-    try:
-        read = codec.decode_leaf(leaf)
-    except Rejected:
-        return None
-    keys = [directory.key(signature.key_id) for signature in read.signatures]
+    keys = [directory.key(signature.key_id) for signature in leaf.signatures]
     signatures = tuple(
-        (key.public_key, one.signature) for key, one in zip(keys, read.signatures, strict=True) if key is not None
+        (key.public_key, one.signature) for key, one in zip(keys, leaf.signatures, strict=True) if key is not None
     )
     if not signatures or len(signatures) != len(keys):
         return None
-    return Signed(pae(read.payload_type, read.payload), signatures)
+    return Signed(pae(leaf.payload_type, leaf.payload), signatures)
 
 
 async def alone(messages: AsyncIterator[FeedMessage]) -> AsyncGenerator[tuple[FeedMessage, Known], None]:
     """Yield each message, of which nothing is known yet: what `SignaturePool.ahead` does, without a pool."""
     async for message in messages:
-        yield message, ()
+        yield message, {}

@@ -186,7 +186,7 @@ class Subscriber:
             directory = self._directory.directory
             for position, entry in enumerate(message.entries):
                 skip = self._verifier.index in self._skip
-                verified = self._verifier.entry(directory, entry, skip=skip, known=position in known)
+                verified = self._verifier.entry(directory, entry, skip=skip, known=known.get(position))
                 found.append((verified, entry, self._verifier.position))
                 await breath.taken()
             if message.checkpoint:

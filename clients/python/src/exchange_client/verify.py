@@ -163,17 +163,20 @@ def _differ_only_where_erased(ids: Sequence[bytes], header: Header, records: Seq
 
 
 def check_entry(
-    directory: Directory, origin: str, index: int, entry: Delivered, *, known: bool = False
+    directory: Directory, origin: str, index: int, entry: Delivered, *, known: Leaf | None = None
 ) -> VerifiedEntry:
-    """Return an entry as values once everything about it holds. Raises `BadEntry`. ``known``: `check_signatures`."""
+    """Return an entry as values once everything about it holds. Raises `BadEntry`.
+
+    ``known`` is its leaf, where that was read already and its signatures were found to hold (`check_signatures`).
+    """
     try:
         if len(entry.leaf) > MAX_LEAF_BYTES:
             raise VerificationFailed(Reason.TOO_LARGE, "its leaf is too large")
-        leaf = codec.decode_leaf(entry.leaf)
+        leaf = codec.decode_leaf(entry.leaf) if known is None else known
         header = codec.decode_header(leaf.payload, strict=False)
         if leaf.index != index or header.origin != origin:
             raise VerificationFailed(Reason.BAD_PROOF, f"it says it is {header.origin[:80]!r} number {leaf.index}")
-        check_signatures(directory, leaf, header, known=known)
+        check_signatures(directory, leaf, header, known=known is not None)
         first = directory.key(leaf.signatures[0].key_id)
         by_operators = first is not None and first.role is Role.OPERATOR
         records = check_records(header, entry)
@@ -253,11 +256,11 @@ class FeedVerifier:
         return now
 
     def entry(
-        self, directory: Directory, entry: Delivered, *, skip: bool = False, known: bool = False
+        self, directory: Directory, entry: Delivered, *, skip: bool = False, known: Leaf | None = None
     ) -> VerifiedEntry | None:
         """Take the next entry; None when it does not hold and is skipped on purpose. Raises `BadEntry`.
 
-        ``known`` says that its signatures were checked already (`check_signatures`). Nothing moves when this raises.
+        ``known`` is its leaf, where its signatures were checked already (`check_entry`). Nothing moves when it raises.
         """
         verified: VerifiedEntry | None = None
         try:
