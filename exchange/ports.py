@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from exchange.domain.addressed import AddressedRecord
 from exchange.domain.debts import Ending, Said
 from exchange.domain.life import MemberFacts, SignalFacts
@@ -50,9 +52,8 @@ class Head:
     last_directory_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
-    """One committed statement.
+class StoredEntry(msgspec.Struct, frozen=True, gc=False):
+    """One committed statement. Not of the collector's concern: a hub holds tens of thousands, and they hold bytes.
 
     ``frame`` is the entry exactly as a feed message carries it: one element of ``SubscribeResponse.entries``, tag
     and length included, holding leaf and records (or the erased mark). The leaf is a slice of it, see

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import lru_cache
 from sys import intern
+
+import msgspec
 
 from exchange import codec
 from exchange.domain.bodies import Audience
@@ -13,9 +15,11 @@ from exchange.ports import StoredEntry
 _OWN_BYTES = 512
 
 
-@dataclass(slots=True)
-class Item:
-    """A sealed entry, ready to send. ``audience`` is None for everyone; an empty one lets nobody in."""
+class Item(msgspec.Struct, gc=False):
+    """A sealed entry, ready to send. ``audience`` is None for everyone; an empty one lets nobody in.
+
+    Like the stored entry, it is not of the collector's concern.
+    """
 
     index: int
     #: The frame with records (or with the erased mark).
@@ -26,7 +30,7 @@ class Item:
     indicator_types: tuple[int, ...] = ()
     election: bytes = b""
     audience: frozenset[str] | None = None
-    _bare: bytes = field(default=b"", repr=False)
+    _bare: bytes = b""
 
     @property
     def bare(self) -> bytes:
@@ -54,9 +58,15 @@ def item_of(entry: StoredEntry) -> Item:
         item.audience = frozenset()
     else:
         item.label = routing.label
-        item.indicator_types = routing.indicator_types
+        item.indicator_types = _shared(routing.indicator_types)
         item.election = routing.election
         if routing.audience != Audience.EVERYONE:
             record = codec.decode_frame(entry.frame).audience_record
             item.audience = frozenset(codec.decode_audience(record, strict=False))
     return item
+
+
+@lru_cache(maxsize=256)
+def _shared(types: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the one tuple of these types. Most entries name the same few, and the collector would look at each."""
+    return types

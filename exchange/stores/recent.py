@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from exchange.ledger.tiles import TILE_WIDTH, HashTile, TileRef
 from exchange.ports import StoredEntry
@@ -68,7 +69,7 @@ class RecentEntries:
             if self._entries and 0 <= index - self._entries[0].index < len(self._entries):
                 at = index - self._entries[0].index
                 self._bytes += len(frame) - len(self._entries[at].frame)
-                self._entries[at] = replace(self._entries[at], frame=frame)
+                self._entries[at] = structs.replace(self._entries[at], frame=frame)
 
     def drop_below(self, floor: int) -> None:
         """Let go of entries below an index."""

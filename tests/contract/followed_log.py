@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from exchange import codec
 from exchange.domain.statement import Leaf, Statement, statement_id
@@ -93,7 +94,7 @@ class Community:
         """Leave of each entry from an index on what somebody's leaves give back; the ``fold`` is lost with the store."""
         entries = self.store._disk.entries
         for index in range(start, len(entries)):
-            entries[index] = replace(entries[index], frame=bare_frame(codec.frame_leaf(entries[index].frame)))
+            entries[index] = structs.replace(entries[index], frame=bare_frame(codec.frame_leaf(entries[index].frame)))
         if fold:
             remove_file(self.folder / "life")
 

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from exchange.codec import frame_leaf
 from exchange.errors import (
     Conflict,
@@ -166,7 +168,7 @@ class MemoryStore:
         for index, frame in hot.items():
             require(frame_leaf(frame) == frame_leaf(disk.entries[index].frame), "an erasure changes the leaf")
         for index, frame in hot.items():
-            disk.entries[index] = replace(disk.entries[index], frame=frame)
+            disk.entries[index] = structs.replace(disk.entries[index], frame=frame)
 
     async def put_back(self, index: int, was: bytes, frame: bytes) -> None:
         """See `Recovering.put_back`."""
@@ -176,7 +178,7 @@ class MemoryStore:
         if not here or disk.entries[index].frame not in {was, frame}:
             raise Conflict("the entry is not as it was")
         require(frame_leaf(frame) == frame_leaf(was), "what is put back changes the leaf")
-        disk.entries[index] = replace(disk.entries[index], frame=frame)
+        disk.entries[index] = structs.replace(disk.entries[index], frame=frame)
 
     async def tiles(self, refs: Sequence[TileRef]) -> Sequence[HashTile]:
         """See `History.tiles`."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec import structs
 
 from exchange import codec
 from exchange.domain.bodies import Erasure, ErasureReason, Retraction, RetractionReason
@@ -144,7 +145,7 @@ async def test_without_a_process_it_is_taken_here(community: Community, monkeypa
 async def test_what_is_not_the_logs_own_is_not_taken(community: Community) -> None:
     entries = community.store._disk.entries
     at = SIZE - 1
-    entries[at] = replace(entry(at, a_signal("forged")), leaf_hash=entries[at].leaf_hash)
+    entries[at] = structs.replace(entry(at, a_signal("forged")), leaf_hash=entries[at].leaf_hash)
     way = Watched()
     async with community.following(making=way) as view:
         with pytest.raises(Fatal, match="are not those of the log's tree"):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from exchange.errors import Unavailable
 from tests.contract.builders import Chain, checkpoint, commit, entry, erased, read_all, seal
@@ -89,8 +90,8 @@ async def test_memory_store_notices_a_group_that_cannot_be_right(wrong: str) -> 
         "root": lambda: replace(group, head=replace(chain.head, root=b"\x07" * 32)),
         "tiles": lambda: replace(group, tiles=()),
         "tile": lambda: replace(group, tiles=(replace(tile, hashes=tile.hashes[::-1]),)),
-        "leaf hash": lambda: start.grow_by((replace(first, leaf_hash=b"\x07" * 32), *group.entries[1:]))[1],
-        "time": lambda: replace(group, entries=(replace(first, received_at_ms=1), *group.entries[1:])),
+        "leaf hash": lambda: start.grow_by((structs.replace(first, leaf_hash=b"\x07" * 32), *group.entries[1:]))[1],
+        "time": lambda: replace(group, entries=(structs.replace(first, received_at_ms=1), *group.entries[1:])),
         "size": lambda: replace(group, head=replace(chain.head, size=299)),
         "empty": lambda: replace(group, entries=()),
         "directory": lambda: replace(group, directory_size=0),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from exchange import codec
 from exchange.domain.bodies import (
@@ -99,7 +99,7 @@ async def test_a_fold_of_another_log_begins_again(community: Community, length: 
 async def test_what_is_not_the_logs_own_is_not_taken(community: Community) -> None:
     await community.say(*(a_signal(str(n)) for n in range(5)))
     entries = community.store._disk.entries
-    entries[2] = replace(entry(2, a_signal("forged")), leaf_hash=entries[2].leaf_hash)
+    entries[2] = structs.replace(entry(2, a_signal("forged")), leaf_hash=entries[2].leaf_hash)
     async with community.following() as view:
         with pytest.raises(Fatal, match="are not those of the log's tree"):
             await community.run

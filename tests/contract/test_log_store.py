@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from exchange.codec import frame_leaf, full_frame
 from exchange.errors import Conflict, CursorAboveSize, CursorBelowFloor, ExchangeError, Unavailable
@@ -82,8 +82,8 @@ async def test_repeated_statements_are_named_and_nothing_is_appended(store: Stor
     before = await store.head()
     again = (
         entry(5, seed="new"),
-        replace(entry(6), statement_id=entry(1).statement_id),
-        replace(entry(7), statement_id=entry(4).statement_id),
+        structs.replace(entry(6), statement_id=entry(1).statement_id),
+        structs.replace(entry(7), statement_id=entry(4).statement_id),
     )
     _, group = chain.grow_by(again)
     with pytest.raises(AlreadyCommitted) as caught:
@@ -205,7 +205,7 @@ async def test_an_erasure_replaces_frames_and_nothing_else(store: Store) -> None
     before = await store.head()
     assert await read_all(store) == list(chain.entries)
     await store.erase({1: erased(entry(1)), 3: erased(entry(3))})
-    expected = [replace(e, frame=erased(e)) if e.index in {1, 3} else e for e in chain.entries]
+    expected = [structs.replace(e, frame=erased(e)) if e.index in {1, 3} else e for e in chain.entries]
     assert await read_all(store) == expected
     assert await store.head() == before
     await store.erase({1: erased(entry(1))})
@@ -241,7 +241,7 @@ async def test_what_is_put_back_replaces_the_frame_and_nothing_else(store: Store
     before = await store.head()
     await store.erase({1: erased(entry(1)), 3: erased(entry(3))})
     await store.put_back(1, erased(entry(1)), entry(1).frame)
-    expected = [replace(e, frame=erased(e)) if e.index == 3 else e for e in chain.entries]
+    expected = [structs.replace(e, frame=erased(e)) if e.index == 3 else e for e in chain.entries]
     assert await read_all(store) == expected
     assert await store.head() == before
     await store.put_back(1, erased(entry(1)), entry(1).frame)  # by another who has not heard of it yet
@@ -275,7 +275,7 @@ async def test_what_was_put_back_is_there_when_the_log_is_opened_again(place: Pl
     await store.erase({index: erased(entry(index)) for index in range(3)})
     await store.put_back(1, erased(entry(1)), entry(1).frame)
     store = await place.open()
-    assert await read_all(store) == [e if e.index == 1 else replace(e, frame=erased(e)) for e in chain.entries]
+    assert await read_all(store) == [e if e.index == 1 else structs.replace(e, frame=erased(e)) for e in chain.entries]
     assert await store.find(entry(1).statement_id) == 1
 
 
@@ -293,7 +293,7 @@ async def test_everything_is_there_when_the_log_is_opened_again(place: Place) ->
     before = await store.head()
     store = await place.open()
     assert await store.head() == before
-    assert await read_all(store) == [replace(e, frame=erased(e)) if e.index == 2 else e for e in chain.entries]
+    assert await read_all(store) == [structs.replace(e, frame=erased(e)) if e.index == 2 else e for e in chain.entries]
     assert await store.find(entry(200).statement_id) == 200
     chain = await commit(store, chain, 5)
     assert (await store.head()).sealed == chain.head

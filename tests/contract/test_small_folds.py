@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from exchange.domain.bodies import (
     DataVersion,
@@ -68,7 +68,10 @@ async def test_where_a_place_is_not_what_it_was_the_log_is_read_again(community:
     async with community.following() as view:
         await caught_up(view, 66)
     entries = community.store._disk.entries
-    held, entries[60] = entries[60], replace(entry(60, community_statement(VOTE)), leaf_hash=entries[60].leaf_hash)
+    held, entries[60] = (
+        entries[60],
+        structs.replace(entry(60, community_statement(VOTE)), leaf_hash=entries[60].leaf_hash),
+    )
     async with community.following() as view:
         with pytest.raises(Fatal, match="are not those of the log's tree"):
             await community.run
@@ -90,7 +93,7 @@ async def test_nobody_judges_by_what_is_not_in_the_tree_in_a_long_burst_neither(
         burst = [a_signal(f"burst {n}") for n in range(12)]
         grown, group = community.chain.grow_by(tuple(entry(1 + at, each) for at, each in enumerate(burst)))
         await community.store.append(community.chain.head, group)
-        entries[2] = replace(entry(2, community_statement(EPOCH)), leaf_hash=entries[2].leaf_hash)
+        entries[2] = structs.replace(entry(2, community_statement(EPOCH)), leaf_hash=entries[2].leaf_hash)
         await seal(community.store, grown.head)
         async with asyncio.timeout(DEADLINE_S):
             while True:

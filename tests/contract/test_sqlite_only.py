@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import apsw
 import pytest
+from msgspec import structs
 
 from exchange.codec import decode_frame
 from exchange.errors import Fatal, Reason, Rejected, Unavailable
@@ -205,7 +206,7 @@ def test_what_is_kept_in_memory_is_bounded(max_bytes: int, max_entries: int) -> 
         assert recent.covers(held[0].index)
         assert not recent.covers(held[0].index - 1)
     recent.replace_frames({chain.size - 1: b"short", 0: b"gone", 10**6: b"later"})
-    assert recent.slice(chain.size - 1, chain.size) == [replace(chain.entries[-1], frame=b"short")]
+    assert recent.slice(chain.size - 1, chain.size) == [structs.replace(chain.entries[-1], frame=b"short")]
     recent.drop_below(chain.size - 1)
     assert recent._bytes == len(b"short")
     recent.drop_below(chain.size + 5)

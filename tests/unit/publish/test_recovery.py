@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from exchange.errors import Fatal, Reason, Unavailable
 from exchange.ports import Head, TreeHead
@@ -49,7 +50,7 @@ async def test_a_damaged_root_of_an_unsealed_group_is_not_signed() -> None:
 async def test_a_damaged_entry_of_an_unsealed_group_is_not_signed(index: int) -> None:
     rig = Rig()
     await left_unsealed(rig)
-    rig.disk.entries[index] = replace(rig.disk.entries[index], leaf_hash=OTHER)
+    rig.disk.entries[index] = structs.replace(rig.disk.entries[index], leaf_hash=OTHER)
     assert (await refused(rig)).reason is Reason.CORRUPT
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from exchange import codec
 from exchange.domain.bodies import Body, Member
 from exchange.domain.directory import Directory
@@ -61,7 +63,7 @@ class CountingStore(MemoryStore):
 
     def alter(self, index: int, body: Body) -> None:
         """Put another entry in the place of one that is sealed, as a damaged disk might."""
-        self._disk.entries[index] = replace(stored(index, body), leaf_hash=self._disk.entries[index].leaf_hash)
+        self._disk.entries[index] = structs.replace(stored(index, body), leaf_hash=self._disk.entries[index].leaf_hash)
 
 
 @dataclass
