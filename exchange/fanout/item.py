@@ -18,7 +18,7 @@ _OWN_BYTES = 512
 class Item(msgspec.Struct, gc=False):
     """A sealed entry, ready to send. ``audience`` is None for everyone; an empty one lets nobody in.
 
-    Like the stored entry, it is not of the collector's concern.
+    Like the stored entry, it is not of the collector's concern; where it is for some members only, their set is.
     """
 
     index: int

@@ -18,7 +18,7 @@ from contextlib import suppress
 ANSWER_S = 30.0
 #: Before what is asked and what is answered: its number and its length.
 _HEAD = struct.Struct(">II")
-#: As much as Linux lets anybody have.
+#: As much as Linux lets anybody have, unless it was told otherwise.
 _PIPE_BYTES = 1024 * 1024
 #: What it is given of our environment: no more than it takes to start an interpreter.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -105,7 +105,7 @@ def _widen(requests: asyncio.StreamWriter | None) -> None:
     Else the event loop has to come by for every 64 KiB, and one that is busy leaves the process waiting.
     """
     if requests is not None and sys.platform == "linux":
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # it may not be had, and the process may have ended already
             fcntl.fcntl(requests.get_extra_info("pipe"), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 

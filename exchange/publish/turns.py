@@ -103,7 +103,7 @@ class Turns:
     """One piece of work a round of the event loop, to the members that wait for one, in turn."""
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
-        """``clock_s`` is a monotonic clock in seconds."""
+        """``clock_s`` is the clock of the event loop, in seconds."""
         self._clock = clock_s
         self._light: FairQueue[_Turn] = FairQueue()
         self._heavy: FairQueue[_Turn] = FairQueue()
@@ -113,6 +113,7 @@ class Turns:
         self._said: dict[str, float] = {}
         self._taken = False
         self._rests_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         #: What the heavy have done since their last rest while a light member was about.
         self._unrested = 0
 
@@ -152,14 +153,17 @@ class Turns:
         if self._unrested >= _LEAST_WORK:
             self._rests_until = now + REST_S * min(1.0, self._unrested / TURN_WORK)
             self._unrested = 0
-            asyncio.get_running_loop().call_at(self._rests_until, self._rested)
+            self._end_rest()
         self._taken = False
         self._give(after_heavy=heavy_work > 0)
 
-    def _rested(self) -> None:
-        """End the rest of the heavy. A timer may come a little early, by the clock that it is set by."""
+    def _end_rest(self) -> None:
+        """Give turns again once the rest of the heavy is over: a timer may come a little early by its own clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._clock() < self._rests_until:
-            asyncio.get_running_loop().call_at(self._rests_until, self._rested)
+            self._timer = asyncio.get_running_loop().call_at(self._rests_until, self._end_rest)
         else:
             self._give()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from exchange import codec
 from exchange.api.feed import FeedServicer
@@ -109,7 +110,7 @@ def empty_audience_is_everyone(patch: Patch) -> None:
         return prepare(self, [replace(each, audience=each.audience or None) for each in signals], rules)
 
     def sees(self: Feed, item: Item) -> bool:
-        return visible(self, replace(item, audience=item.audience or None))
+        return visible(self, structs.replace(item, audience=item.audience or None))
 
     patch.setattr(Drafter, "_prepare", prepared)
     patch.setattr(Feed, "_sees", sees)
