@@ -28,6 +28,8 @@ PROOF_WORK = 120
 #: store. After less it is as much shorter: else one that says little at a time could hardly speak at all.
 REST_S = 0.010
 
+#: A timer may come so much too early. Whoever rests waits for one, and must not be found resting still when it comes.
+_EARLY_S = 0.001
 #: Less is not rested after by itself: a timer is no shorter than a millisecond.
 _LEAST_WORK = TURN_WORK // 4
 
@@ -113,7 +115,6 @@ class Turns:
         self._said: dict[str, float] = {}
         self._taken = False
         self._rests_until = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         #: What the heavy have done since their last rest while a light member was about.
         self._unrested = 0
 
@@ -123,7 +124,7 @@ class Turns:
         heavy = self._is_heavy(member, work, now)
         if heavy:
             self._said.pop(member, None)
-        if self._taken or (heavy and (self._heavy or now < self._rests_until)):
+        if self._taken or (heavy and (self._heavy or self._is_resting(now))):
             turn = _Turn(asyncio.get_running_loop().create_future(), work)
             (self._heavy if heavy else self._light).push(member, turn)
             await turn.given
@@ -144,6 +145,9 @@ class Turns:
         self._loads[member] = (min(level, 2.0 * LIGHT_WORK), now)
         return level > LIGHT_WORK
 
+    def _is_resting(self, now: float) -> bool:
+        return now < self._rests_until - _EARLY_S
+
     def _ended(self, heavy_work: int) -> None:
         """End a turn and give the next. After a heavy one's, the heavy may have to rest."""
         now = self._clock()
@@ -153,25 +157,15 @@ class Turns:
         if self._unrested >= _LEAST_WORK:
             self._rests_until = now + REST_S * min(1.0, self._unrested / TURN_WORK)
             self._unrested = 0
-            self._end_rest()
+            asyncio.get_running_loop().call_at(self._rests_until, self._give)
         self._taken = False
         self._give(after_heavy=heavy_work > 0)
-
-    def _end_rest(self) -> None:
-        """Give turns again once the rest of the heavy is over: a timer may come a little early by its own clock."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._clock() < self._rests_until:
-            self._timer = asyncio.get_running_loop().call_at(self._rests_until, self._end_rest)
-        else:
-            self._give()
 
     def _give(self, *, after_heavy: bool = False) -> None:
         """Give the turn to one who still wants it: light and heavy members in turn, those that rest left out."""
         now = self._clock()
         while not self._taken:
-            heavy = bool(self._heavy) and now >= self._rests_until and not (after_heavy and self._light)
+            heavy = bool(self._heavy) and not self._is_resting(now) and not (after_heavy and self._light)
             if not heavy and not self._light:
                 return
             turn = (self._heavy if heavy else self._light).pop()
