@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from exchange.config import split_address
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Address(click.ParamType[str]):
@@ -24,3 +27,21 @@ class Address(click.ParamType[str]):
         if text or not self._may_be_empty:
             split_address(text, lambda _: click.BadParameter(f"{text!r} must be host:port", ctx, param))
         return text
+
+
+def listening_options(listen: str, *, ops: str) -> Callable[[F], F]:
+    """Return the options of what is set up to serve: where it listens, by default here, and for health and metrics."""
+
+    def decorate(command: F) -> F:
+        command = click.option(
+            "--ops-listen",
+            type=Address(may_be_empty=True),
+            default=ops,
+            show_default=True,
+            help="Address for health and metrics. Empty: none.",
+        )(command)
+        return click.option(
+            "--listen", type=Address(), default=listen, show_default=True, help="Address of the member-facing port."
+        )(command)
+
+    return decorate

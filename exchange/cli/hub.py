@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from exchange import app, config
-from exchange.cli.addresses import Address
+from exchange.cli.addresses import listening_options
 from exchange.cli.client_files import client_toml, public_key, toml_text, write_new
 from exchange.cli.output import config_option, emit, json_option, show_settings, unreadable
 from exchange.domain.directory_rules import MAX_OPERATOR_KEYS
@@ -62,20 +62,7 @@ listen = {ops}
     help="How many operators must sign what one must not do alone. It stays as it is for good.",
 )
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", show_default=True)
-@click.option(
-    "--listen",
-    type=Address(),
-    default="127.0.0.1:7443",
-    show_default=True,
-    help="Address of the member-facing port.",
-)
-@click.option(
-    "--ops-listen",
-    type=Address(may_be_empty=True),
-    default="127.0.0.1:9464",
-    show_default=True,
-    help="Address for health and metrics. Empty: none.",
-)
+@listening_options("127.0.0.1:7443", ops="127.0.0.1:9464")
 @click.option("--store", default="", help="Where logs lie, where not in files: redis://..., see docs/redis.md.")
 @click.option(
     "--bundles",

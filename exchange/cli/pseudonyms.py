@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from exchange import pseudonym_app, pseudonym_config
-from exchange.cli.addresses import Address
+from exchange.cli.addresses import listening_options
 from exchange.cli.client_files import toml_text, write_new
 from exchange.cli.connect import origin_of
 from exchange.cli.output import client_option, config_file, emit, json_option, show_settings, unreadable
@@ -78,20 +78,7 @@ def pseudonyms() -> None:
 @client_option
 @click.option("--community", "communities", multiple=True, required=True, help="A community whose members may ask.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=".", show_default=True)
-@click.option(
-    "--listen",
-    type=Address(),
-    default="127.0.0.1:7445",
-    show_default=True,
-    help="Address of the member-facing port.",
-)
-@click.option(
-    "--ops-listen",
-    type=Address(may_be_empty=True),
-    default="127.0.0.1:9465",
-    show_default=True,
-    help="Address for health and metrics. Empty: none.",
-)
+@listening_options("127.0.0.1:7445", ops="127.0.0.1:9465")
 @click.option(
     "--development-pki",
     "pki",
