@@ -126,25 +126,25 @@ class _Run:
     async def _publish(self, publisher: Publisher, bulk: Sequence[tuple[int, bytes]]) -> None:
         # One moment for all: signals whose expiry is the same travel in one statement.
         now = wall_ms()
-        read: list[tuple[Given, int]] = []
+        read: list[Given] = []
         drafts: list[tuple[Signal, tuple[Account, ...]]] = []
         for place, line in bulk:
-            given = line_of(line)
+            given = Given(line_of(line), place)
             try:
                 if len(line) > MAX_LINE_BYTES:
                     raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
-                drafts.append(signal_and_accounts(object_of(given), now_ms=now))
+                drafts.append(signal_and_accounts(object_of(given.said), now_ms=now))
             except ExchangeError as error:
-                self.tally.refuse_line(given, place, error)
+                self.tally.refuse_line(given, error)
             else:
-                read.append((given, place))
+                read.append(given)
         signals: list[Signal] = []
-        of_signals: list[tuple[Given, int]] = []
-        for line_read, named in zip(read, await self.naming.named(drafts), strict=True):
+        of_signals: list[Given] = []
+        for given, named in zip(read, await self.naming.named(drafts), strict=True):
             if isinstance(named, ExchangeError):
-                self.tally.refuse_line(*line_read, named)
+                self.tally.refuse_line(given, named)
             else:
                 signals.append(named)
-                of_signals.append(line_read)
+                of_signals.append(given)
         if signals:
-            await publisher.publish(signals, tell=lambda at, outcome: self.tally.take(outcome, *of_signals[at]))
+            await publisher.publish(signals, tell=lambda at, outcome: self.tally.take(outcome, of_signals[at]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class _Run(Run[LifeLine]):
                 self.tally.take_said(each, earlier=False)
             else:
                 # Where all of it was refused, its line says it as it was given.
-                self.refuse(given if len(said) == 1 else said_to_json(each), each.error)
+                self.refuse(given if len(said) == 1 else replace(given, said=said_to_json(each)), each.error)
 
 
 def _about(said: LifeLine) -> set[object]:

@@ -151,20 +151,21 @@ class Run(ABC, Generic[L]):
 
     async def _bulks(self) -> AsyncIterator[list[tuple[Given, L]]]:
         if self._one is not None:
-            yield [(dict(self.asked.values), self._one)]
+            yield [(Given(dict(self.asked.values)), self._one)]
         if self._lines is not None:
             self._waits = False
             async for bulk in self._lines.bulks():
                 self._waits = True
-                yield [read for _, line in bulk if (read := self._read(line)) is not None]
+                yield [read for place, line in bulk if (read := self._read(place, line)) is not None]
                 self._waits = False
 
-    def _read(self, line: bytes) -> tuple[Given, L] | None:
-        given = line_of(line)
+    def _read(self, place: int, line: bytes) -> tuple[Given, L] | None:
+        said = line_of(line)
+        given = Given(said, place)
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
-            return given, self.read({**self.asked.values, **object_of(given)})
+            return given, self.read({**self.asked.values, **object_of(said)})
         except ExchangeError as error:
             self.refuse(given, error)
             return None

@@ -20,8 +20,16 @@ GRACE_S = 5.0
 #: So many refused lines of a run are told with their reasons, where people read; the rest is counted.
 SHOWN = 3
 _NOTHING_TAKEN = "nothing was taken from the source"
-#: A line as it was given: the object in it, or its text.
-Given = dict[str, object] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given to be said."""
+
+    #: The object in a line, or its text where there is none in it.
+    said: dict[str, object] | str
+    #: The line's place in its source, counted from 1; 0 where arguments said it, or an earlier run.
+    place: int = 0
 
 
 @dataclass(slots=True)
@@ -61,10 +69,10 @@ class Tally:
 
     def refuse(self, given: Given, error: ExchangeError | None) -> None:
         """Note a line that was refused."""
-        self.refused.write_line(given, error)
+        self.refused.write_line(given.said, error)
         self.failed += 1
 
-    def refuse_line(self, given: Given, place: int, error: ExchangeError | None) -> None:
+    def refuse_line(self, given: Given, error: ExchangeError | None) -> None:
         """Note a line that was refused, of a source that may have many such; tell people of the first few."""
         self.refuse(given, error)
         if self.as_json or error is None or self._shown > SHOWN:
@@ -74,11 +82,11 @@ class Tally:
         if self._shown > SHOWN:
             say("what else is refused is counted only", err=True)
             return
-        say(f"line {place}: {error.message}", mark=("refused: ", "red"), err=True)
+        _say_refusal(given, error)
         if error.hint:
             say(f"  hint: {error.hint}", err=True)
 
-    def take(self, outcome: Outcome, given: Given | None = None, place: int = 0) -> None:
+    def take(self, outcome: Outcome, given: Given | None = None) -> None:
         """Count and tell what became of a signal; ``given`` is its line, None for one of an earlier run."""
         if outcome.receipt is None or outcome.signal_id is None:
             if outcome.kept and outcome.error is not None:
@@ -88,7 +96,7 @@ class Tally:
                 self.refused.write(outcome)
                 self.failed += 1
             else:
-                self.refuse_line(given, place, outcome.error)
+                self.refuse_line(given, outcome.error)
             return
         self.done += 1
         if self.as_json:
@@ -135,8 +143,8 @@ class Tally:
         elif said.kept and said.error is not None:
             self.why = said.error.message
         else:
-            self.refuse(data, said.error)
-            self.tell_refusal(data, said.error)
+            self.refuse(Given(data), said.error)
+            self.tell_refusal(Given(data), said.error)
 
     def tell_refusal(self, given: Given, error: ExchangeError | None) -> None:
         """Say that something was refused, where what becomes of each thing is told."""
@@ -146,9 +154,10 @@ class Tally:
         if isinstance(error, InvalidStatement):
             why["violations"] = [f"{each.field}: {each.description}" for each in error.violations]
         if self.as_json:
-            emit((given if isinstance(given, dict) else {"line": given}) | {"error": why}, as_json=True)
+            line = given.said if isinstance(given.said, dict) else {"line": given.said}
+            emit(line | {"error": why}, as_json=True)
         else:
-            say(error.message, mark=("refused: ", "red"), err=True)
+            _say_refusal(given, error)
 
     def conclude(self, lines: Lines | None, number: int) -> None:
         """Say what became of it all, and exit accordingly; ``number`` is the signal that ended it, or 0."""
@@ -165,6 +174,11 @@ class Tally:
             say(self.summary)
         if self.failed or self.kept:
             sys.exit(REFUSED)
+
+
+def _say_refusal(given: Given, error: ExchangeError) -> None:
+    where = f"line {given.place}: " if given.place else ""
+    say(where + error.message, mark=("refused: ", "red"), err=True)
 
 
 def say_ending() -> None:

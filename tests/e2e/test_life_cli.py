@@ -54,6 +54,8 @@ def test_a_case_is_taken_back_and_whoever_acted_answers(place: Place) -> None:
     assert "colour" in refused["error"]["message"]
     (noted,) = lines(rejects.read_text())
     assert noted["line"] == json.loads(bad)
+    told = run("dispose", "--lines", "-", *as_beta(place), "--rejects", rejects, stdin=f"\n{bad}\n", code=1)
+    assert "refused: line 2: " in told.stderr
     # Mended where it stands, and given again.
     del noted["line"]["colour"]
     noted["line"] |= {"state": "pending_review"}

@@ -10,6 +10,7 @@ import pytest
 from clients.python.tests.fake_hub import UK, FakeHub, client_of
 from exchange.cli.saying import _Run
 from exchange.cli.speaking import Asked
+from exchange.cli.tally import Given
 from exchange.domain.bodies import Retraction, RetractionReason
 from exchange.domain.kinds import Kind
 from exchange_client import Distrusted, RejectFile, backoff
@@ -28,7 +29,7 @@ async def test_a_hub_that_cannot_be_trusted_ends_it_and_no_line_is_refused(
     lines = [LifeLine(Retraction((bytes([n]) * 32,), RetractionReason.ERROR)) for n in range(3)]
     async with client, client.publisher(UK) as publisher:
         with pytest.raises(Distrusted):
-            await run._bulk(publisher, [({}, line) for line in lines])
+            await run._bulk(publisher, [(Given({}), line) for line in lines])
         assert len(await publisher.outbox.pending()) == 3
     assert not run.tally.refused.path.exists()
     assert run.tally.failed == 0
