@@ -20,7 +20,7 @@ from exchange.api.guard import Guard
 from exchange.api.listening import cannot_listen
 from exchange.api.tls import LOOK_EVERY_S, Trust
 from exchange.config import split_address
-from exchange.ops import collector, service_manager
+from exchange.ops import collector, service_manager, threads
 from exchange.ops.grpc_ops import ops_server
 from exchange.ops.health import Health
 from exchange.ops.metrics import Metrics
@@ -77,6 +77,7 @@ async def until_told(serving: AbstractAsyncContextManager[S], ready: Callable[[S
         loop.add_signal_handler(number, on_signal)
     async with serving as opened:
         collector.calm()
+        threads.give_way()
         ready(opened)
         service_manager.tell(service_manager.READY)
         alive = asyncio.create_task(service_manager.show_alive())

@@ -98,6 +98,10 @@ def test_a_service_manager_hears_that_the_hub_serves_is_alive_and_goes(
         monkeypatch.setenv("WATCHDOG_USEC", "100000")
         hub = serve(tmp_path / "hub" / "hub.toml")
         assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        threads = {int(folder.name) for folder in Path(f"/proc/{hub.pid}/task").iterdir()}
+        beside = [os.sched_getscheduler(thread) for thread in threads - {hub.pid}]
+        assert os.sched_getscheduler(hub.pid) == os.SCHED_OTHER
+        assert os.SCHED_BATCH in beside  # the event loop's core is not taken by what wakes up
         hub.send_signal(signal.SIGTERM)
         heard = manager.recv(100)
         while heard == b"WATCHDOG=1":
