@@ -24,9 +24,8 @@ thread = threading.Thread(target=beside)
 thread.start()
 {chosen}
 give_way()
+policy = os.sched_getscheduler(thread.native_id)
 asked.set()
-thread_id = thread.native_id
-policy = os.sched_getscheduler(thread_id)
 thread.join()
 print(os.sched_getscheduler(0), policy, os.sched_getscheduler(later[0].native_id))
 over.set()
