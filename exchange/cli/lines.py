@@ -38,6 +38,12 @@ class Source(click.File):
             self.fail("standard input is closed", param, ctx)
 
 
+def check_length(line: bytes) -> None:
+    """Return if a line was handed on whole. Raises `Rejected` (TOO_LARGE)."""
+    if len(line) > MAX_LINE_BYTES:
+        raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
+
+
 class Lines:
     """The lines of one source. Bytes, because one line that is no text must not end them all."""
 

@@ -17,7 +17,7 @@ import click
 
 from exchange.cli.connect import as_client, origin_of, require_role
 from exchange.cli.interruption import Interrupted, Interruption
-from exchange.cli.lines import MAX_LINE_BYTES, Lines, Source
+from exchange.cli.lines import Lines, Source, check_length
 from exchange.cli.naming import Naming
 from exchange.cli.output import (
     client_option,
@@ -30,7 +30,7 @@ from exchange.cli.output import (
 from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.cli.tally import GRACE_S, Given, Tally, say_ending
 from exchange.domain.kinds import Kind
-from exchange.errors import ExchangeError, Reason, Rejected
+from exchange.errors import ExchangeError
 from exchange.normal.accounts import Account
 from exchange.ops.clocks import wall_ms
 from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile, Signal
@@ -131,8 +131,7 @@ class _Run:
         for place, line in bulk:
             given = Given(line_of(line), place)
             try:
-                if len(line) > MAX_LINE_BYTES:
-                    raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
+                check_length(line)
                 drafts.append(signal_and_accounts(object_of(given.said), now_ms=now))
             except ExchangeError as error:
                 self.tally.refuse_line(given, error)

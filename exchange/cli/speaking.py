@@ -17,12 +17,12 @@ import click
 
 from exchange.cli.connect import as_client, origin_of, require_role
 from exchange.cli.interruption import Interrupted, Interruption
-from exchange.cli.lines import MAX_LINE_BYTES, Lines, Source
+from exchange.cli.lines import Lines, Source, check_length
 from exchange.cli.output import client_option, community_option, json_option, say
 from exchange.cli.refusals import refuse_own, rejects_option
 from exchange.cli.tally import GRACE_S, Given, Tally, say_ending
 from exchange.domain.kinds import Kind
-from exchange.errors import ExchangeError, Reason, Rejected
+from exchange.errors import ExchangeError
 from exchange_client import ClientConfig, ExchangeClient, Publisher, RejectFile
 from exchange_client.json_lines import line_of, object_of
 
@@ -160,12 +160,10 @@ class Run(ABC, Generic[L]):
                 self._waits = False
 
     def _read(self, place: int, line: bytes) -> tuple[Given, L] | None:
-        said = line_of(line)
-        given = Given(said, place)
+        given = Given(line_of(line), place)
         try:
-            if len(line) > MAX_LINE_BYTES:
-                raise Rejected(Reason.TOO_LARGE, f"a line may have {MAX_LINE_BYTES:,} bytes")
-            return given, self.read({**self.asked.values, **object_of(said)})
+            check_length(line)
+            return given, self.read({**self.asked.values, **object_of(given.said)})
         except ExchangeError as error:
             self.refuse(given, error)
             return None
@@ -174,5 +172,4 @@ class Run(ABC, Generic[L]):
         """Note and tell what was refused; raise it where it is the one thing that was said."""
         if self._one is not None:
             raise error
-        self.tally.refuse(given, error)
-        self.tally.tell_refusal(given, error)
+        self.tally.refuse_one(given, error)

@@ -143,11 +143,11 @@ class Tally:
         elif said.kept and said.error is not None:
             self.why = said.error.message
         else:
-            self.refuse(Given(data), said.error)
-            self.tell_refusal(Given(data), said.error)
+            self.refuse_one(Given(data), said.error)
 
-    def tell_refusal(self, given: Given, error: ExchangeError | None) -> None:
-        """Say that something was refused, where what becomes of each thing is told."""
+    def refuse_one(self, given: Given, error: ExchangeError | None) -> None:
+        """Note what was refused, and tell why: where what becomes of each thing is told."""
+        self.refuse(given, error)
         if error is None:
             return
         why: dict[str, object] = {"reason": error.reason.value, "message": error.message}

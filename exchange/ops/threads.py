@@ -24,7 +24,7 @@ def give_way() -> None:
     with suppress(OSError):  # musl has no such call, and a filter of calls may refuse it
         if os.sched_getscheduler(0) != os.SCHED_OTHER:
             return
-        for thread in [int(folder.name) for folder in Path("/proc/self/task").iterdir()]:
-            if thread != threading.get_native_id():
-                with suppress(ProcessLookupError):  # it has ended
-                    os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+        every = {int(folder.name) for folder in Path("/proc/self/task").iterdir()}
+        for thread in every - {threading.get_native_id()}:
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
