@@ -31,6 +31,7 @@ from tests.e2e.certificates import forge
 from tests.e2e.drafts import record, signal
 from tests.e2e.exchange_fixture import DIRECTORY, NAME, SIDE, TIMEOUT_S, UK, Party, World
 from tests.e2e.follower import Follower
+from tests.e2e.new_community import new_community
 
 pytestmark = pytest.mark.e2e
 
@@ -227,8 +228,7 @@ async def test_a_cursor_above_the_size_is_told_the_size(world: World) -> None:
 @asynccontextmanager
 async def archived(world: World, origin: str) -> AsyncIterator[int]:
     """A community of its own with 300 entries, its first bundle archived; gives the floor."""
-    await world.exchange.new_log(origin)
-    await world.registrar.community(origin, public_entries=True)
+    await new_community(world, origin, public_entries=True)
     await world.registrar.enrol("archivist", communities=(origin,))
     party = world.party("archivist")
     drafts = [signal("archivist", origin).sign(party.key) for _ in range(300)]

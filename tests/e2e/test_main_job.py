@@ -21,6 +21,7 @@ from tests.e2e.answers import check_receipt
 from tests.e2e.drafts import now_ms, record, restricted, signal, video
 from tests.e2e.exchange_fixture import DIRECTORY, HEARTBEAT_MS, NAME, SIDE, TIMEOUT_S, UK, Party, World
 from tests.e2e.follower import Follower
+from tests.e2e.new_community import new_community
 
 pytestmark = pytest.mark.e2e
 
@@ -116,8 +117,7 @@ async def test_hello_fits_the_cursor_and_the_last_checkpoint(world: World) -> No
 
 async def test_an_empty_log_says_hello_and_then_delivers(world: World) -> None:
     origin = f"{NAME}/empty"
-    await world.exchange.new_log(origin)
-    await world.registrar.community(origin)
+    await new_community(world, origin)
     await world.registrar.enrol("pioneer", communities=(origin,))
     pioneer = world.party("pioneer")
     follower = await Follower.start(pioneer, world.exchange.verifier(origin))

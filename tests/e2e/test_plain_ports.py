@@ -23,6 +23,7 @@ from tests.e2e.answers import get, refusal
 from tests.e2e.drafts import record, signal
 from tests.e2e.exchange_fixture import DIRECTORY, NAME, SIDE, TIMEOUT_S, UK, World
 from tests.e2e.follower import Follower
+from tests.e2e.new_community import new_community
 from tests.e2e.test_standing import eventually, live_streams
 
 pytestmark = pytest.mark.e2e
@@ -54,8 +55,7 @@ async def check_tiles(world: World, origin: str) -> tuple[int, list[bytes]]:
 
 async def _filled(world: World, origin: str, *, public: bool) -> None:
     member = f"filler.{origin.partition('/')[2]}"
-    await world.exchange.new_log(origin)
-    await world.registrar.community(origin, public_entries=public)
+    await new_community(world, origin, public_entries=public)
     await world.registrar.enrol(member, communities=(origin,))
     party = world.party(member)
     results = await party.stream([signal(member, origin).sign(party.key) for _ in range(SIZE)])
@@ -162,8 +162,7 @@ async def test_metrics_count_and_name_no_member_and_no_identifier(world: World) 
 
 async def test_what_a_stream_is_sent_is_counted_while_it_lives(world: World) -> None:
     origin = f"{NAME}/counted"
-    await world.exchange.new_log(origin)
-    await world.registrar.community(origin)
+    await new_community(world, origin)
     await world.registrar.enrol("counted", communities=(origin,))
     party = world.party("counted")
 
