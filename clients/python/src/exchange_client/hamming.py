@@ -59,6 +59,10 @@ _FEW = 6
 #: So many rows fit the processor's cache.
 _SCANNED = 1 << 14
 _FIRST_ROWS, _FIRST_ENTRIES = 1 << 10, 1 << 14
+#: So many hashes are joined at once.
+_JOINED = 1 << 10
+#: An array that has to be longer by more than that is made anew.
+_MUCH = 8
 
 assert _BLOCK_BITS == 1, "the probes flip one bit"
 
@@ -92,11 +96,16 @@ class HammingIndex:
             raise ValueError(f"an index holds at most {_MOST_ROWS} hashes")
         if not values:
             return
-        words = np.frombuffer(b"".join(values), dtype="<u8").reshape(-1, _WORDS)
         with self._lock:
-            rows = self._rows.take(owners)
-            _grow(self._words, self._rows.end)
-            self._words[rows] = words
+            first, rows = self._rows.end, self._rows.take(owners)
+            end = self._rows.end
+            self._words = _grown(self._words, end)
+            # Rows that nobody had before lie side by side.
+            new = end - first == len(rows)
+            words = self._words[first:end] if new else np.empty((len(rows), _WORDS), dtype="<u8")
+            _join(values, words)
+            if not new:
+                self._words[rows] = words
             if self._tabled and len(rows) * _PART < len(self):
                 self._enter(rows, words.view("<u2"))
             elif self._tabled or len(self) >= _TABLED:
@@ -177,20 +186,24 @@ class HammingIndex:
         self._pool = np.zeros(0, dtype="<i8")
         self._free_rooms.clear()
         rows = self._rows.taken()
-        columns = np.ascontiguousarray(self._words[rows].T).view("<u2")
-        blocks = [columns[block // 4, block % 4 :: 4] for block in range(_BLOCKS)]
+        # All that there are need not be picked out.
+        words = np.ascontiguousarray(self._words[rows if len(rows) < self._rows.end else slice(len(rows))].T)
+        numbers = rows.astype("<u4")
         # What lies behind the end is not touched, and takes no memory before it is needed.
         self._pool_end = _BLOCKS * len(rows)
         self._pool = np.empty(self._pool_end + self._pool_end // 4, dtype="<i8")
         self._runs = np.empty(_BLOCKS * _BUCKETS, dtype="<i8")
         self._ends, self._counts = self._runs.view("<i4").reshape(-1, 2).T
         for table in range(_BLOCKS):
-            entries = self._pool[table * len(rows) : (table + 1) * len(rows)]
-            quarters = entries.view("<u2").reshape(-1, 4)
-            entries.view("<u4")[::2] = rows
-            quarters[:, 2], quarters[:, 3] = blocks[table - 1], blocks[table]
-            entries.view("<u8").sort()
-            self._counts[table * _BUCKETS : (table + 1) * _BUCKETS] = np.bincount(blocks[table], minlength=_BUCKETS)
+            entries = self._pool[table * len(rows) : (table + 1) * len(rows)].view("<u8")
+            # A block comes to the top, and with it the one before it, unless that is the last of another word.
+            word, block = divmod(table, _BLOCKS // _WORDS)
+            np.left_shift(words[word], np.uint64(48 - 16 * block), out=entries)
+            if block == 0:
+                entries.view("<u2")[2::4] = words[word - 1].view("<u2")[3::4]
+            entries.view("<u4")[::2] = numbers
+            entries.sort()
+            self._counts[table * _BUCKETS :][:_BUCKETS] = np.bincount(entries.view("<u2")[3::4], minlength=_BUCKETS)
         self._sizes = self._counts.astype(np.int32)
         np.cumsum(self._counts, out=self._ends)
         self._tabled = True
@@ -249,7 +262,7 @@ class HammingIndex:
         del free[kept:]
         new = np.arange(count - len(starts)) * size + self._pool_end
         self._pool_end += len(new) * size
-        _grow(self._pool, self._pool_end)
+        self._pool = _grown(self._pool, self._pool_end)
         return np.concatenate([starts, new])
 
 
@@ -261,8 +274,25 @@ def _spread(starts: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
     return places
 
 
-def _grow(array: NDArray[Any], needed: int) -> None:
-    """Make an array longer, seldom, since its pages may have to move. No view of it may be alive."""
-    if needed > len(array):
-        longer = max(needed, len(array) + max(len(array) // 8, _FIRST_ENTRIES))
-        array.resize((longer, *array.shape[1:]), refcheck=False)
+def _join(values: Sequence[bytes], words: NDArray[np.uint64]) -> None:
+    """Put hashes into an array's rows: in pieces that stay in the processor's cache, which is half the work."""
+    for start in range(0, len(values), _JOINED):
+        piece = slice(start, start + _JOINED)
+        words[piece] = np.frombuffer(b"".join(values[piece]), dtype="<u8").reshape(-1, _WORDS)
+
+
+def _grown(array: NDArray[Any], needed: int) -> NDArray[Any]:
+    """Return an array that is long enough, made longer seldom, since its pages may have to move.
+
+    Where it is much too short it is another one, which costs less than making place behind it. Else it is the same one:
+    no view of it may be alive.
+    """
+    if needed <= len(array):
+        return array
+    if needed > _MUCH * len(array):
+        made = np.empty((needed + needed // 8, *array.shape[1:]), dtype=array.dtype)
+        made[: len(array)] = array
+        return made
+    longer = max(needed, len(array) + max(len(array) // 8, _FIRST_ENTRIES))
+    array.resize((longer, *array.shape[1:]), refcheck=False)
+    return array

@@ -8,6 +8,7 @@ came since by a dictionary. An entry there is only a hint: the row itself tells 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class OwnerRows:
         for row, owner in zip(free, owners, strict=False):
             self.owners[row] = owner
         rows = np.concatenate([np.array(free, dtype=np.int64), np.arange(len(owners) - len(free)) + self.end])
-        self.owners.extend(owners[len(free) :])
+        self.owners.extend(islice(owners, len(free), None))
         if len(owners) >= MANY and len(owners) * _PART >= self.end:
             self._sort()
             return rows
