@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -235,6 +236,43 @@ def test_owners_that_come_and_go_are_not_kept() -> None:
             index.remove(owner)
     assert index._rows.end == NOISE + len(values)
     assert set(index._rows._first_row) == set(index._rows._further_rows) == {NOISE_OWNER}
+
+
+def test_few_are_still_found_when_very_many_have_come_after_them() -> None:
+    few, many = noise(12, 10), noise(13, 9_000)
+    index = HammingIndex()
+    for number, value in enumerate(few):
+        index.add([number.to_bytes(4, "big")], [value])
+    index.add([NOISE_OWNER] * len(many), many)
+    assert [both_ways(index, value) for value in few] == [{number.to_bytes(4, "big"): 0} for number in range(len(few))]
+    assert both_ways(index, many[-1]) == {NOISE_OWNER: 0}
+
+
+def test_many_in_rows_that_others_left_and_in_new_ones_are_all_found() -> None:
+    old, kept, new = noise(14, 3_000), noise(15, 100), noise(16, 5_000)
+    index = HammingIndex()
+    index.add([b"old"] * len(old), old)
+    index.add([b"kept"] * len(kept), kept)
+    index.remove(b"old")
+    owners = [number.to_bytes(4, "big") for number in range(len(new))]
+    index.add(owners, new)
+    assert index._rows.end == len(new) + len(kept)
+    asked = (0, 1, 1_023, 1_024, 2_999, 3_000, 4_095, 4_096, 4_999)
+    assert [both_ways(index, new[number]) for number in asked] == [{owners[number]: 0} for number in asked]
+    assert both_ways(index, kept[-1]) == {b"kept": 0}
+    assert both_ways(index, old[0]) == {}
+
+
+@pytest.mark.parametrize("rows_are_free", [False, True])
+def test_what_cannot_be_joined_changes_nothing(*, rows_are_free: bool) -> None:
+    index = filled(noise(17, 10))
+    index.add([b"b"] * 3, noise(18, 3))
+    if rows_are_free:
+        index.remove(b"b")
+    before = index.within(bytes(HASH_BYTES), 256), len(index)
+    with pytest.raises(TypeError):
+        index.add([b"a", b"a"], cast("list[bytes]", ["x" * HASH_BYTES, bytes(HASH_BYTES)]))
+    assert (index.within(bytes(HASH_BYTES), 256), len(index)) == before
 
 
 def test_an_owner_of_many_and_of_later_hashes_loses_all_of_them() -> None:
