@@ -25,9 +25,9 @@ from exchange.stores.redis_place import RedisPlace, anchored, is_redis, parse_pl
 
 C = TypeVar("C")
 
-#: Of a host's name: neither brackets and white space nor what is no text.
-_OF_HOST = r"[^\[\]\s\x00-\x1f\x7f\ud800-\udfff]+"
-_ADDRESS = re.compile(rf"(?:\[(?P<six>{_OF_HOST})\]|(?P<host>{_OF_HOST})):(?P<port>[0-9]{{1,5}})")
+#: Not of a host's name: brackets, white space and what is no text; nor a colon, where no brackets are around it.
+_NOT_OF_HOST = r"\[\]\s\x00-\x1f\x7f\ud800-\udfff"
+_ADDRESS = re.compile(rf"(?:\[(?P<six>[^{_NOT_OF_HOST}]+)\]|(?P<host>[^:{_NOT_OF_HOST}]+)):(?P<port>[0-9]{{1,5}})")
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -304,11 +304,12 @@ def check_shared(level: str, listen: str, others: Mapping[str, str], wrong: Call
 
 
 def split_address(address: str, error: object = None) -> tuple[str, int]:
-    """Return host and port of "host:port". Raises `Rejected` (CONFIG)."""
+    """Return host and port of "host:port", an IPv6 address in brackets. Raises `Rejected` (CONFIG)."""
     match = _ADDRESS.fullmatch(address)
     if match and int(match["port"]) < 65_536:
         return match["six"] or match["host"], int(match["port"])
-    what = f"{address!r} is not host:port"
+    bare = address.count(":") > 1 and not set("[/") & set(address)
+    what = f"{address!r} is not host:port" + (", where an IPv6 address stands in brackets" if bare else "")
     raise error(what) if callable(error) else Rejected(Reason.CONFIG, what)
 
 

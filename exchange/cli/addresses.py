@@ -25,7 +25,7 @@ class Address(click.ParamType[str]):
         """Return it as it was given, or end with what is wrong."""
         text = str(value)
         if text or not self._may_be_empty:
-            split_address(text, lambda _: click.BadParameter(f"{text!r} must be host:port", ctx, param))
+            split_address(text, lambda what: click.BadParameter(what, ctx, param))
         return text
 
 

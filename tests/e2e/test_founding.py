@@ -135,7 +135,7 @@ def test_paths_are_as_they_were_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
-        ("--hub", "localhost", "must be host:port"),
+        ("--hub", "localhost", "is not host:port"),
         ("--genesis", "5f", "64 hexadecimal characters"),
         ("--member", "No Name", "must be a name"),
         ("--certificate", "missing.pem", "does not exist"),

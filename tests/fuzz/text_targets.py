@@ -107,6 +107,7 @@ def read_address(data: bytes) -> object:
     host, port = config.split_address(text_of(data))
     assert host
     assert not set("[]") & set(host)
+    assert ":" not in host or data.startswith(b"[")
     assert 0 <= port < 65_536
     return host, port
 

@@ -39,12 +39,16 @@ class Proxy:
 
     def tunnel(self, host: str, port: int, timeout_s: float) -> socket.socket:
         """Return a connection to a host through this proxy. Raises OSError, where the proxy refuses too."""
-        headers = {"Proxy-Authorization": self.credentials} if self.credentials else None
+        # An IPv6 address in brackets (RFC 9112 3.2): no Python puts them there by itself in both places.
+        bracketed = f"[{host}]" if ":" in host else host
+        headers = {"Host": f"{bracketed}:{port}"}
+        if self.credentials:
+            headers["Proxy-Authorization"] = self.credentials
         try:
             connection = HTTPConnection(self.host, self.port, timeout=timeout_s)
         except InvalidURL as error:
             raise OSError(f"its name can be no host's: {error}") from error
-        connection.set_tunnel(host, port, headers)
+        connection.set_tunnel(bracketed, port, headers)
         try:
             connection.connect()
         except (OSError, HTTPException) as error:

@@ -135,6 +135,18 @@ def test_the_way_through_a_proxy_is_walked_whole(
     assert all(b"Proxy-Authorization: Basic b3duOndvcmQ=\r\n" in request for request in heard)
 
 
+def test_a_proxy_is_asked_for_an_ipv6_address_in_brackets(
+    client: ClientConfig, tls: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    with listening(tls) as port, proxying(port, heard) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy}")
+        found = list(look_at_address(client, "[::1]:7443"))
+    assert (found[0].state, len(heard) > 0) == (GOOD, True)
+    assert {request.split()[1] for request in heard} == {b"[::1]:7443"}
+    assert all(b"\r\nHost: [::1]:7443\r\n" in request for request in heard)
+
+
 @pytest.mark.parametrize(
     ("act", "words"),
     [

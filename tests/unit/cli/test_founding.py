@@ -57,7 +57,7 @@ def test_whatever_a_hub_is_founded_with_stands_in_its_file_as_it_was_given(tmp_p
 
 @pytest.mark.parametrize("command", [["init", "--operator", "my-org"], ["pseudonyms", "init", "--community", "uk"]])
 @pytest.mark.parametrize("option", ["--listen", "--ops-listen"])
-@pytest.mark.parametrize("text", ["localhost", "localhost:65536", "\udcff:1", "a\n:1"])
+@pytest.mark.parametrize("text", ["localhost", "localhost:65536", "::1:7443", "[::1:7443", "\udcff:1", "a\n:1"])
 def test_a_service_is_not_set_up_to_listen_where_none_can(
     tmp_path: Path, command: list[str], option: str, text: str
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_service_is_not_set_up_to_listen_where_none_can(
     client.touch()
     place = ["--client", str(client)] if "pseudonyms" in command else ["--exchange", "my.exchange"]
     done = CliRunner().invoke(main, [*command, *place, "--folder", str(folder), option, text])
-    assert (done.exit_code, "must be host:port" in done.stderr) == (2, True), done.output
+    assert (done.exit_code, "is not host:port" in done.stderr) == (2, True), done.output
     assert not folder.exists()
 
 
