@@ -6,6 +6,7 @@ import asyncio
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 import pytest
@@ -18,6 +19,8 @@ from exchange.ledger.merkle import CompactRange
 from exchange_client import Outbox
 from exchange_client.cursors import Cursors, Position
 from exchange_client.state import SCHEMA_VERSION, StateFile
+
+T = TypeVar("T")
 
 
 def said(count: int) -> list[Statement]:
@@ -38,6 +41,47 @@ async def test_a_statement_is_kept_for_a_day_after_its_receipt(tmp_path: Path) -
     assert await outbox.kept() == [first, second]
     await outbox.prune(now_ms=START_MS + DAY_MS + 1)
     assert await outbox.kept() == [second]
+    await state.aclose()
+
+
+async def test_many_are_pruned_a_few_at_a_time_between_what_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange_client.outbox.PRUNE_AT_ONCE", 2)
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox = Outbox(state, UK)
+    old, young, unsent, late = said(7), said(1), said(1), said(1)
+    await outbox.add([*old[:3], *young, *unsent, *old[3:]], [], now_ms=START_MS)
+    await outbox.settle(receipts=[(each, 7) for each in old], now_ms=START_MS)
+    await outbox.settle(receipts=[(each, 8) for each in young], now_ms=START_MS + 1)
+    pruning = asyncio.create_task(outbox.prune(now_ms=START_MS + DAY_MS + 1))
+    await asyncio.sleep(0)
+    await outbox.add(late, [], now_ms=START_MS)
+    assert len(await outbox.kept()) > len(young + unsent + late)
+    await pruning
+    assert await outbox.kept() == [*young, *unsent, *late]
+    await state.aclose()
+
+
+async def test_pruning_ends_though_something_is_kept_beside_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange_client.outbox.PRUNE_AT_ONCE", 1)
+    state = StateFile(tmp_path / "s.sqlite")
+    outbox, run = Outbox(state, UK), state.run
+    await outbox.add(said(3), [], now_ms=START_MS)
+
+    async def beside(job: Callable[[apsw.Connection], T]) -> T:
+        done, _ = await asyncio.gather(run(job), outbox_beside.add(said(1), [], now_ms=START_MS))
+        return done
+
+    outbox_beside = Outbox(StateFile(tmp_path / "s.sqlite"), UK)
+    monkeypatch.setattr(state, "run", beside)
+    async with asyncio.timeout(20):
+        await outbox.prune(now_ms=START_MS)
+    monkeypatch.undo()
+    assert 3 < len(await outbox.kept()) < 10
+    await outbox_beside._state.aclose()
     await state.aclose()
 
 

@@ -23,6 +23,9 @@ from exchange_client.state import StateFile, checked
 Job = Callable[[apsw.Connection], None]
 KEEP_MS = 24 * 3_600_000
 PRUNE_EVERY_S = 3_600.0
+#: So many statements are looked at in one transaction, so that what is published meanwhile does not wait for all.
+PRUNE_AT_ONCE = 256
+_PIECE_END = "SELECT max(rowid) FROM (SELECT rowid FROM outbox WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?)"
 
 
 class Outbox:
@@ -168,9 +171,20 @@ class Outbox:
 async def prune(state: StateFile, now_ms: int) -> None:
     """Drop from every outbox in a state file what was receipted more than a day ago. Raises as `StateFile.run`."""
     before = now_ms - KEEP_MS
-    await state.run(
-        lambda c: c.execute("DELETE FROM outbox WHERE receipt_at_ms IS NOT NULL AND receipt_at_ms < ?", (before,))
-    )
+    first, last = await state.run(lambda c: first_row(c, "SELECT min(rowid), max(rowid) FROM outbox") or (None, None))
+    behind: int | None = None if first is None else first - 1
+
+    def job(connection: apsw.Connection) -> int | None:
+        (end,) = first_row(connection, _PIECE_END, (behind, last, PRUNE_AT_ONCE)) or (None,)
+        if end is None or behind is None or end <= behind:  # there are no more; or the file's order is damaged
+            return None
+        query = "DELETE FROM outbox WHERE rowid > ? AND rowid <= ? AND receipt_at_ms < ?"
+        connection.execute(query, (behind, end, before))
+        return int(end)
+
+    # As far as it reached at first: what is kept meanwhile is younger.
+    while behind is not None:
+        behind = await state.run(job)
 
 
 async def prune_hourly(state: StateFile, now_ms: Callable[[], int]) -> None:
