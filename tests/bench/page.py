@@ -20,6 +20,8 @@ _TITLES = {
     "grpc_ceiling": "bare gRPC",
 }
 
+#: Where the README has its figures.
+_HEADLINE, _END = "<!-- written by make bench -->", "<!-- until here -->"
 _REDIS = (
     "Redis Streams stands here twice, both times with `appendfsync always`: with one entry per signal, which is what\n"
     "`vs_redis_always` and `vs Redis` compare with, and beside it with 100 signals in one entry (`x100`), which is several\n"
@@ -89,6 +91,33 @@ def page(found: dict[str, Any], plots: Sequence[Path]) -> str:
         *(f"![{path.stem}](plots/{path.name})" for path in plots),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def headline(found: dict[str, Any]) -> str:
+    """Return the few figures that the README has, as a table."""
+    of = {name: figure["median"] for name, figure in found["figures"].items()}
+    most, ratio = of["fanout.n50.b1000.hub.deliveries_per_s"], of["fanout.n50.b1000.vs_redis_always"]
+    middle, late = (f"{of[f'latency.n50.r1000.{name}_ms']:.0f} ms" for name in ("p50", "p99"))
+    rows = (
+        (
+            "delivered to 50 subscribers, in statements of 1,000",
+            f"{number(most)} signals a second: {number(ratio)} times Redis Streams of one signal an entry, as durable",
+        ),
+        ("published, in statements of 1,000", f"{number(of['publish.b1000.records_per_s'])} signals a second"),
+        ("single signals, each delivered to 50 subscribers", f"{number(of['singles.n50.per_s'])} a second"),
+        ("delay of single signals, 1,000 a second to 50 subscribers", f"{middle} in the middle, p99 {late}"),
+        ("a client that catches up, everything verified", f"{number(of['catchup.verified_per_s'])} signals a second"),
+    )
+    return _table(("", f"{found['machine']['cores']} cores for the hub and all of its clients"), rows)
+
+
+def with_headline(readme: str, found: dict[str, Any]) -> str:
+    """Return the README with these figures between its two marks."""
+    before, mark, rest = readme.partition(_HEADLINE)
+    _, end, after = rest.partition(_END)
+    if not (mark and end):
+        raise ValueError(f"there is no place for figures: nothing between {_HEADLINE} and {_END}")
+    return f"{before}{mark}\n{headline(found)}\n{end}{after}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,10 +12,10 @@ from exchange import codec
 from exchange.ledger.ed25519 import SigningKey
 from exchange.v1 import statement_pb2 as pb
 from tests.bench.arrivals import Arrivals
-from tests.bench.figures import GATES, TARGETS, Figures, table
+from tests.bench.figures import GATES, TARGETS, Figures, number, table
 from tests.bench.histogram import Histogram
 from tests.bench.measuring import Latency
-from tests.bench.page import page
+from tests.bench.page import page, with_headline
 from tests.bench.plan import FILLING_S, FULL, QUICK
 from tests.bench.suite import Suite, slope
 from tests.bench.workload import BadFraming, Load, count_entries, draft, repeated, statements
@@ -175,6 +175,18 @@ def test_the_page_is_that_of_its_figures() -> None:
     assert plots
     assert all((DOCS / "plots" / plot).exists() for plot in plots)
     assert written == page(found, plots)
+
+
+def test_the_readme_has_that_runs_figures() -> None:
+    found, readme = json.loads((DOCS / "bench.json").read_text()), (DOCS.parent / "README.md").read_text()
+    assert readme == with_headline(readme, found)
+    assert number(found["figures"]["fanout.n50.b1000.hub.deliveries_per_s"]["median"]) in readme
+
+
+def test_figures_are_not_written_where_there_is_no_place_for_them() -> None:
+    found = json.loads((DOCS / "bench.json").read_text())
+    with pytest.raises(ValueError, match="no place for figures"):
+        with_headline("# Signal Exchange\n", found)
 
 
 def test_the_committed_run_was_a_whole_one() -> None:
