@@ -48,11 +48,12 @@ def main() -> int:
     if docs is not None:
         plots = draw(figures, docs / "plots")
         figures.write(docs / "bench.json")
-        (docs / "bench.md").write_text(page(figures.to_json(), plots))
+        found = figures.to_json()
+        (docs / "bench.md").write_text(page(found, plots))
         print(f"page: {docs / 'bench.md'}")
         if docs.resolve() == ROOT / "docs":
             readme = ROOT / "README.md"
-            readme.write_text(with_headline(readme.read_text(), figures.to_json()))
+            readme.write_text(with_headline(readme.read_text(), found))
     return 0 if all(holds is not False for _, _, holds in figures.judged(GATES + MATCHING)) else 1
 
 

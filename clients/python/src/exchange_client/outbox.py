@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
+from functools import partial
 
 import apsw
 
@@ -172,19 +173,20 @@ async def prune(state: StateFile, now_ms: int) -> None:
     """Drop from every outbox in a state file what was receipted more than a day ago. Raises as `StateFile.run`."""
     before = now_ms - KEEP_MS
     first, last = await state.run(lambda c: first_row(c, "SELECT min(rowid), max(rowid) FROM outbox") or (None, None))
-    behind: int | None = None if first is None else first - 1
-
-    def job(connection: apsw.Connection) -> int | None:
-        (end,) = first_row(connection, _PIECE_END, (behind, last, PRUNE_AT_ONCE)) or (None,)
-        if end is None or behind is None or end <= behind:  # there are no more; or the file's order is damaged
-            return None
-        query = "DELETE FROM outbox WHERE rowid > ? AND rowid <= ? AND receipt_at_ms < ?"
-        connection.execute(query, (behind, end, before))
-        return int(end)
-
     # As far as it reached at first: what is kept meanwhile is younger.
+    behind: int | None = None if first is None else first - 1
     while behind is not None:
-        behind = await state.run(job)
+        behind = await state.run(partial(_prune_piece, behind=behind, last=last, before=before))
+
+
+def _prune_piece(connection: apsw.Connection, *, behind: int, last: int, before: int) -> int | None:
+    """Prune the next rows; return the last of them, None when there are no more, or the file's order is damaged."""
+    (end,) = first_row(connection, _PIECE_END, (behind, last, PRUNE_AT_ONCE)) or (None,)
+    if end is None or end <= behind:
+        return None
+    query = "DELETE FROM outbox WHERE rowid > ? AND rowid <= ? AND receipt_at_ms < ?"
+    connection.execute(query, (behind, end, before))
+    return int(end)
 
 
 async def prune_hourly(state: StateFile, now_ms: Callable[[], int]) -> None:
